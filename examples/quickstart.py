@@ -1,0 +1,162 @@
+"""Train one lifter twice, plain and with three more lines, and compare it where it was not trained.
+
+python examples/quickstart.py                  # embedded motion, no data needed
+python examples/quickstart.py --data FOLDER    # data_3d_h36m.npz, data_2d_h36m_gt.npz, cross_a.npz
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
+
+import embedded
+from h36m_files import Pairs, load_h36m, load_pose_npz
+from lifters import SimpleBaseline
+from metrics import report
+from pictures import gallery
+from poseaug_plugin import PoseAugmenter  # line 1 of 3
+
+TRAIN, TEST = ["S1", "S5", "S6", "S7", "S8"], ["S9", "S11"]
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def load(folder: Path | None, seed: int) -> tuple[Pairs, Pairs, Pairs]:
+    """Training pairs, the source's test pairs, and pairs of another studio."""
+    if folder is None:
+        return embedded.make(seed)
+    cross = folder / "cross_a.npz"
+    if not cross.exists():
+        cross = folder / "test_3dhp.npz"
+    return load_h36m(folder, TRAIN), load_h36m(folder, TEST), load_pose_npz(cross)
+
+
+def make_loader(pairs: Pairs, rows: int) -> DataLoader[Batch]:
+    """Batches (pose_3d, pose_2d, row number, camera), sliced from memory in one go."""
+    data = TensorDataset(pairs.pose_3d, pairs.pose_2d, torch.arange(len(pairs)), pairs.camera)
+    batches = BatchSampler(RandomSampler(data), rows, drop_last=True)
+    return DataLoader(data, sampler=batches, batch_size=None)  # type: ignore[arg-type]
+
+
+def train(
+    pairs: Pairs, args: argparse.Namespace, with_plugin: bool, tick: Callable[[], None]
+) -> tuple[SimpleBaseline, PoseAugmenter | None]:
+    """A plain training loop of `args.updates` steps; the plugin is three lines of it."""
+    torch.manual_seed(args.seed)
+    model = SimpleBaseline().to(args.device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=args.updates)
+    train_loader = make_loader(pairs, args.batch_size)
+    epochs = math.ceil(args.updates / len(train_loader))
+
+    augmenter = None
+    if with_plugin:
+        augmenter = PoseAugmenter(model, optimizer, batch="poseaug", epochs=epochs)  # line 2 of 3
+        train_loader = augmenter.wrap(train_loader)  # line 3 of 3
+
+    model.train()
+    for pose_3d, pose_2d, _, _ in itertools.islice(endless(train_loader), args.updates):
+        target = (pose_3d - pose_3d[:, :1]).to(args.device)
+        loss = (model(pose_2d.to(args.device)) - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        tick()
+    return model, augmenter
+
+
+def endless(loader: DataLoader[Batch]) -> Iterator[Batch]:
+    while True:
+        yield from loader
+
+
+@torch.no_grad()
+def evaluate(model: SimpleBaseline, pairs: Pairs, device: str) -> dict[str, float]:
+    """MPJPE and the rest on root-relative poses, in evaluation mode."""
+    model.eval()
+    answers = torch.cat([model(x.to(device)).cpu() for x in pairs.pose_2d.split(8192)])
+    return report(answers, pairs.root_relative)
+
+
+def compare(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Both runs and their numbers; the second run's picture."""
+    pairs, test, cross = load(args.data, args.seed)
+    results: dict[str, Any] = {}
+    with Progress(console=console) as progress:
+        for name in ("plain", "plugin"):
+            bar = progress.add_task(f"training, {name}", total=args.updates)
+            start = time.perf_counter()
+            model, augmenter = train(
+                pairs, args, name == "plugin", functools.partial(progress.advance, bar)
+            )
+            results[name] = {
+                "seconds": time.perf_counter() - start,
+                "source": evaluate(model, test, args.device),
+                "cross": evaluate(model, cross, args.device),
+            }
+    if augmenter is not None:
+        results["stats"] = augmenter.stats()
+        chosen = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(args.seed))[:64]
+        few = pairs[chosen]
+        gallery(augmenter, (few.pose_3d, few.pose_2d, chosen, few.camera), args.picture)
+    return results
+
+
+def table(results: dict[str, Any]) -> Table:
+    """The one table: error at home, error elsewhere, cost."""
+    made = Table("", "plain", "plugin", "change", title="errors in mm, after equally many updates")
+    for column in made.columns[1:]:
+        column.justify = "right"
+
+    def row(name: str, plain: float, plugin: float, unit: str) -> None:
+        made.add_row(
+            name, f"{plain:.1f} {unit}", f"{plugin:.1f} {unit}", f"{plugin / plain - 1:+.1%}"
+        )
+
+    plain, plugin = results["plain"], results["plugin"]
+    for place, title in (("source", "source test"), ("cross", "cross-dataset")):
+        for metric in ("MPJPE", "PA-MPJPE"):
+            row(f"{title} {metric}", plain[place][metric], plugin[place][metric], "mm")
+    row("training time", plain["seconds"], plugin["seconds"], "s")
+    return made
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder of the field's files; embedded if absent")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--updates", type=int, default=1500, help="of the lifter, in either run")
+    parser.add_argument("--batch-size", type=int, default=512)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers")
+    parser.add_argument("--picture", type=Path, metavar="FILE", default=Path("out/quickstart.png"))
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> dict[str, Any]:
+    args, console = arguments(argv), Console()
+    results = compare(args, console)
+    console.print(table(results))
+    console.print(f"picture: {args.picture}")
+    if args.json:
+        settings = {name: str(value) for name, value in vars(args).items()}
+        args.json.write_text(json.dumps({"arguments": settings, **results}, indent=2))
+    return results
+
+
+if __name__ == "__main__":
+    main()

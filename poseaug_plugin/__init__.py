@@ -1,0 +1,45 @@
+"""PoseAug (Gong, Zhang, Feng; CVPR 2021) as a drop-in plugin for 2D-to-3D pose lifters.
+
+Three lines in a training script: import `PoseAugmenter`, make one beside model and optimizer,
+wrap the loader. The rest of the public names describe what the plugin cannot see by itself.
+"""
+
+from .batch import BatchFormat, PoseBatch
+from .camera import Camera
+from .check import CheckReport
+from .config import PoseAugConfig
+from .errors import (
+    AttachError,
+    BatchError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    EstimatorError,
+    PoseAugError,
+    PoseAugWarning,
+    SkeletonError,
+)
+from .plugin import Event, PoseAugmenter
+from .skeleton import Skeleton
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AttachError",
+    "BatchError",
+    "BatchFormat",
+    "Camera",
+    "CheckReport",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "EstimatorError",
+    "Event",
+    "PoseAugConfig",
+    "PoseAugError",
+    "PoseAugWarning",
+    "PoseAugmenter",
+    "PoseBatch",
+    "Skeleton",
+    "SkeletonError",
+]

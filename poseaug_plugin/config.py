@@ -1,0 +1,224 @@
+"""Every number of the plugin, with its unit, checked once and then frozen.
+
+Presets: `default` (a broad prior plus a learned residual), `random` (the prior alone, the control
+every claim needs), `paper` and `released` (as published; see the README for the differences).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args, get_type_hints
+
+from .errors import ConfigError
+
+__all__ = ["PoseAugConfig"]
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PoseAugConfig:
+    """What is augmented, how far, and how the learned part is trained.
+
+    Raises:
+        ConfigError: an option out of range, or two that contradict each other.
+    """
+
+    # How augmented pairs reach the caller's batch.
+    mix: Literal["replace", "append", "alternate"] = "replace"
+    ratio: float = 0.5  # share of the rows that are augmented
+    depth: float = 0.5  # metres; every joint of an augmented pair is at least this far away
+    frame_height: float = 1.0  # half height of the image, h / w, in normalised screen units
+
+    # What may change. With all three off nothing does.
+    ba: bool = True  # bone angles
+    bl: bool = True  # bone lengths
+    rt: bool = True  # view and position
+
+    # The prior: drawn per row, nothing learned. False: parameters come from the networks alone.
+    prior: bool = True
+    turn: float = math.pi  # rad, about the camera's vertical, either way
+    tilt: float = 0.3  # rad, about the camera's horizontal axis
+    roll: float = 0.1  # rad, about the viewing direction
+    distance: Range = (2.5, 6.5)  # metres to the root
+    place: float = 0.3  # root's offset from the image centre, screen units, either way
+    focal: Range = (0.5, 1.0)  # factor on the row's focal length
+    bend: float = 0.6  # longest random step added to a unit bone
+    stretch: float = 0.1  # random factor 1 +- stretch on the length of each mirrored bone pair
+    size: float = 0.15  # random factor 1 +- size on the whole body
+    swap: bool = True  # give each row the bone lengths of another row's person first
+
+    # The learned part. False: the prior alone.
+    learned: bool = True
+    networks: Literal["shared", "separate"] = "shared"  # one trunk with heads, or one net each
+    width: int = 128  # of the augmentor's hidden layers; published: 256
+    noise: int = 48  # numbers of Gaussian noise per network
+    limit_ba: float | None = 0.3  # largest learned step on a unit bone; None: unbounded
+    limit_bl: float = 0.1  # largest learned change of a length ratio
+    limit_r: float = 0.3  # rad, largest learned turn
+    limit_t: float = 0.2  # largest learned shift: log distance, and screen units (with a prior)
+    freeze_trunk: bool = True  # no learned turn of pelvis-spine-thorax, no spine-thorax length
+
+    # Losses of the learned part; a weight of 0 switches the part off.
+    d_width: int = 64  # of the 3D discriminator's hidden layers; published: 256
+    adv3d: float = 6.0
+    adv2d: float = 0.0
+    kcs: Literal["parts", "whole"] = "parts"
+    feedback: Literal["exp", "range", "off"] = "exp"
+    feedback_weight: float = 1.0  # of the exp form
+    beta: Range = (1.5, 3.0)  # exp form: wanted error(augmented) / error(original), start to end
+    ba_ratio: Range = (3.0, 5.0)  # range form: the same for the bone-angle pair, start to end
+    ba_band: float = 2.0
+    ba_weight: float = 0.1
+    rt_ratio: Range = (17.0, 17.0)  # range form: for the final pair
+    rt_band: float = 15.0
+    rt_weight: float = 0.01
+    reg: Literal["threshold", "range"] = "threshold"
+    reg_weight: float = 3.0
+    reg_ba: float = 0.3  # threshold form: mean abs gamma_ba that costs nothing
+    reg_bl: float = 0.1  # largest gamma_bl that costs nothing
+    bend_target: float = 0.205  # range form: mean 1 - cos(bend) aimed at
+    bend_band: float = 0.165
+
+    # Optimisation of augmentor and discriminators.
+    lr: float = 1e-4
+    clip: float = 1.0  # gradient norm
+    every: int = 4  # estimator steps per turn of the plugin
+    turn_rows: int | None = 256  # rows of a batch that a turn looks at; None: all
+    d_every: int = 2  # turns per update of the discriminators
+    warmup: float = 2.0  # epochs before feedback counts
+    pool: int = 4096  # past fakes each discriminator sees
+    repair: bool = True  # restart a collapsed part; False: report it only
+    seed: int = 0
+
+    @classmethod
+    def default(cls, **changes: Any) -> PoseAugConfig:
+        """A broad prior, and what the augmentor learns on top of it."""
+        return cls(**changes)
+
+    @classmethod
+    def random(cls, **changes: Any) -> PoseAugConfig:
+        """The control: the whole prior, nothing learned."""
+        return cls(**{"learned": False, **changes})
+
+    @classmethod
+    def paper(cls, **changes: Any) -> PoseAugConfig:
+        """As the paper describes it: no prior, both discriminators, exponential feedback."""
+        return cls(**{**_PUBLISHED, **changes})
+
+    @classmethod
+    def released(cls, **changes: Any) -> PoseAugConfig:
+        """As the published code does it: four networks, range feedback and regularisation."""
+        return cls(**{**_PUBLISHED, **_RELEASED, **changes})
+
+    @classmethod
+    def of(cls, source: PoseAugConfig | str | None) -> PoseAugConfig:
+        """A config from itself, a preset's name, or None (`default`)."""
+        if isinstance(source, PoseAugConfig):
+            return source
+        presets = {name: getattr(cls, name) for name in ("default", "paper", "released", "random")}
+        name = "default" if source is None else source
+        if name not in presets:
+            raise ConfigError(
+                f"config={source!r} is neither a PoseAugConfig nor one of {sorted(presets)}."
+            )
+        made: PoseAugConfig = presets[name]()
+        return made
+
+    def but(self, **changes: Any) -> PoseAugConfig:
+        """A copy with some fields changed, checked again."""
+        return replace(self, **changes)
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is anything to train."""
+        return self.learned and (self.ba or self.bl or self.rt)
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for field in fields(self):
+            value, hint = getattr(self, field.name), hints[field.name]
+            choices = get_args(hint)
+            if choices and all(isinstance(c, str) for c in choices) and value not in choices:
+                raise ConfigError(f"{field.name}={value!r} is not one of {list(choices)}.")
+            if hint is bool and not isinstance(value, bool):
+                raise ConfigError(f"{field.name}={value!r} must be True or False.")
+        for names, low, high in _LIMITS:
+            for name in names.split():
+                self._check_range(name, low, high)
+        if not (self.prior or self.learned):
+            raise ConfigError(
+                "prior=False and learned=False leave nothing to augment with; keep one of them, "
+                "or use augmenter.disable() for a plain run."
+            )
+
+    def _check_range(self, name: str, low: float, high: float) -> None:
+        value = getattr(self, name)
+        if value is None and name in _OPTIONAL:
+            return
+        is_range = name in _RANGES
+        ends = value if is_range and isinstance(value, (tuple, list)) else (value,)
+        numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in ends)
+        if (is_range and len(ends) != 2) or not numbers:
+            wanted = "two numbers (low, high)" if is_range else "a number"
+            raise ConfigError(f"{name}={value!r} must be {wanted}.")
+        if not all(low <= v <= high for v in ends) or (name in _SPANS and ends[0] > ends[1]):
+            raise ConfigError(
+                f"{name}={value!r} is out of range; it must lie in {low:g} to {high:g}"
+                + (", low before high." if name in _SPANS else ".")
+            )
+        if name in _WHOLE and any(int(v) != v for v in ends):
+            raise ConfigError(f"{name}={value!r} must be a whole number.")
+
+
+# What both published forms share, and what the released code does differently.
+_PUBLISHED: dict[str, Any] = dict(
+    prior=False,
+    swap=False,
+    limit_ba=None,
+    limit_bl=0.2,
+    limit_r=math.pi,
+    freeze_trunk=False,
+    adv2d=1.0,
+    turn_rows=None,
+    width=256,
+    d_width=256,
+    every=1,
+    mix="alternate",
+    ratio=1.0,
+    depth=0.1,
+    repair=False,
+)
+_RELEASED: dict[str, Any] = dict(
+    swap=True,
+    networks="separate",
+    freeze_trunk=True,
+    feedback="range",
+    reg="range",
+)
+
+_SPANS = {"distance", "focal"}
+_RANGES = _SPANS | {"beta", "ba_ratio", "rt_ratio"}
+_OPTIONAL = {"limit_ba", "turn_rows"}
+_WHOLE = {"width", "d_width", "noise", "every", "d_every", "pool", "seed", "turn_rows"}
+_LIMITS: tuple[tuple[str, float, float], ...] = (
+    ("ratio", 0, 1),
+    ("depth", 1e-3, 100),
+    ("frame_height", 0.1, 10),
+    ("turn tilt roll limit_r", 0, math.pi),
+    ("distance", 0.1, 1000),
+    ("place", 0, 1),
+    ("focal", 0.05, 20),
+    ("bend limit_ba", 0, 2),
+    ("stretch size limit_bl", 0, 0.9),
+    ("limit_t", 0, 2),
+    ("width d_width noise every d_every pool turn_rows", 1, 1 << 24),
+    ("seed", 0, 2**63 - 1),
+    ("adv3d adv2d feedback_weight ba_weight rt_weight reg_weight", 0, 1e6),
+    ("beta ba_ratio rt_ratio", 0, 1e3),
+    ("ba_band rt_band reg_ba reg_bl bend_target bend_band", 0, 1e3),
+    ("lr", 0, 1),
+    ("clip", 1e-6, 1e6),
+    ("warmup", 0, 1e6),
+)

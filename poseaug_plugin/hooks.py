@@ -1,0 +1,106 @@
+"""How the plugin hangs on the caller's objects: an optimizer hook, a watched loader. No maths."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from types import MethodType
+from typing import Any, Callable
+
+import torch
+
+__all__ = ["StepHook", "WatchedLoader", "inner_optimizer"]
+
+
+class StepHook:
+    """Calls a bound method after each optimizer step, and keeps nothing alive.
+
+    A bound method would travel with every copy of its optimizer; a copy or a pickle of this is
+    dead and does nothing.
+    """
+
+    def __init__(self, method: Callable[[], None] | None = None) -> None:
+        self._method = None if method is None else weakref.WeakMethod(method)
+
+    def __call__(self, *_: Any) -> None:
+        method = self._method() if self._method else None
+        if method is not None:
+            method()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StepHook:
+        return StepHook()
+
+    def __reduce__(self) -> tuple[type[StepHook], tuple[()]]:
+        return StepHook, ()
+
+
+def inner_optimizer(optimizer: Any) -> torch.optim.Optimizer:
+    """The torch optimizer inside wrappers that refuse hooks (accelerate, Opacus, mmengine)."""
+    for name in ("optimizer", "original_optimizer"):
+        inner = getattr(optimizer, name, None)
+        if isinstance(inner, torch.optim.Optimizer):
+            return inner_optimizer(inner)
+    return optimizer
+
+
+class WatchedLoader:
+    """The caller's loader: same length, same attributes, its batches seen on the way out.
+
+    Args:
+        loader: any iterable of batches, or an object with `next_epoch()`.
+        see: takes a batch, returns the batches to hand on instead of it.
+        ended: called when an iterator is exhausted; peeking with next(iter(loader)) is free.
+        times: batches handed on per batch, for `len`.
+    """
+
+    def __init__(
+        self,
+        loader: Any,
+        see: Callable[[Any], list[Any]],
+        ended: Callable[[], None],
+        times: Callable[[], int],
+    ) -> None:
+        vars(self).update(_loader=loader, _see=see, _ended=ended, _times=times)
+
+    def __iter__(self) -> Iterator[Any]:
+        return _WatchedIterator(iter(self._loader), self._see, self._ended)
+
+    def __len__(self) -> int:
+        return int(len(self._loader) * self._times())
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_loader":  # a copy in the making has no loader yet
+            raise AttributeError(name)
+        value = getattr(self._loader, name)
+        if name == "next_epoch" and isinstance(value, MethodType):
+            return lambda: _WatchedIterator(iter(value()), self._see, self._ended)
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._loader, name, value)
+
+
+class _WatchedIterator:
+    """A class, not a generator: a generator's grad mode would leak into the caller's loop."""
+
+    def __init__(
+        self, batches: Iterator[Any], see: Callable[[Any], list[Any]], ended: Callable[[], None]
+    ) -> None:
+        self._batches, self._see, self._ended = batches, see, ended
+        self._ready: list[Any] = []
+        self._live = True
+
+    def __iter__(self) -> _WatchedIterator:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._ready:
+            try:
+                batch = next(self._batches)
+            except StopIteration:
+                if self._live:
+                    self._live = False
+                    self._ended()
+                raise
+            self._ready = self._see(batch)
+        return self._ready.pop(0)

@@ -1,0 +1,127 @@
+"""From a caller's batch to checked poses: recognised and measured once, guarded ever after."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .batch import BatchFormat, PoseBatch
+from .camera import Camera
+from .check import CheckReport, inspect, recognise
+from .errors import BatchError, EstimatorError
+from .estimator import Estimator
+from .skeleton import Skeleton
+
+__all__ = ["Intake"]
+
+
+class Intake:
+    """Reads batches.
+
+    Args:
+        fmt, skeleton: None where the first batch is to tell.
+        camera: assumed where batches carry none.
+    """
+
+    def __init__(self, fmt: BatchFormat | None, skeleton: Skeleton | None, camera: Camera) -> None:
+        self._format, self._skeleton, self._camera = fmt, skeleton, camera
+        self.checked = False
+
+    @property
+    def format(self) -> BatchFormat:
+        if self._format is None:
+            raise BatchError("no batch has been read yet, and no batch= given.")
+        return self._format
+
+    @property
+    def skeleton(self) -> Skeleton:
+        if self._skeleton is None:
+            raise BatchError("no batch has been read yet, and no skeleton= given.")
+        return self._skeleton
+
+    @property
+    def known_skeleton(self) -> Skeleton | None:
+        return self._skeleton
+
+    def use(self, skeleton: Skeleton) -> None:
+        """Take the skeleton of a saved state."""
+        self._skeleton = skeleton
+
+    def first(self, batch: Any) -> PoseBatch:
+        """Read the first batch, recognising what was not given.
+
+        Raises:
+            BatchError, DataError: it cannot be read, or does not mean what its format says.
+        """
+        fmt, skeleton = self._recognise(batch)
+        poses = fmt.read(batch, skeleton, self._camera)
+        inspect(batch, poses, fmt, skeleton).raise_if_bad()
+        self._format, self._skeleton = fmt, skeleton
+        return poses
+
+    def later(self, batch: Any) -> PoseBatch:
+        """Read any other batch.
+
+        Raises:
+            BatchError: it cannot be read, or holds NaN or infinite numbers.
+        """
+        poses = self.format.read(batch, self.skeleton, self._camera)
+        fields = (poses.pose_2d, poses.pose_3d, poses.root, poses.camera)
+        if not torch.stack([field.isfinite().all() for field in fields]).all():
+            raise BatchError("it has NaN or infinite coordinates.")
+        return poses
+
+    def report(self, loader: Any, batches: int) -> list[CheckReport]:
+        """Measure the first batches of a loader, and forget them."""
+        if not hasattr(loader, "__iter__") and hasattr(loader, "next_epoch"):
+            loader = loader.next_epoch()
+        found = []
+        batch: Any
+        for batch in itertools.islice(as_iterable(loader), batches):
+            fmt, skeleton = self._recognise(batch)
+            poses = fmt.read(batch, skeleton, self._camera)
+            found.append(inspect(batch, poses, fmt, skeleton))
+        if not found:
+            raise BatchError("the loader gave no batch; is its dataset empty, or used up?")
+        return found
+
+    def _recognise(self, batch: Any) -> tuple[BatchFormat, Skeleton]:
+        if self._format is None:
+            return recognise(batch, self._skeleton)
+        return self._format, self._skeleton or self._format.guess_skeleton(batch)
+
+    def try_estimator(self, estimator: Estimator, poses: PoseBatch) -> None:
+        """Ask the estimator for two rows, so that a wrong answer shows before training starts.
+
+        Raises:
+            EstimatorError: it answers with no tensor, or in another shape than the targets'.
+        """
+        few = poses.first(2)
+        name = type(estimator.model).__name__
+        with estimator.untouched(), torch.no_grad():
+            answer = estimator(self.format.inputs(few, few.pose_2d))
+        if not isinstance(answer, Tensor):
+            raise EstimatorError(
+                f"{name}(pose_2d) returned {type(answer).__name__}, expected a tensor of 3D "
+                "joints; pass predict=lambda model, x: the right part of model(x)."
+            )
+        try:
+            self.format.outputs(answer, few, self.skeleton)
+        except BatchError as error:
+            raise EstimatorError(
+                f"{name} does not answer in the target's shape: {error} Pass "
+                "predict=lambda model, x: ... that returns it so."
+            ) from None
+
+
+def as_iterable(loader: Any) -> Iterable[Any]:
+    if not hasattr(loader, "__iter__"):
+        raise BatchError(
+            f"{type(loader).__name__} cannot be iterated; pass the loader your loop iterates."
+        )
+    iterable: Iterable[Any] = loader
+    return iterable

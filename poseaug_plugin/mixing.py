@@ -1,0 +1,37 @@
+"""Which rows of a batch become augmented ones: in place of rows, beside them, or all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .batch import BatchFormat, PoseBatch, repeat_rows
+from .training import Trainer
+
+__all__ = ["mixed"]
+
+
+def mixed(
+    batch: Any, poses: PoseBatch, trainer: Trainer, fmt: BatchFormat
+) -> tuple[Any, int, Tensor]:
+    """The caller's batch with augmented rows; a pair that no camera could take stays real.
+
+    Returns:
+        The batch, how many rows were tried, and how many of them passed (on the device).
+    """
+    config, device, rows = trainer.config, trainer.device, len(poses)
+    chosen = torch.arange(rows, device=device)
+    if config.mix == "replace":
+        count = round(config.ratio * rows)
+        chosen = torch.randperm(rows, generator=trainer.generator, device=device)[:count]
+    if not len(chosen):
+        return batch, 0, chosen.new_zeros(())
+    made, good, _ = trainer.sample(poses.pick(chosen))
+    if config.mix == "append":  # each twin next to its row: a device of DataParallel gets both
+        batch, poses, chosen = repeat_rows(batch, rows), poses.repeat(2), 2 * chosen + 1
+    replaced = torch.zeros(len(poses), dtype=torch.bool, device=device)
+    replaced[chosen] = good
+    written = fmt.write(batch, poses.put(chosen, made), replaced, trainer.skeleton)
+    return written, len(made), good.sum()

@@ -1,0 +1,345 @@
+"""`PoseAugmenter`: hangs PoseAug on a training loop that stays as it is. Wiring only."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from .augmentor import Augmentation
+from .batch import BatchFormat, PoseBatch
+from .camera import Camera
+from .check import CheckReport
+from .checkpoint import saved_skeleton
+from .config import PoseAugConfig
+from .curriculum import Curriculum
+from .errors import AttachError, PoseAugError, PoseAugWarning
+from .estimator import Estimator, Predict
+from .hooks import StepHook, WatchedLoader, inner_optimizer
+from .intake import Intake
+from .mixing import mixed
+from .skeleton import Skeleton
+from .training import Trainer
+
+__all__ = ["Event", "PoseAugmenter"]
+
+Loader = TypeVar("Loader")
+Batch = TypeVar("Batch")
+
+_ATTACHED: weakref.WeakKeyDictionary[torch.optim.Optimizer, weakref.ref[PoseAugmenter]]
+_ATTACHED = weakref.WeakKeyDictionary()
+_NEVER_FED = 20  # optimizer steps without a batch before the caller is told
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened. `augmenter.stats()` gives the numbers; only asking for them costs time."""
+
+    kind: str  # "step" after each estimator step, "epoch", "collapse", "bad_batch"
+    augmenter: PoseAugmenter
+    message: str = ""
+
+
+class Callback(Protocol):
+    def __call__(self, event: Event, /) -> object: ...
+
+
+class PoseAugmenter:
+    """PoseAug beside the caller's training loop.
+
+    Args:
+        model: the estimator in training; never changed, only asked.
+        optimizer: the one whose `step()` trains it; a wrapper's inner optimizer is found.
+        batch: how batches look: a format's name, a mapping of field names (`BatchFormat`'s
+            arguments), a `BatchFormat`, or an object with its methods. None: by shape.
+        epochs: length of the run, for curriculum and learning rate. None: no schedule.
+        config: a `PoseAugConfig` or a preset's name (default, random, paper, released).
+        skeleton: what `Skeleton.of` takes. None: the preset with that many joints, Human3.6M's
+            for 16 and 17.
+        camera: assumed where batches carry none.
+        predict: how to call the estimator, `predict(model, pose_2d)`; default `model(pose_2d)`.
+        callbacks: each called with an `Event`.
+
+    Raises:
+        AttachError: the optimizer does not train the model, or has an augmenter already.
+        ConfigError: an unknown name, or an option out of range.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        batch: BatchFormat | Mapping[str, Any] | str | None = None,
+        epochs: int | None = None,
+        *,
+        config: PoseAugConfig | str | None = None,
+        skeleton: Any = None,
+        camera: Camera | None = None,
+        predict: Predict | None = None,
+        callbacks: Iterable[Callback] = (),
+    ) -> None:
+        if epochs is not None and (not isinstance(epochs, int) or epochs < 1):
+            raise AttachError(f"epochs={epochs!r} must be a whole number of 1 or more, or None.")
+        self.config = PoseAugConfig.of(config)
+        self._intake = Intake(
+            None if batch is None else BatchFormat.of(batch),
+            None if skeleton is None else Skeleton.of(skeleton),
+            camera or Camera(),
+        )
+        self._callbacks = list(callbacks)
+        self._estimator = Estimator(model, predict)
+        inner = inner_optimizer(optimizer)
+        self._estimator.check_optimizer(inner)
+        _refuse_second(inner)
+        self._curriculum = Curriculum(epochs, self.config.warmup)
+        self._trainer: Trainer | None = None
+        self._pending: PoseBatch | None = None
+        self._enabled = True
+        self._warned: set[str] = set()
+        self._counts = {"batches": 0, "bad_batches": 0, "steps": 0, "rows": 0}
+        self._passed: Tensor | None = None  # augmented rows that passed, summed on the device
+        self._handle: Any = inner.register_step_post_hook(StepHook(self._after_step))
+        _ATTACHED[inner] = weakref.ref(self)
+        self._optimizer = weakref.ref(inner)
+        if self.config.mix == "alternate" and self._estimator.has_batchnorm:
+            self._warn(
+                "batchnorm",
+                "mix='alternate' feeds real and augmented batches in turn: BatchNorm normalises "
+                "each by its own statistics but evaluates with a blend, which costs accuracy. "
+                "Use mix='replace' or 'append', or keep it to reproduce the paper.",
+            )
+
+    # On and off
+
+    def enable(self) -> None:
+        """Augment and train again after `disable()`."""
+        self._enabled = True
+
+    def disable(self) -> None:
+        """Hand every batch through untouched and train nothing, until `enable()`."""
+        self._enabled = False
+        self._pending = None
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Disabled inside the block, then as before."""
+        before = self._enabled
+        self.disable()
+        try:
+            yield
+        finally:
+            self._enabled = before
+
+    def detach(self) -> None:
+        """Unhook from the optimizer for good; wrapped loaders hand batches through untouched."""
+        self.disable()
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+            inner = self._optimizer()
+            if inner is not None:
+                _ATTACHED.pop(inner, None)
+
+    @property
+    def active(self) -> bool:
+        """Whether a batch passing now would be augmented: enabled, training, gradients on."""
+        return (
+            self._enabled
+            and self._handle is not None
+            and self.config.ratio > 0
+            and self._estimator.training
+            and torch.is_grad_enabled()
+        )
+
+    # Batches
+
+    def wrap(self, loader: Loader) -> Loader:
+        """The loader with augmented batches; otherwise what it was: length, attributes, sampler.
+
+        An epoch counts when an iterator that handed out augmented batches is exhausted.
+        """
+        seen = {"active": False}
+
+        def see(batch: Any) -> list[Any]:
+            seen["active"] = seen["active"] or self.active
+            made = self(batch)
+            both = self.config.mix == "alternate" and made is not batch
+            return [batch, made] if both else [made]
+
+        def ended() -> None:
+            if seen["active"]:
+                seen["active"] = False
+                self._curriculum.done += 1
+                self._tell("epoch")
+
+        def times() -> int:
+            on = self._enabled and self._handle is not None and self.config.ratio > 0
+            return 2 if on and self.config.mix == "alternate" else 1
+
+        return cast(Loader, WatchedLoader(loader, see, ended, times))
+
+    def __call__(self, batch: Batch) -> Batch:
+        """The batch with augmented rows, per `config.mix`; itself where nothing is to be done.
+
+        The first batch is checked and raises; a batch that goes bad later passes untouched.
+
+        Raises:
+            BatchError, DataError, EstimatorError: on the first batch, before anything changed.
+        """
+        if not self.active:
+            return batch
+        try:
+            poses = self._intake.later(batch) if self._intake.checked else self._first(batch)
+        except PoseAugError as error:
+            if not self._intake.checked:
+                raise
+            self._counts["bad_batches"] += 1
+            self._warn("bad_batch", f"a batch passes through untouched: {error}")
+            self._tell("bad_batch", str(error))
+            return batch
+        trainer = cast(Trainer, self._trainer)
+        poses = poses.to(trainer.device)
+        self._counts["batches"] += 1
+        if self.config.trains:
+            self._pending = poses.first(self.config.turn_rows)
+        if not (self.config.prior or self._curriculum.warm):
+            return batch  # without a prior the augmentor has to learn before anyone learns from it
+        made, rows, passed = mixed(batch, poses, trainer, self._intake.format)
+        self._counts["rows"] += rows
+        self._passed = passed if self._passed is None else self._passed + passed
+        return cast(Batch, made)
+
+    def _first(self, batch: Any) -> PoseBatch:
+        poses = self._intake.first(batch)
+        config, device = self.config, self._estimator.device
+        if config.trains and config.feedback != "off":
+            self._intake.try_estimator(self._estimator, poses.to(device))
+        if config.trains and (config.adv2d or config.feedback == "range") and not poses.has_root:
+            self._warn(
+                "root",
+                "the batch tells no root: it is fitted to the 2D"
+                + (", with the camera given or assumed" if not poses.has_camera else "")
+                + ". Only the 2D discriminator and the bone-angle feedback see it.",
+            )
+        self._trainer = self._trainer or Trainer(self._intake.skeleton, config, device)
+        self._intake.checked = True
+        return poses
+
+    def preview(self, batch: Any) -> tuple[PoseBatch, Tensor, Augmentation]:
+        """What every row of a batch would become now; for looking at, changes nothing.
+
+        Returns:
+            The augmented pairs, which of them a camera could have taken (B,) bool, and the
+            parameters: `augmentation.apply(pose_3d, skeleton)` gives the same poses again.
+        """
+        poses = self._intake.later(batch) if self._intake.checked else self._first(batch)
+        trainer = cast(Trainer, self._trainer)
+        state = trainer.generator.get_state()
+        try:
+            return trainer.sample(poses.to(trainer.device))
+        finally:
+            trainer.generator.set_state(state)
+
+    def check(self, loader: Iterable[Any], batches: int = 3) -> list[CheckReport]:
+        """Read the first batches of a loader and report; changes nothing, raises on no finding.
+
+        Returns:
+            One `CheckReport` a batch: fields found, joints, units, reprojection residual, problems.
+
+        Raises:
+            BatchError: a batch that cannot be read at all.
+        """
+        inner = vars(loader).get("_loader") if isinstance(loader, WatchedLoader) else loader
+        return self._intake.report(inner, batches)
+
+    # Turns
+
+    def _after_step(self) -> None:
+        self._counts["steps"] += 1
+        poses, self._pending = self._pending, None
+        if self._enabled and self._counts["steps"] == _NEVER_FED and not self._intake.checked:
+            self._warn(
+                "never_fed",
+                f"{_NEVER_FED} optimizer steps and no batch came by: the loop iterates another "
+                "loader than the one that augmenter.wrap(loader) returned, or the model is in "
+                "evaluation mode. Nothing is augmented.",
+            )
+        if poses is not None and self._counts["batches"] % self.config.every == 0:
+            with self._estimator.untouched():
+                try:
+                    verdicts = cast(Trainer, self._trainer).turn(
+                        poses, self._estimator, self._intake.format, self._curriculum
+                    )
+                except Exception as error:  # whatever it is, it must not end the caller's run
+                    verdicts = []
+                    self._warn("turn", f"a turn of the augmentor was skipped: {error!r}")
+            cure = "restarted" if self.config.repair else "left as it is"
+            for verdict in verdicts:
+                self._tell("collapse", f"{verdict.part} {cure}: {verdict.reason}")
+        self._tell("step")
+
+    def _tell(self, kind: str, message: str = "") -> None:
+        event = Event(kind, self, message)
+        for callback in self._callbacks:
+            callback(event)
+
+    def _warn(self, key: str, message: str) -> None:
+        if key not in self._warned:
+            self._warned.add(key)
+            warnings.warn(message, PoseAugWarning, stacklevel=3)
+
+    # Numbers and state
+
+    def stats(self) -> dict[str, float]:
+        """Counts and the last turn's measures as floats; asking waits for the device."""
+        numbers: dict[str, float] = {**self._counts, "epochs": self._curriculum.done}
+        numbers["augmented"] = 0 if self._passed is None else int(self._passed)
+        numbers["accepted"] = numbers["augmented"] / max(1, self._counts["rows"])
+        if self._trainer is not None:
+            numbers["turns"] = self._trainer.turns
+            numbers.update({name: float(v) for name, v in self._trainer.measures.items()})
+        return numbers
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, optimizers, pools, counters, own random stream; never the caller's model."""
+        skeleton = self._intake.known_skeleton
+        return {
+            "skeleton": None if skeleton is None else asdict(skeleton),
+            "config": asdict(self.config),
+            "epochs_done": self._curriculum.done,
+            "counts": dict(self._counts),
+            "passed": self._passed,
+            "trainer": None if self._trainer is None else self._trainer.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict()` was taken.
+
+        Raises:
+            CheckpointError: it is of another skeleton or configuration, or no such state.
+        """
+        saved = saved_skeleton(state, self.config, self._intake.known_skeleton)
+        self._curriculum.done = state["epochs_done"]
+        self._counts = dict(state["counts"])
+        self._pending = self._passed = None
+        if saved is not None:
+            self._intake.use(saved)
+        if saved is not None and state["trainer"] is not None:
+            self._trainer = Trainer(saved, self.config, self._estimator.device)
+            self._trainer.load_state_dict(state["trainer"])
+            if state["passed"] is not None:
+                self._passed = state["passed"].to(self._trainer.device)
+
+
+def _refuse_second(optimizer: torch.optim.Optimizer) -> None:
+    other = _ATTACHED.get(optimizer)
+    if other is not None and other() is not None:
+        raise AttachError(
+            "this optimizer has an augmenter already; call its detach() before attaching another."
+        )

@@ -1,0 +1,278 @@
+"""One turn of augmentor and discriminators, and the samples the caller trains on in between.
+
+Source: PoseAug (CVPR 2021) section 3.4; order of updates of the released code: augmentor first,
+then, every `d_every` turns, the discriminators on what it just made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from .augmentor import Augmentation, Augmentor
+from .batch import BatchFormat, PoseBatch
+from .bones import pose_to_bones, unit
+from .camera import in_frame, project
+from .collapse import CollapseWatch, Verdict
+from .config import PoseAugConfig
+from .curriculum import Curriculum
+from .discriminators import Discriminator2d, Discriminator3d
+from .estimator import Estimator
+from .feedback import exp_feedback, ratio_feedback, tier_errors
+from .losses import (
+    lsgan_discriminator,
+    lsgan_generator,
+    outside_band,
+    past_limit,
+    squared_error,
+    threshold_penalty,
+)
+from .pool import Pool
+from .skeleton import Skeleton
+
+__all__ = ["Trainer"]
+
+
+class Trainer:
+    """The plugin's own networks, their optimizers and their random stream.
+
+    Args:
+        device: where the networks live; the estimator's.
+    """
+
+    def __init__(self, skeleton: Skeleton, config: PoseAugConfig, device: torch.device) -> None:
+        self.skeleton, self.config, self.device = skeleton, config, device
+        # Weights come from the seed alone, so that ranks start equal; draws differ by rank.
+        self._weights = torch.Generator().manual_seed(config.seed)
+        rank = dist.get_rank() if _distributed() else 0
+        self.generator = torch.Generator(device).manual_seed(config.seed + 1 + rank)
+        self.nets: dict[str, nn.Module] = {}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.pools: dict[str, Pool] = {}
+        self.watch = CollapseWatch()
+        self.turns = 0
+        self.measures: dict[str, Tensor] = {}
+        parts = ["augmentor"]
+        if config.trains:
+            parts += [name for name in ("d3d", "d2d") if getattr(config, f"adv{name[1:]}") > 0]
+        for part in parts:
+            self.start(part)
+
+    @property
+    def augmentor(self) -> Augmentor:
+        return self.nets["augmentor"]  # type: ignore[return-value]
+
+    def start(self, part: str) -> None:
+        """Make a part anew: at its prior, or at fresh noise."""
+        skeleton, config, weights = self.skeleton, self.config, self._weights
+        net: nn.Module
+        if part == "augmentor":
+            net = Augmentor(skeleton, config, weights)
+        elif part == "d3d":
+            net = Discriminator3d(skeleton, weights, kcs=config.kcs, width=config.d_width)
+        else:
+            net = Discriminator2d(skeleton, weights)
+        self.nets[part] = net.to(self.device)
+        if config.trains:
+            self.optimizers[part] = torch.optim.Adam(net.parameters(), lr=config.lr)
+        if part != "augmentor":
+            self.pools[part] = Pool(config.pool)
+
+    # Samples for the caller
+
+    @torch.no_grad()
+    def sample(self, poses: PoseBatch) -> tuple[PoseBatch, Tensor, Augmentation]:
+        """Augmented pairs, which of them count (B,), and the parameters that made them."""
+        aug = self._augment(poses)
+        pose_3d = aug.apply(poses.pose_3d, self.skeleton, poses.path)
+        pose_2d = aug.project(pose_3d)
+        config, root = self.config, pose_3d[:, :, self.skeleton.root]
+        good = in_frame(pose_3d, pose_2d, depth=config.depth, height=config.frame_height)
+        made = replace(
+            poses,
+            pose_2d=pose_2d,
+            pose_3d=pose_3d - root[:, :, None],
+            root=root,
+            camera=aug.camera,
+        )
+        return made, good.all(1), aug
+
+    def _augment(self, poses: PoseBatch) -> Augmentation:
+        made: Augmentation = self.augmentor(
+            poses.pose_3d, poses.root[:, poses.middle], poses.camera, self.generator
+        )
+        return made
+
+    # One turn
+
+    def turn(
+        self, poses: PoseBatch, estimator: Estimator, fmt: BatchFormat, curriculum: Curriculum
+    ) -> list[Verdict]:
+        """Update the augmentor, and every `d_every` turns the discriminators; verdicts on health.
+
+        To be called inside `estimator.untouched()`.
+        """
+        config, skeleton, middle = self.config, self.skeleton, poses.middle
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * curriculum.lr_factor
+
+        aug = self._augment(poses)
+        bent = aug.bend(poses.pose_3d, skeleton)
+        final = aug.finish(bent, skeleton, poses.path)
+        fakes = {"d3d": bent[:, middle]}
+        reals = {"d3d": poses.pose_3d[:, middle]}
+        if "d2d" in self.nets:
+            fakes["d2d"] = aug.project(final[:, middle, None], limit=1.0)[:, 0]
+            placed = poses.pose_3d + poses.root[:, :, None]
+            reals["d2d"] = project(placed[:, middle], poses.camera, limit=1.0)
+
+        measures: dict[str, Tensor] = {}
+        loss = config.reg_weight * self._regularise(aug, poses.pose_3d[:, middle], bent[:, middle])
+        for part, weight in (("d3d", config.adv3d), ("d2d", config.adv2d)):
+            if part in self.nets:
+                loss = loss + weight * lsgan_generator(self.nets[part](fakes[part]))
+        if config.feedback != "off" and curriculum.warm:
+            value, measures["hardness"] = self._feedback(
+                aug, poses, bent, final, estimator, fmt, curriculum
+            )
+            measures["feedback"] = value.detach()
+            loss = loss + value
+        if loss.requires_grad:
+            measures["grad_norm"] = self._descend("augmentor", loss)
+        measures["loss_augmentor"] = loss.detach()
+        measures["gamma_ba"] = aug.gamma_ba.detach().abs().mean()
+        measures["gamma_bl"] = aug.gamma_bl.detach().abs().mean()
+
+        if self.turns % config.d_every == 0:
+            for part in self.pools:
+                measures.update(self._judge(part, reals[part], fakes[part].detach()))
+        self.turns += 1
+        self.measures.update(measures)
+        verdicts = self.watch.add(measures)
+        if config.repair:
+            for verdict in verdicts:
+                self.start(verdict.part)
+        return verdicts
+
+    def _regularise(self, aug: Augmentation, pose_3d: Tensor, bent: Tensor) -> Tensor:
+        config = self.config
+        if config.reg == "threshold":
+            return threshold_penalty(aug.gamma_ba, config.reg_ba) + threshold_penalty(
+                aug.learned_bl, config.reg_bl
+            )
+        before = unit(pose_to_bones(pose_3d, self.skeleton))
+        after = unit(pose_to_bones(bent, self.skeleton))
+        turned = (1 - (before * after).sum(-1)).mean(-1)  # (B,)
+        return outside_band(turned, config.bend_target, config.bend_band) + past_limit(
+            aug.learned_bl, config.reg_bl
+        )
+
+    def _feedback(
+        self,
+        aug: Augmentation,
+        poses: PoseBatch,
+        bent: Tensor,
+        final: Tensor,
+        estimator: Estimator,
+        fmt: BatchFormat,
+        curriculum: Curriculum,
+    ) -> tuple[Tensor, Tensor]:
+        """The feedback loss and the mean ratio of errors, augmented over original."""
+        config, skeleton = self.config, self.skeleton
+
+        def ask(pose_2d: Tensor) -> Tensor:
+            return fmt.outputs(estimator(fmt.inputs(poses, pose_2d)), poses, skeleton)
+
+        with torch.no_grad():
+            original = ask(poses.pose_2d)
+        target = final - final[:, :, skeleton.root, None]
+        answer = ask(aug.project(final, limit=1.0))
+        if config.feedback == "exp":
+            harder, easier = squared_error(answer, target), squared_error(original, poses.pose_3d)
+            loss = config.feedback_weight * exp_feedback(
+                harder, easier, curriculum.between(config.beta)
+            )
+            return loss, (harder.detach().mean() / easier.mean().clamp_min(1e-9)).sqrt()
+        easier = tier_errors(original, poses.pose_3d, skeleton)
+        harder = tier_errors(answer, target, skeleton)
+        placed = project(bent + poses.root[:, :, None], poses.camera[:, None], limit=1.0)
+        harder_ba = tier_errors(ask(placed), bent, skeleton)
+        tiers = [i for i, tier in enumerate(skeleton.joint_tiers) if tier]
+        loss = config.rt_weight * ratio_feedback(
+            harder[:, tiers], easier[:, tiers], curriculum.between(config.rt_ratio), config.rt_band
+        ) + config.ba_weight * ratio_feedback(
+            harder_ba[:, tiers],
+            easier[:, tiers],
+            curriculum.between(config.ba_ratio),
+            config.ba_band,
+        )
+        return loss, harder.detach().mean() / easier.mean().clamp_min(1e-9)
+
+    def _judge(self, part: str, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        net = self.nets[part]
+        on_real, on_fake = net(real), net(self.pools[part](fake, self.generator))
+        loss = lsgan_discriminator(on_real, on_fake)
+        self._descend(part, loss)
+        return {
+            f"loss_{part}": loss.detach(),
+            f"{part}_real": on_real.detach().mean(),
+            f"{part}_fake": on_fake.detach().mean(),
+        }
+
+    def _descend(self, part: str, loss: Tensor) -> Tensor:
+        """One clipped step of one part on its loss; the gradient norm."""
+        parameters = list(self.nets[part].parameters())
+        # autograd.grad, not backward: the loss also depends on the caller's parameters.
+        grads = torch.autograd.grad(loss, parameters, allow_unused=True)
+        used = [(p, g) for p, g in zip(parameters, grads) if g is not None]
+        if _distributed():
+            for _, grad in used:
+                dist.all_reduce(grad)
+                grad /= dist.get_world_size()
+        for parameter, grad in used:
+            parameter.grad = grad
+        norm = nn.utils.clip_grad_norm_([p for p, _ in used], self.config.clip)
+        self.optimizers[part].step()
+        self.optimizers[part].zero_grad()
+        return norm.detach()
+
+    # Saving
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "turns": self.turns,
+            "nets": {name: net.state_dict() for name, net in self.nets.items()},
+            "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
+            "pools": {name: pool.state_dict() for name, pool in self.pools.items()},
+            "generator": self.generator.get_state(),
+            "weights": self._weights.get_state(),
+            "watch": {
+                "sums": dict(self.watch.sums),
+                "counts": dict(self.watch.counts),
+                "turns": self.watch.turns,
+            },
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.turns = state["turns"]
+        for name, net in self.nets.items():
+            net.load_state_dict(state["nets"][name])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        for name, pool in self.pools.items():
+            pool.load_state_dict(state["pools"][name], self.device)
+        self._weights.set_state(state["weights"].cpu())
+        saved = state["generator"].cpu()
+        if saved.shape == self.generator.get_state().shape:  # a CUDA state does not fit a CPU
+            self.generator.set_state(saved)
+        sums = {name: value.to(self.device) for name, value in state["watch"]["sums"].items()}
+        self.watch = CollapseWatch(sums, dict(state["watch"]["counts"]), state["watch"]["turns"])
+
+
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

@@ -1,0 +1,166 @@
+"""Every number is checked once, by name."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+
+from poseaug_plugin.config import PoseAugConfig
+from poseaug_plugin.errors import ConfigError
+
+NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
+    "ratio": (-0.1, 1.1),
+    "depth": (0.0, 101.0),
+    "frame_height": (0.0, 11.0),
+    **{name: (-0.1, 3.2) for name in ("turn", "tilt", "roll", "limit_r")},
+    "distance": ((0.0, 5.0), (2.0, 1001.0), (6.5, 2.5)),
+    "place": (-0.1, 1.1),
+    "focal": ((0.0, 1.0), (0.5, 21.0), (1.0, 0.5)),
+    **{name: (-0.1, 2.1) for name in ("bend", "limit_ba", "limit_t")},
+    **{name: (-0.1, 1.0) for name in ("stretch", "size", "limit_bl")},
+    **{
+        name: (0, -5, 1.5, 1 << 25)
+        for name in ("width", "noise", "every", "d_every", "pool", "feedback_rows")
+    },
+    "seed": (-1, 0.5, 2**64),
+    **{
+        name: (-1.0, 1e7)
+        for name in ("adv3d", "adv2d", "feedback_weight", "ba_weight", "rt_weight", "reg_weight")
+    },
+    **{name: ((-1.0, 2.0), (1.0, 2000.0)) for name in ("beta", "ba_ratio", "rt_ratio")},
+    **{
+        name: (-1.0, 1001.0)
+        for name in ("ba_band", "rt_band", "reg_ba", "reg_bl", "bend_target", "bend_band")
+    },
+    "lr": (-1e-4, 1.1),
+    "clip": (0.0, 1e7),
+    "warmup": (-1.0, 1e7),
+}
+RANGES = {"distance", "focal", "beta", "ba_ratio", "rt_ratio"}
+CHOICES = {"mix", "networks", "kcs", "feedback", "reg"}
+SWITCHES = {"ba", "bl", "rt", "prior", "swap", "learned", "freeze_trunk", "repair"}
+
+
+def refused(**change: object) -> str:
+    with pytest.raises(ConfigError) as caught:
+        PoseAugConfig(**change)
+    ((name, value),) = change.items()
+    message = str(caught.value)
+    assert message.startswith(f"{name}={value!r} "), message
+    return message
+
+
+def test_every_field_is_tried_below() -> None:
+    names = {field.name for field in fields(PoseAugConfig)}
+    assert names == {*NUMBERS_OUT_OF_RANGE, *CHOICES, *SWITCHES}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(n, v) for n, values in NUMBERS_OUT_OF_RANGE.items() for v in values]
+)
+def test_numbers_out_of_range_are_refused_by_name_and_value(name: str, value: object) -> None:
+    message = refused(**{name: value})
+    assert ("must lie in" in message) or ("whole number" in message)
+
+
+@pytest.mark.parametrize("name", sorted(NUMBERS_OUT_OF_RANGE))
+def test_what_is_no_number_is_refused(name: str) -> None:
+    many = (1.0, 2.0, 3.0)
+    for value in ("1", True, many, [0.5], math.nan if name not in RANGES else (1.0, math.nan)):
+        refused(**{name: value})
+    if name in RANGES:
+        assert "two numbers (low, high)" in refused(**{name: 3.0})
+
+
+@pytest.mark.parametrize("name", sorted(CHOICES))
+def test_unknown_choices_are_refused(name: str) -> None:
+    assert "is not one of [" in refused(**{name: "best"})
+    refused(**{name: None})
+
+
+@pytest.mark.parametrize("name", sorted(SWITCHES))
+def test_switches_are_true_or_false(name: str) -> None:
+    for value in (1, "yes", None):
+        assert "must be True or False" in refused(**{name: value})
+
+
+def test_nothing_to_augment_with_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"prior=False and learned=False.*disable\(\)"):
+        PoseAugConfig(prior=False, learned=False)
+
+
+def test_none_means_unlimited_where_the_field_says_so() -> None:
+    config = PoseAugConfig(limit_ba=None, feedback_rows=None)
+    assert (config.limit_ba, config.feedback_rows) == (None, None)
+    for name in sorted(set(NUMBERS_OUT_OF_RANGE) - {"limit_ba", "feedback_rows"}):
+        refused(**{name: None})
+
+
+def test_limits_themselves_are_allowed() -> None:
+    PoseAugConfig(ratio=0, turn=math.pi, distance=(0.1, 0.1), focal=[0.05, 20], seed=2**63 - 1)
+    PoseAugConfig(ratio=1, bend=2, stretch=0.9, width=1, feedback_rows=1, beta=(3.0, 1.0))
+
+
+def test_presets() -> None:
+    assert PoseAugConfig.default() == PoseAugConfig()
+    assert PoseAugConfig.random() == PoseAugConfig(learned=False)
+    paper, released = PoseAugConfig.paper(), PoseAugConfig.released()
+    for published in (paper, released):
+        assert not published.prior
+        assert (published.adv3d, published.adv2d, published.limit_bl) == (6, 1, 0.2)
+        assert published.limit_ba is None
+        assert published.limit_r == pytest.approx(math.pi)
+    assert (paper.feedback, paper.reg, paper.networks) == ("exp", "threshold", "shared")
+    assert (released.feedback, released.reg, released.networks) == ("range", "range", "separate")
+    assert released.freeze_trunk
+    assert not paper.freeze_trunk
+    assert (released.ba_ratio, released.ba_band, released.ba_weight) == ((3, 5), 2, 0.1)
+    assert (released.rt_ratio, released.rt_band, released.rt_weight) == ((17, 17), 15, 0.01)
+    assert (released.bend_target, released.bend_band, released.reg_bl) == (0.205, 0.165, 0.1)
+    assert (released.lr, released.clip, released.d_every, released.pool) == (1e-4, 1, 2, 4096)
+    assert (released.noise, released.width, released.warmup, released.reg_weight) == (48, 256, 2, 3)
+
+
+@pytest.mark.parametrize("name", ["default", "random", "paper", "released"])
+def test_presets_take_changes_and_are_found_by_name(name: str) -> None:
+    preset = getattr(PoseAugConfig, name)
+    assert PoseAugConfig.of(name) == preset()
+    assert preset(lr=3e-4) == preset().but(lr=3e-4)
+    assert preset(learned=True, networks="separate").networks == "separate"
+
+
+def test_of() -> None:
+    config = PoseAugConfig(lr=1e-3)
+    assert PoseAugConfig.of(config) is config
+    assert PoseAugConfig.of(None) == PoseAugConfig()
+
+
+@pytest.mark.parametrize("source", ["best", 3, {"lr": 1e-3}, ["paper"]])
+def test_of_refuses_the_rest(source: object) -> None:
+    with pytest.raises(ConfigError, match="neither a PoseAugConfig nor one of") as caught:
+        PoseAugConfig.of(source)
+    assert repr(source) in str(caught.value)
+
+
+def test_but_checks_again_and_leaves_the_original() -> None:
+    config = PoseAugConfig()
+    assert config.but(ratio=0.25).ratio == 0.25
+    assert config.ratio == 0.5
+    with pytest.raises(ConfigError, match="ratio=2 is out of range"):
+        config.but(ratio=2)
+
+
+def test_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        PoseAugConfig().ratio = 0.1
+    assert len({PoseAugConfig(), PoseAugConfig(), PoseAugConfig(seed=1)}) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "trains"),
+    [({}, True), ({"learned": False}, False), ({"ba": False, "bl": False, "rt": False}, False)],
+)
+def test_trains(changes: dict[str, bool], trains: bool) -> None:
+    assert PoseAugConfig(**changes).trains is trains
