@@ -26,9 +26,6 @@ class SimpleBaseline(nn.Module):
             for _ in range(stages)
         )
         self.last = nn.Linear(width, 3 * (joints - 1))
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.kaiming_normal_(module.weight)
 
     def forward(self, pose_2d: Tensor) -> Tensor:
         h = self.first(pose_2d.flatten(1))

@@ -19,7 +19,8 @@ from .errors import (
     PoseAugWarning,
     SkeletonError,
 )
-from .plugin import Event, PoseAugmenter
+from .events import Event
+from .plugin import PoseAugmenter
 from .skeleton import Skeleton
 
 __version__ = "0.1.0"

@@ -10,20 +10,20 @@ import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .camera import Camera, fit_root
-from .errors import BatchError, ConfigError
+from .errors import BatchError, ConfigError, WindowError
 from .layout import Layout
 from .skeleton import Skeleton
 
 __all__ = ["FORMATS", "BatchFormat", "PoseBatch", "repeat_rows"]
 
-Key = Union[int, str]
+Key = int | str
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class BatchFormat:
 
     Args:
         pose_2d, pose_3d, camera: index (tuple, list) or name (mapping, named tuple, dataclass) of
-            the field; no camera: `camera_default` is assumed.
+            the field; no camera: the augmenter's `camera=` is assumed.
         root: "absolute" (camera frame), "relative" (root joint at the origin), or "slot" (root
             relative, with the root's absolute position in its own joint, as VideoPose3D).
         unit: metres per unit of the 3D; 0.001 for millimetres.
@@ -103,12 +103,15 @@ class BatchFormat:
     def __post_init__(self) -> None:
         if self.root not in ("absolute", "relative", "slot"):
             raise ConfigError(f"root={self.root!r} is not one of ['absolute', 'relative', 'slot'].")
-        if not self.unit > 0:
+        if not isinstance(self.unit, (int, float)) or not self.unit > 0:
             raise ConfigError(f"unit={self.unit!r} must be metres per unit, above 0.")
 
     @classmethod
     def of(cls, source: BatchFormat | Mapping[str, Any] | str) -> BatchFormat:
         """A format from itself, a preset's name, or a mapping of its arguments.
+
+        >>> BatchFormat.of({"pose_2d": "x", "pose_3d": "y", "unit": 0.001}).unit
+        0.001
 
         Raises:
             ConfigError: an unknown name or argument.
@@ -128,8 +131,10 @@ class BatchFormat:
                     f"{sorted(known)} what applies."
                 )
             return cls(**source)
-        if callable(getattr(source, "read", None)) and callable(getattr(source, "write", None)):
+        if isinstance(source, BatchFormat):
             return source
+        if callable(getattr(source, "read", None)) and callable(getattr(source, "write", None)):
+            return _ReadWrite("read", "write", source=source)
         raise ConfigError(
             f"batch={source!r} is neither a format's name, a mapping of field names, a "
             "BatchFormat, nor an object with read and write."
@@ -149,6 +154,11 @@ class BatchFormat:
         layout_3d = Layout.of(raw_3d, joints, 3, f"pose_3d (field {self.pose_3d!r})")
         pose_2d = layout_2d.canonical(raw_2d)
         pose_3d = layout_3d.canonical(raw_3d).to(pose_2d.device) * self.unit
+        if len(pose_2d) == len(pose_3d) and pose_3d.shape[1] == 1 < pose_2d.shape[1]:
+            raise WindowError(
+                f"it has windows of {pose_2d.shape[1]} frames of 2D but the 3D of one frame; rows "
+                "stay real, for a window cannot be moved without its 3D. Yield the window's 3D."
+            )
         if pose_2d.shape[:2] != pose_3d.shape[:2]:
             raise BatchError(
                 f"pose_2d has (rows, frames) {tuple(pose_2d.shape[:2])} but pose_3d "
@@ -254,6 +264,25 @@ class BatchFormat:
         return pose - pose[:, :, skeleton.root, None]
 
 
+@dataclass(frozen=True)
+class _ReadWrite(BatchFormat):
+    """A caller's own object with `read` and `write`; the estimator takes 2D in its layout."""
+
+    source: Any = None
+
+    def read(self, batch: Any, skeleton: Skeleton, camera: Camera) -> PoseBatch:
+        poses: PoseBatch = self.source.read(batch, skeleton, camera)
+        return poses
+
+    def write(self, batch: Any, poses: PoseBatch, rows: Tensor, skeleton: Skeleton) -> Any:
+        return self.source.write(batch, poses, rows, skeleton)
+
+    def guess_skeleton(self, batch: Any) -> Skeleton:
+        raise ConfigError(
+            f"batch={type(self.source).__name__} reads batches its own way; pass skeleton= as well."
+        )
+
+
 FORMATS: dict[str, BatchFormat] = {
     "semgcn": BatchFormat(pose_2d=1, pose_3d=0, root="relative"),
     "poseaug": BatchFormat(pose_2d=1, pose_3d=0, camera=3, root="absolute"),
@@ -273,7 +302,7 @@ def as_tensor(value: Any, what: str) -> Tensor:
             return torch.stack([v.detach() for v in value]).to(torch.float32)
         return torch.from_numpy(np.array(value, dtype=np.float32))
     except (ValueError, TypeError, RuntimeError):
-        shapes = sorted({str(tuple(np.shape(v))) for v in value}) if _sized(value) else "none"
+        shapes = sorted({_shape(v) for v in value}) if _sized(value) else "none"
         raise BatchError(
             f"{what} is {type(value).__name__} with rows of shapes {shapes}; expected one array "
             "or tensor whose rows all have the same shape. Pad or cut the clips to one length."
@@ -289,7 +318,10 @@ def repeat_rows(batch: Any, rows: int, times: int = 2) -> Any:
         if isinstance(value, np.ndarray) and value.ndim and len(value) == rows:
             return value.repeat(times, 0)
         if isinstance(value, (list, tuple)) and len(value) == rows:
-            return type(value)(v for v in value for _ in range(times))
+            # A twin of its own: `for row in batch: row -= ...` must not reach a row twice.
+            return type(value)(
+                copy.deepcopy(v) if twin else v for v in value for twin in range(times)
+            )
         return value
 
     return set_fields(batch, {key: repeated(get_field(batch, key)) for key in keys_of(batch)})
@@ -322,6 +354,13 @@ def describe(batch: Any) -> str:
         size = shape if shape is not None else f"len {len(value)}" if _sized(value) else ""
         parts.append(f"{key!r}: {type(value).__name__} {size}".strip())
     return f"a {type(batch).__name__} of {{{', '.join(parts)}}}"
+
+
+def _shape(value: Any) -> str:
+    try:
+        return str(tuple(np.shape(value)))
+    except ValueError:
+        return "ragged"
 
 
 def _sized(value: Any) -> bool:
@@ -360,8 +399,16 @@ def _overwrite(old: Any, new: Tensor, rows: Tensor) -> Any:
         out[picked] = new.detach().cpu().numpy().astype(old.dtype)[picked]
         return out
     if isinstance(old, (list, tuple)):
-        flags = rows.tolist()
-        fresh = [n.to(o) if isinstance(o, Tensor) else n.cpu().numpy() for n, o in zip(new, old)]
-        return type(old)(f if flag else o for f, o, flag in zip(fresh, old, flags))
+        return type(old)(
+            _like(o, n) if taken else o for o, n, taken in zip(old, new, rows.tolist())
+        )
     keep = rows.to(old.device).view(-1, *[1] * (old.ndim - 1))
     return torch.where(keep, new.detach().to(old), old)
+
+
+def _like(old: Any, new: Tensor) -> Any:
+    """One row of a list in its own type and dtype."""
+    if isinstance(old, Tensor):
+        return new.detach().to(old)
+    values = new.detach().cpu().numpy()
+    return values.astype(old.dtype) if isinstance(old, np.ndarray) else values.tolist()

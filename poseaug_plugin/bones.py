@@ -82,6 +82,10 @@ def kcs(bones: Tensor) -> Tensor:
     """Kinematic chain space matrix B B^T (..., K, K): lengths squared and inner products.
 
     RepNet feeds bone vectors; with unit vectors the entries are cosines between bones.
+
+    >>> kcs(torch.tensor([[2.0, 0, 0], [0, 1, 0]]))
+    tensor([[4., 0.],
+            [0., 1.]])
     """
     return bones @ bones.transpose(-1, -2)
 

@@ -55,7 +55,11 @@ class Camera:
         k: Sequence[float] = (0.0, 0.0, 0.0),
         p: Sequence[float] = (0.0, 0.0),
     ) -> Camera:
-        """From focal lengths and centre in pixels of a w x h image."""
+        """From focal lengths and centre in pixels of a w x h image.
+
+        >>> Camera.from_pixels(f=(1145, 1145), c=(500, 500), w=1000, h=1000).f
+        (2.29, 2.29)
+        """
         fx, fy = (2 * v / w for v in f)
         centre = (c[0] / w * 2 - 1, c[1] / w * 2 - h / w)
         return cls((fx, fy), centre, (k[0], k[1], k[2]), (p[0], p[1]))
@@ -99,7 +103,7 @@ def _distort(ray: Tensor, k: Tensor, p: Tensor) -> Tensor:
     return ray * (radial + tangential) + p * r2
 
 
-def undistort(pose_2d: Tensor, intrinsics: Tensor, steps: int = 5) -> Tensor:
+def undistort(pose_2d: Tensor, intrinsics: Tensor, steps: int = 10) -> Tensor:
     """Rays (X/Z, Y/Z) of screen points (..., J, 2), by fixed-point iteration."""
     f, c, k, p = intrinsics[..., None, :].split((2, 2, 3, 2), -1)
     seen = (pose_2d - c) / f

@@ -113,11 +113,13 @@ def _problems(longest: float, residual: float, asymmetry: float, unit: float) ->
     found = []
     if not low <= longest <= high:
         guess = min((1e-3, 1e-2, 1.0, 1e3), key=lambda u: abs(_log(longest / unit * u / 0.45)))
-        found.append(
-            f"the longest bone is {longest:.4g} m, expected {low} to {high} m: the 3D is not in "
-            f"the unit given (unit={unit:g}); it looks like unit={guess:g}, e.g. "
-            f"batch=dict(..., unit={guess:g})"
+        cure = (
+            "the joints are in another order than the skeleton's; pass the data's skeleton="
+            if guess == unit
+            else f"the 3D is not in the unit given (unit={unit:g}); it looks like unit={guess:g}, "
+            f"e.g. batch=dict(..., unit={guess:g})"
         )
+        found.append(f"the longest bone is {longest:.4g} m, expected {low} to {high} m: {cure}")
     if not residual <= RESIDUAL:
         found.append(
             f"the 3D does not project onto its 2D (residual {residual:.3f}, expected at most "

@@ -1,43 +1,83 @@
-"""Does a saved state fit this augmenter?"""
+"""Reading a saved state back: all of it, or an error before anything is changed."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from .config import PoseAugConfig
 from .errors import CheckpointError
 from .skeleton import Skeleton
+from .training import Trainer
 
-__all__ = ["saved_skeleton"]
+__all__ = ["Restored", "restore"]
+
+FIELDS = {"skeleton", "config", "epochs_done", "counts", "passed", "trainer"}
 
 
-def saved_skeleton(
-    state: Mapping[str, Any], config: PoseAugConfig, mine: Skeleton | None
-) -> Skeleton | None:
-    """The skeleton of a saved state.
+@dataclass(frozen=True)
+class Restored:
+    """What `PoseAugmenter.state_dict()` held, made live again; shares no memory with it."""
+
+    skeleton: Skeleton | None
+    trainer: Trainer | None
+    epochs_done: int
+    counts: dict[str, int]
+    passed: Tensor | None
+
+
+def restore(
+    state: Any, config: PoseAugConfig, mine: Skeleton | None, device: torch.device
+) -> Restored:
+    """A saved state for an augmenter of this config and, if it is known yet, skeleton.
 
     Raises:
-        CheckpointError: it is no state, or of another configuration or skeleton.
+        CheckpointError: it is no such state, damaged, or of another configuration or skeleton.
     """
-    missing = {"skeleton", "config", "epochs_done", "counts", "passed", "trainer"} - set(state)
-    if missing:
+    if not isinstance(state, Mapping) or FIELDS - set(state):
         raise CheckpointError(
-            f"not a PoseAugmenter state: {sorted(missing)} missing. Pass what "
-            "augmenter.state_dict() returned."
+            f"{type(state).__name__} is not a PoseAugmenter state, which has {sorted(FIELDS)}. "
+            "Pass what augmenter.state_dict() returned."
         )
-    now = asdict(config)
-    other = sorted(k for k, v in state["config"].items() if now.get(k) != v)
+    try:
+        return _restore(copy.deepcopy(dict(state)), config, mine, device)
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(
+            f"the state is damaged ({type(error).__name__}: {error}); load an earlier checkpoint."
+        ) from error
+
+
+def _restore(
+    state: dict[str, Any], config: PoseAugConfig, mine: Skeleton | None, device: torch.device
+) -> Restored:
+    now, then = asdict(config), state["config"]
+    other = sorted(name for name, value in then.items() if now.get(name) != value)
     if other:
         raise CheckpointError(
-            f"the state was saved with { {k: state['config'][k] for k in other} }, this augmenter "
-            f"has { {k: now.get(k) for k in other} }; build it with the saved config."
+            f"the state was saved with { {k: then[k] for k in other} }, this augmenter has "
+            f"{ {k: now.get(k) for k in other} }; build it with the saved config."
         )
-    saved = None if state["skeleton"] is None else Skeleton(**state["skeleton"])
-    if saved and mine and (saved.parents, saved.left) != (mine.parents, mine.left):
+    skeleton = None if state["skeleton"] is None else Skeleton(**state["skeleton"])
+    if skeleton and mine and (skeleton.parents, skeleton.left) != (mine.parents, mine.left):
         raise CheckpointError(
-            f"the state is of a skeleton with parents {saved.parents}, this augmenter's has "
+            f"the state is of a skeleton with parents {skeleton.parents}, this augmenter's has "
             f"{mine.parents}; use the saved one."
         )
-    return saved
+    trainer, passed = None, state["passed"]
+    if skeleton and state["trainer"] is not None:
+        trainer = Trainer(skeleton, config, device)
+        trainer.load_state_dict(state["trainer"])
+    return Restored(
+        skeleton,
+        trainer,
+        int(state["epochs_done"]),
+        {name: int(count) for name, count in state["counts"].items()},
+        None if passed is None else passed.to(device),
+    )

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .distributed import average
+
 __all__ = ["CollapseWatch", "Verdict"]
 
 WINDOW = 200  # turns; one look (and one wait for the device) per window
@@ -39,6 +41,7 @@ class CollapseWatch:
         self.turns += 1
         if self.turns < WINDOW:
             return []
+        average(self.sums.values())
         means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
         self.sums, self.counts, self.turns = {}, {}, 0
         return self._judge(means)

@@ -23,6 +23,12 @@ class PoseAugConfig:
 
     Raises:
         ConfigError: an option out of range, or two that contradict each other.
+
+    >>> PoseAugConfig.default(distance=(2, 8)).distance
+    (2, 8)
+    >>> PoseAugConfig(ratio=2)
+    Traceback (most recent call last):
+    poseaug_plugin.errors.ConfigError: ratio=2 is out of range; it must lie in 0 to 1.
     """
 
     # How augmented pairs reach the caller's batch.
@@ -54,9 +60,9 @@ class PoseAugConfig:
     networks: Literal["shared", "separate"] = "shared"  # one trunk with heads, or one net each
     width: int = 128  # of the augmentor's hidden layers; published: 256
     noise: int = 48  # numbers of Gaussian noise per network
-    limit_ba: float | None = 0.3  # largest learned step on a unit bone; None: unbounded
+    limit_ba: float | None = 0.3  # largest learned step on a unit bone, per axis; None: unbounded
     limit_bl: float = 0.1  # largest learned change of a length ratio
-    limit_r: float = 0.3  # rad, largest learned turn
+    limit_r: float = 0.3  # rad, largest learned turn, per axis
     limit_t: float = 0.2  # largest learned shift: log distance, and screen units (with a prior)
     freeze_trunk: bool = True  # no learned turn of pelvis-spine-thorax, no spine-thorax length
 
@@ -84,7 +90,7 @@ class PoseAugConfig:
     # Optimisation of augmentor and discriminators.
     lr: float = 1e-4
     clip: float = 1.0  # gradient norm
-    every: int = 4  # estimator steps per turn of the plugin
+    every: int = 4  # batches per turn of the plugin, which follows the estimator's step
     turn_rows: int | None = 256  # rows of a batch that a turn looks at; None: all
     d_every: int = 2  # turns per update of the discriminators
     warmup: float = 2.0  # epochs before feedback counts
@@ -119,7 +125,7 @@ class PoseAugConfig:
             return source
         presets = {name: getattr(cls, name) for name in ("default", "paper", "released", "random")}
         name = "default" if source is None else source
-        if name not in presets:
+        if not isinstance(name, str) or name not in presets:
             raise ConfigError(
                 f"config={source!r} is neither a PoseAugConfig nor one of {sorted(presets)}."
             )

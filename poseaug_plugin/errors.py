@@ -19,6 +19,10 @@ class BatchError(PoseAugError):
     """A batch that cannot be read: fields, shapes, ragged or empty rows, NaN."""
 
 
+class WindowError(BatchError):
+    """A window of 2D with the 3D of its centre frame alone: its motion cannot be made up."""
+
+
 class DataError(PoseAugError):
     """Readable numbers with the wrong meaning: units, frame, mirrored sides."""
 

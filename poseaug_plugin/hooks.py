@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import MethodType
-from typing import Any, Callable
+from typing import Any
 
 import torch
 
-__all__ = ["StepHook", "WatchedLoader", "inner_optimizer"]
+from .errors import AttachError
+
+__all__ = ["Attachment", "StepHook", "WatchedLoader", "inner_optimizer"]
+
+_ATTACHED: weakref.WeakKeyDictionary[torch.optim.Optimizer, weakref.WeakMethod[Any]]
+_ATTACHED = weakref.WeakKeyDictionary()
 
 
 class StepHook:
@@ -34,12 +39,42 @@ class StepHook:
         return StepHook, ()
 
 
+class Attachment:
+    """One hook on one optimizer, which has no other of ours.
+
+    Raises:
+        AttachError: it has one already.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, method: Callable[[], None]) -> None:
+        other = _ATTACHED.get(optimizer)
+        if other is not None and other() is not None:
+            raise AttachError(
+                "this optimizer has an augmenter already; call its detach() before attaching "
+                "another."
+            )
+        self._handle = optimizer.register_step_post_hook(StepHook(method))
+        self._optimizer = weakref.ref(optimizer)
+        _ATTACHED[optimizer] = weakref.WeakMethod(method)
+
+    def remove(self) -> None:
+        self._handle.remove()
+        optimizer = self._optimizer()
+        if optimizer is not None:
+            _ATTACHED.pop(optimizer, None)
+
+
 def inner_optimizer(optimizer: Any) -> torch.optim.Optimizer:
     """The torch optimizer inside wrappers that refuse hooks (accelerate, Opacus, mmengine)."""
     for name in ("optimizer", "original_optimizer"):
         inner = getattr(optimizer, name, None)
         if isinstance(inner, torch.optim.Optimizer):
             return inner_optimizer(inner)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise AttachError(
+            f"optimizer is a {type(optimizer).__name__}, expected the torch optimizer that trains "
+            "the model, or a wrapper with it in .optimizer."
+        )
     return optimizer
 
 
@@ -67,6 +102,9 @@ class WatchedLoader:
 
     def __len__(self) -> int:
         return int(len(self._loader) * self._times())
+
+    def __bool__(self) -> bool:
+        return bool(self._loader)
 
     def __getattr__(self, name: str) -> Any:
         if name == "_loader":  # a copy in the making has no loader yet

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Iterable
+import random
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +20,8 @@ from .estimator import Estimator
 from .skeleton import Skeleton
 
 __all__ = ["Intake"]
+
+FARTHEST = 1e6  # metres, or screen units; beyond it squares lose all meaning
 
 
 class Intake:
@@ -47,9 +52,10 @@ class Intake:
     def known_skeleton(self) -> Skeleton | None:
         return self._skeleton
 
-    def use(self, skeleton: Skeleton) -> None:
-        """Take the skeleton of a saved state."""
-        self._skeleton = skeleton
+    def restart(self, skeleton: Skeleton | None) -> None:
+        """Take the skeleton of a saved state, and check the next batch as the first."""
+        self._skeleton = skeleton or self._skeleton
+        self.checked = False
 
     def first(self, batch: Any) -> PoseBatch:
         """Read the first batch, recognising what was not given.
@@ -67,12 +73,12 @@ class Intake:
         """Read any other batch.
 
         Raises:
-            BatchError: it cannot be read, or holds NaN or infinite numbers.
+            BatchError: it cannot be read, or holds NaN, infinite or absurdly large numbers.
         """
         poses = self.format.read(batch, self.skeleton, self._camera)
         fields = (poses.pose_2d, poses.pose_3d, poses.root, poses.camera)
-        if not torch.stack([field.isfinite().all() for field in fields]).all():
-            raise BatchError("it has NaN or infinite coordinates.")
+        if not torch.stack([field.abs().amax() < FARTHEST for field in fields]).all():
+            raise BatchError("it has NaN, infinite or absurdly large coordinates.")
         return poses
 
     def report(self, loader: Any, batches: int) -> list[CheckReport]:
@@ -80,11 +86,11 @@ class Intake:
         if not hasattr(loader, "__iter__") and hasattr(loader, "next_epoch"):
             loader = loader.next_epoch()
         found = []
-        batch: Any
-        for batch in itertools.islice(as_iterable(loader), batches):
-            fmt, skeleton = self._recognise(batch)
-            poses = fmt.read(batch, skeleton, self._camera)
-            found.append(inspect(batch, poses, fmt, skeleton))
+        with _kept_streams():
+            for batch in itertools.islice(as_iterable(loader), batches):
+                fmt, skeleton = self._recognise(batch)
+                poses = fmt.read(batch, skeleton, self._camera)
+                found.append(inspect(batch, poses, fmt, skeleton))
         if not found:
             raise BatchError("the loader gave no batch; is its dataset empty, or used up?")
         return found
@@ -98,12 +104,19 @@ class Intake:
         """Ask the estimator for two rows, so that a wrong answer shows before training starts.
 
         Raises:
-            EstimatorError: it answers with no tensor, or in another shape than the targets'.
+            EstimatorError: it raises, or answers with no tensor or in another shape.
         """
         few = poses.first(2)
         name = type(estimator.model).__name__
-        with estimator.untouched(), torch.no_grad():
-            answer = estimator(self.format.inputs(few, few.pose_2d))
+        try:
+            with estimator.untouched(), torch.no_grad():
+                answer = estimator(self.format.inputs(few, few.pose_2d))
+        except Exception as error:
+            raise EstimatorError(
+                f"{name}(pose_2d) with 2D of shape {tuple(few.pose_2d.shape)} raised "
+                f"{type(error).__name__}: {error}. If your loop calls it otherwise, pass "
+                "predict=lambda model, x: ... that calls it so."
+            ) from error
         if not isinstance(answer, Tensor):
             raise EstimatorError(
                 f"{name}(pose_2d) returned {type(answer).__name__}, expected a tensor of 3D "
@@ -116,6 +129,18 @@ class Intake:
                 f"{name} does not answer in the target's shape: {error} Pass "
                 "predict=lambda model, x: ... that returns it so."
             ) from None
+
+
+@contextlib.contextmanager
+def _kept_streams() -> Iterator[None]:
+    """The global random streams, on which a loader draws its order, stand afterwards as before."""
+    python, array = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(array)
 
 
 def as_iterable(loader: Any) -> Iterable[Any]:

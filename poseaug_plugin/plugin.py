@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
-import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol, TypeVar, cast
+from dataclasses import asdict
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,38 +14,25 @@ from .augmentor import Augmentation
 from .batch import BatchFormat, PoseBatch
 from .camera import Camera
 from .check import CheckReport
-from .checkpoint import saved_skeleton
+from .checkpoint import restore
 from .config import PoseAugConfig
 from .curriculum import Curriculum
-from .errors import AttachError, PoseAugError, PoseAugWarning
+from .distributed import all_agree
+from .errors import AttachError, PoseAugError, WindowError
 from .estimator import Estimator, Predict
-from .hooks import StepHook, WatchedLoader, inner_optimizer
+from .events import Callback, Voice
+from .hooks import Attachment, WatchedLoader, inner_optimizer
 from .intake import Intake
 from .mixing import mixed
 from .skeleton import Skeleton
 from .training import Trainer
 
-__all__ = ["Event", "PoseAugmenter"]
+__all__ = ["PoseAugmenter"]
 
 Loader = TypeVar("Loader")
 Batch = TypeVar("Batch")
 
-_ATTACHED: weakref.WeakKeyDictionary[torch.optim.Optimizer, weakref.ref[PoseAugmenter]]
-_ATTACHED = weakref.WeakKeyDictionary()
 _NEVER_FED = 20  # optimizer steps without a batch before the caller is told
-
-
-@dataclass(frozen=True)
-class Event:
-    """What happened. `augmenter.stats()` gives the numbers; only asking for them costs time."""
-
-    kind: str  # "step" after each estimator step, "epoch", "collapse", "bad_batch"
-    augmenter: PoseAugmenter
-    message: str = ""
-
-
-class Callback(Protocol):
-    def __call__(self, event: Event, /) -> object: ...
 
 
 class PoseAugmenter:
@@ -92,23 +77,20 @@ class PoseAugmenter:
             None if skeleton is None else Skeleton.of(skeleton),
             camera or Camera(),
         )
-        self._callbacks = list(callbacks)
+        self._voice = Voice(callbacks)
         self._estimator = Estimator(model, predict)
         inner = inner_optimizer(optimizer)
         self._estimator.check_optimizer(inner)
-        _refuse_second(inner)
         self._curriculum = Curriculum(epochs, self.config.warmup)
         self._trainer: Trainer | None = None
         self._pending: PoseBatch | None = None
         self._enabled = True
-        self._warned: set[str] = set()
-        self._counts = {"batches": 0, "bad_batches": 0, "steps": 0, "rows": 0}
+        self._fresh = False  # whether a batch came by since the last step
+        self._counts = {"batches": 0, "bad_batches": 0, "steps": 0, "fed_steps": 0, "rows": 0}
         self._passed: Tensor | None = None  # augmented rows that passed, summed on the device
-        self._handle: Any = inner.register_step_post_hook(StepHook(self._after_step))
-        _ATTACHED[inner] = weakref.ref(self)
-        self._optimizer = weakref.ref(inner)
+        self._hook: Attachment | None = Attachment(inner, self._after_step)
         if self.config.mix == "alternate" and self._estimator.has_batchnorm:
-            self._warn(
+            self._voice.warn(
                 "batchnorm",
                 "mix='alternate' feeds real and augmented batches in turn: BatchNorm normalises "
                 "each by its own statistics but evaluates with a blend, which costs accuracy. "
@@ -139,19 +121,16 @@ class PoseAugmenter:
     def detach(self) -> None:
         """Unhook from the optimizer for good; wrapped loaders hand batches through untouched."""
         self.disable()
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
-            inner = self._optimizer()
-            if inner is not None:
-                _ATTACHED.pop(inner, None)
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
 
     @property
     def active(self) -> bool:
         """Whether a batch passing now would be augmented: enabled, training, gradients on."""
         return (
             self._enabled
-            and self._handle is not None
+            and self._hook is not None
             and self.config.ratio > 0
             and self._estimator.training
             and torch.is_grad_enabled()
@@ -176,10 +155,10 @@ class PoseAugmenter:
             if seen["active"]:
                 seen["active"] = False
                 self._curriculum.done += 1
-                self._tell("epoch")
+                self._voice.tell("epoch", self)
 
         def times() -> int:
-            on = self._enabled and self._handle is not None and self.config.ratio > 0
+            on = self._enabled and self._hook is not None and self.config.ratio > 0
             return 2 if on and self.config.mix == "alternate" else 1
 
         return cast(Loader, WatchedLoader(loader, see, ended, times))
@@ -187,33 +166,39 @@ class PoseAugmenter:
     def __call__(self, batch: Batch) -> Batch:
         """The batch with augmented rows, per `config.mix`; itself where nothing is to be done.
 
-        The first batch is checked and raises; a batch that goes bad later passes untouched.
+        The first batch is checked and raises; a batch that goes bad later passes untouched, and so
+        does a window of 2D whose 3D motion is not in the batch.
 
         Raises:
             BatchError, DataError, EstimatorError: on the first batch, before anything changed.
         """
         if not self.active:
             return batch
+        self._fresh = True
         try:
-            poses = self._intake.later(batch) if self._intake.checked else self._first(batch)
-        except PoseAugError as error:
-            if not self._intake.checked:
+            return cast(Batch, self._augmented(batch))
+        except Exception as error:  # whatever it is, a batch must not end a run under way
+            if not self._intake.checked and not isinstance(error, WindowError):
                 raise
             self._counts["bad_batches"] += 1
-            self._warn("bad_batch", f"a batch passes through untouched: {error}")
-            self._tell("bad_batch", str(error))
+            told = str(error) if isinstance(error, PoseAugError) else repr(error)
+            self._voice.warn("bad_batch", f"a batch passes through untouched: {told}")
+            self._voice.tell("bad_batch", self, told)
             return batch
+
+    def _augmented(self, batch: Any) -> Any:
+        poses = self._intake.later(batch) if self._intake.checked else self._first(batch)
         trainer = cast(Trainer, self._trainer)
         poses = poses.to(trainer.device)
+        learning_alone = not (self.config.prior or self._curriculum.warm)
+        if not learning_alone:
+            batch, rows, passed = mixed(batch, poses, trainer, self._intake.format)
+            self._counts["rows"] += rows
+            self._passed = passed if self._passed is None else self._passed + passed
         self._counts["batches"] += 1
         if self.config.trains:
             self._pending = poses.first(self.config.turn_rows)
-        if not (self.config.prior or self._curriculum.warm):
-            return batch  # without a prior the augmentor has to learn before anyone learns from it
-        made, rows, passed = mixed(batch, poses, trainer, self._intake.format)
-        self._counts["rows"] += rows
-        self._passed = passed if self._passed is None else self._passed + passed
-        return cast(Batch, made)
+        return batch
 
     def _first(self, batch: Any) -> PoseBatch:
         poses = self._intake.first(batch)
@@ -221,7 +206,7 @@ class PoseAugmenter:
         if config.trains and config.feedback != "off":
             self._intake.try_estimator(self._estimator, poses.to(device))
         if config.trains and (config.adv2d or config.feedback == "range") and not poses.has_root:
-            self._warn(
+            self._voice.warn(
                 "root",
                 "the batch tells no root: it is fitted to the 2D"
                 + (", with the camera given or assumed" if not poses.has_camera else "")
@@ -263,14 +248,18 @@ class PoseAugmenter:
     def _after_step(self) -> None:
         self._counts["steps"] += 1
         poses, self._pending = self._pending, None
-        if self._enabled and self._counts["steps"] == _NEVER_FED and not self._intake.checked:
-            self._warn(
+        idle = self._enabled and self.config.ratio > 0 and not self._counts["fed_steps"]
+        if idle and not self._fresh and self._counts["steps"] == _NEVER_FED:
+            self._voice.warn(
                 "never_fed",
                 f"{_NEVER_FED} optimizer steps and no batch came by: the loop iterates another "
                 "loader than the one that augmenter.wrap(loader) returned, or the model is in "
                 "evaluation mode. Nothing is augmented.",
             )
-        if poses is not None and self._counts["batches"] % self.config.every == 0:
+        fresh, self._fresh = self._fresh, False
+        self._counts["fed_steps"] += fresh  # not batches: a rank may peek, or get a bad one
+        due = self.config.trains and fresh and self._counts["fed_steps"] % self.config.every == 0
+        if due and all_agree(poses is not None, self._estimator.device) and poses is not None:
             with self._estimator.untouched():
                 try:
                     verdicts = cast(Trainer, self._trainer).turn(
@@ -278,33 +267,26 @@ class PoseAugmenter:
                     )
                 except Exception as error:  # whatever it is, it must not end the caller's run
                     verdicts = []
-                    self._warn("turn", f"a turn of the augmentor was skipped: {error!r}")
+                    self._voice.warn("turn", f"a turn of the augmentor was skipped: {error!r}")
             cure = "restarted" if self.config.repair else "left as it is"
             for verdict in verdicts:
-                self._tell("collapse", f"{verdict.part} {cure}: {verdict.reason}")
-        self._tell("step")
-
-    def _tell(self, kind: str, message: str = "") -> None:
-        event = Event(kind, self, message)
-        for callback in self._callbacks:
-            callback(event)
-
-    def _warn(self, key: str, message: str) -> None:
-        if key not in self._warned:
-            self._warned.add(key)
-            warnings.warn(message, PoseAugWarning, stacklevel=3)
+                self._voice.tell("collapse", self, f"{verdict.part} {cure}: {verdict.reason}")
+        self._voice.tell("step", self)
 
     # Numbers and state
 
     def stats(self) -> dict[str, float]:
         """Counts and the last turn's measures as floats; asking waits for the device."""
-        numbers: dict[str, float] = {**self._counts, "epochs": self._curriculum.done}
-        numbers["augmented"] = 0 if self._passed is None else int(self._passed)
-        numbers["accepted"] = numbers["augmented"] / max(1, self._counts["rows"])
-        if self._trainer is not None:
-            numbers["turns"] = self._trainer.turns
-            numbers.update({name: float(v) for name, v in self._trainer.measures.items()})
-        return numbers
+        passed = 0 if self._passed is None else int(self._passed)
+        numbers: dict[str, float | Tensor] = {
+            **self._counts,
+            "epochs": self._curriculum.done,
+            "augmented": passed,
+            "accepted": passed / max(1, self._counts["rows"]),
+            "turns": 0 if self._trainer is None else self._trainer.turns,
+        }
+        numbers.update(self._trainer.measures if self._trainer else {})
+        return {name: float(number) for name, number in numbers.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, optimizers, pools, counters, own random stream; never the caller's model."""
@@ -322,24 +304,12 @@ class PoseAugmenter:
         """Go on where `state_dict()` was taken.
 
         Raises:
-            CheckpointError: it is of another skeleton or configuration, or no such state.
+            CheckpointError: it is of another skeleton or configuration, damaged, or no such state;
+            nothing was changed.
         """
-        saved = saved_skeleton(state, self.config, self._intake.known_skeleton)
-        self._curriculum.done = state["epochs_done"]
-        self._counts = dict(state["counts"])
-        self._pending = self._passed = None
-        if saved is not None:
-            self._intake.use(saved)
-        if saved is not None and state["trainer"] is not None:
-            self._trainer = Trainer(saved, self.config, self._estimator.device)
-            self._trainer.load_state_dict(state["trainer"])
-            if state["passed"] is not None:
-                self._passed = state["passed"].to(self._trainer.device)
-
-
-def _refuse_second(optimizer: torch.optim.Optimizer) -> None:
-    other = _ATTACHED.get(optimizer)
-    if other is not None and other() is not None:
-        raise AttachError(
-            "this optimizer has an augmenter already; call its detach() before attaching another."
-        )
+        saved = restore(state, self.config, self._intake.known_skeleton, self._estimator.device)
+        self._intake.restart(saved.skeleton)
+        self._trainer = saved.trainer
+        self._curriculum.done = saved.epochs_done
+        self._counts, self._passed = saved.counts, saved.passed
+        self._pending, self._fresh = None, False

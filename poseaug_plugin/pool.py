@@ -46,7 +46,7 @@ class Pool:
         return torch.where(swap, old, rows)
 
     def state_dict(self) -> dict[str, object]:
-        return {"filled": self.filled, "items": self.items}
+        return {"filled": self.filled, "items": None if self.items is None else self.items.clone()}
 
     def load_state_dict(self, state: dict[str, object], device: torch.device) -> None:
         items = state["items"]

@@ -27,6 +27,10 @@ class Skeleton:
 
     Raises:
         SkeletonError: not one tree, or sides that do not mirror each other.
+
+    >>> arm = Skeleton(parents=[-1, 0, 1], names=["shoulder", "elbow", "wrist"])
+    >>> arm.num_bones, arm.child, arm.parent
+    (2, (1, 2), (0, 1))
     """
 
     parents: tuple[int, ...]

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from .augmentor import Augmentation, Augmentor
@@ -21,6 +20,7 @@ from .collapse import CollapseWatch, Verdict
 from .config import PoseAugConfig
 from .curriculum import Curriculum
 from .discriminators import Discriminator2d, Discriminator3d
+from .distributed import average, rank
 from .estimator import Estimator
 from .feedback import exp_feedback, ratio_feedback, tier_errors
 from .losses import (
@@ -48,8 +48,7 @@ class Trainer:
         self.skeleton, self.config, self.device = skeleton, config, device
         # Weights come from the seed alone, so that ranks start equal; draws differ by rank.
         self._weights = torch.Generator().manual_seed(config.seed)
-        rank = dist.get_rank() if _distributed() else 0
-        self.generator = torch.Generator(device).manual_seed(config.seed + 1 + rank)
+        self.generator = torch.Generator(device).manual_seed(config.seed + 1 + rank())
         self.nets: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.pools: dict[str, Pool] = {}
@@ -230,10 +229,7 @@ class Trainer:
         # autograd.grad, not backward: the loss also depends on the caller's parameters.
         grads = torch.autograd.grad(loss, parameters, allow_unused=True)
         used = [(p, g) for p, g in zip(parameters, grads) if g is not None]
-        if _distributed():
-            for _, grad in used:
-                dist.all_reduce(grad)
-                grad /= dist.get_world_size()
+        average(grad for _, grad in used)
         for parameter, grad in used:
             parameter.grad = grad
         norm = nn.utils.clip_grad_norm_([p for p, _ in used], self.config.clip)
@@ -272,7 +268,3 @@ class Trainer:
             self.generator.set_state(saved)
         sums = {name: value.to(self.device) for name, value in state["watch"]["sums"].items()}
         self.watch = CollapseWatch(sums, dict(state["watch"]["counts"]), state["watch"]["turns"])
-
-
-def _distributed() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

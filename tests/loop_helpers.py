@@ -58,9 +58,15 @@ def people(rows: int = 8, frames: int = 1, seed: int = 0) -> People:
     time = np.arange(frames)[:, None, None] * 0.2
     direction = np.array([d for d, _ in BONES], np.float64)
     size = draw.uniform(0.9, 1.1, (rows, 1, 1, 1))
-    swing = draw.normal(0, 0.25, (rows, 1, 15, 3)) * np.cos(time + draw.uniform(0, 6, (rows, 1, 15, 1)))
+    swing = draw.normal(0, 0.25, (rows, 1, 15, 3)) * np.cos(
+        time + draw.uniform(0, 6, (rows, 1, 15, 1))
+    )
     bone = direction + swing
-    bone *= size * np.array([n for _, n in BONES])[:, None] / np.linalg.norm(bone, axis=-1, keepdims=True)
+    bone *= (
+        size
+        * np.array([n for _, n in BONES])[:, None]
+        / np.linalg.norm(bone, axis=-1, keepdims=True)
+    )
     pose = np.zeros((rows, frames, 16, 3))
     for joint, parent in list(enumerate(PARENTS))[1:]:
         pose[:, :, joint] = pose[:, :, parent] + bone[:, :, joint - 1]
@@ -106,7 +112,7 @@ def batch(order: str = "poseaug", rows: int = 8, seed: int = 0) -> tuple[Any, ..
 
 
 class Lifter(nn.Module):
-    """(..., J, C) to (..., J, 3), with the two layers that notice a stranger: BatchNorm, dropout."""
+    """(..., J, C) to (..., J, 3), with the layers that notice strangers: BatchNorm, dropout."""
 
     def __init__(self, channels: int = 2, norm: bool = True, dropout: float = 0.25) -> None:
         super().__init__()
@@ -123,7 +129,7 @@ class Lifter(nn.Module):
 
 def small(preset: str = "default", **changes: Any) -> PoseAugConfig:
     """A preset with networks of a size for tests, a turn after every step and no warm-up."""
-    quick = dict(width=16, noise=4, pool=32, every=1, d_every=1, warmup=0)
+    quick = dict(width=16, d_width=16, noise=4, pool=32, every=1, d_every=1, warmup=0)
     made: PoseAugConfig = getattr(PoseAugConfig, preset)(**{**quick, **changes})
     return made
 
@@ -189,7 +195,7 @@ def snapshot(*things: Any) -> list[Any]:
 
 def _copied(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return (str(value.dtype), value.detach().cpu().clone())
+        return (str(value.dtype), value.detach().cpu().to_dense().clone())
     if isinstance(value, np.ndarray):
         return (str(value.dtype), torch.from_numpy(value.copy()))
     if isinstance(value, dict):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+
 from loop_helpers import (
     attached,
     changed_rows,
@@ -16,8 +17,8 @@ from loop_helpers import (
     same,
     small,
     snapshot,
+    trained,
 )
-
 from poseaug_plugin import BatchFormat, Camera, PoseAugmenter, Skeleton
 from poseaug_plugin.batch import FORMATS, describe, keys_of, repeat_rows
 
@@ -318,8 +319,7 @@ class OnlyReadAndWrite:
 
 @pytest.mark.parametrize("preset", ["random", "default"])
 def test_any_object_with_read_and_write_is_a_format(preset: str) -> None:
-    _, model, optimizer = attached()
-    _.detach()
+    model, optimizer = trained()
     augmenter = PoseAugmenter(
         model, optimizer, OnlyReadAndWrite(), config=small(preset), skeleton="h36m_16"
     )
@@ -328,6 +328,52 @@ def test_any_object_with_read_and_write_is_a_format(preset: str) -> None:
     optimizer.step()
     assert 1 <= len(changed_rows(given["wrapped"][0], made["wrapped"][0])) <= ROWS // 2
     assert augmenter.stats().get("turns", 0) == (preset == "default")
+
+
+# The estimator's side
+
+
+@pytest.mark.parametrize(
+    ("layout", "confidence"),
+    [("flat", False), *[(name, sure) for name in ("frame", "clip", "graph") for sure in (0, 1)]],
+)
+def test_the_estimator_is_asked_and_read_as_the_caller_does(layout: str, confidence: bool) -> None:
+    given, fmt = build(layout=layout, root="absolute", unit=0.001, confidence=confidence)
+    poses = fmt.read(given, H36M, Camera())
+    asked = fmt.inputs(poses, poses.pose_2d)
+    assert torch.equal(asked, given[1])
+    read = fmt.outputs(given[0], poses, H36M)  # millimetres, absolute, in the target's shape
+    assert (read - poses.pose_3d).abs().max() < 2e-6
+
+
+class Any2d(torch.nn.Module):
+    """Takes any layout, answers in the same with three channels."""
+
+    def __init__(self, layout: str) -> None:
+        super().__init__()
+        self.layout = layout
+        self.weight = torch.nn.Parameter(torch.randn(2, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.layout == "flat":
+            return (x.view(len(x), -1, 2) @ self.weight).flatten(1)
+        if self.layout == "graph":
+            return torch.einsum("nctvm,cd->ndtvm", x[:, :2], self.weight)
+        return x[..., :2] @ self.weight
+
+
+@pytest.mark.parametrize("preset", ["default", "released"])
+@pytest.mark.parametrize("layout", ["flat", "frame", "clip", "graph"])
+def test_every_layout_trains(layout: str, preset: str) -> None:
+    given, fmt = build(layout=layout, confidence=layout != "flat")
+    model = Any2d(layout)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    augmenter = PoseAugmenter(model, optimizer, fmt, config=small(preset, mix="append"))
+    made = augmenter(given)
+    optimizer.step()
+    assert len(made[0]) == 2 * ROWS
+    assert augmenter.stats()["turns"] == 1
+    assert augmenter.stats()["feedback"] > 0
 
 
 # Pieces

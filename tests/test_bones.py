@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import H36M, PRESETS, generator, gradients_are_right, random_poses, random_tree
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from helpers import H36M, PRESETS, generator, gradients_are_right, random_poses, random_tree
 from poseaug_plugin.bones import (
     bones_to_pose,
     index_tensor,
@@ -40,6 +40,7 @@ def assert_inverse(skeleton: Skeleton, seed: int = 0) -> None:
     assert torch.allclose(pose_to_bones(back, skeleton), bones, atol=1e-12)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 40), st.integers(0, 10**6))
 def test_inverse_of_any_tree(joints: int, seed: int) -> None:
     assert_inverse(Skeleton(tuple(random_tree(joints, seed))), seed)

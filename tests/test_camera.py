@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import cameras, generator, gradients_are_right, people
 from torch import Tensor
 
+from helpers import cameras, generator, gradients_are_right, people
 from poseaug_plugin.camera import Camera, fit_root, in_frame, project, undistort, zoom
 from poseaug_plugin.errors import ConfigError
 
@@ -33,7 +33,9 @@ def close_people(rows: int = 8) -> Tensor:
 
 def bold_cameras(rows: int) -> Tensor:
     """Every number different, all terms of the distortion large."""
-    return torch.tensor([2.2, 2.4, 0.03, -0.05, -0.2, 0.3, -0.1, 0.01, -0.02]).double().repeat(rows, 1)
+    return (
+        torch.tensor([2.2, 2.4, 0.03, -0.05, -0.2, 0.3, -0.1, 0.01, -0.02]).double().repeat(rows, 1)
+    )
 
 
 @pytest.mark.parametrize("limit", [None, 1.0, 0.2])
@@ -82,7 +84,9 @@ def test_undistort_inverts_the_projection() -> None:
 def test_undistort_gets_closer_with_every_step() -> None:
     pose, camera = close_people(), bold_cameras(8)
     errors = [
-        (undistort(project(pose, camera), camera, steps) - pose[..., :2] / pose[..., 2:]).abs().max()
+        (undistort(project(pose, camera), camera, steps) - pose[..., :2] / pose[..., 2:])
+        .abs()
+        .max()
         for steps in (0, 1, 2, 5, 10)
     ]
     assert errors == sorted(errors, reverse=True)

@@ -46,9 +46,7 @@ def test_a_healthy_game_is_left_alone(measures: dict[str, float]) -> None:
         ({"hardness": 0.1, "grad_norm": 0.0}, "augmentor", "hardness 0.1 is outside"),
     ],
 )
-def test_a_dead_part_is_named_once_a_window(
-    sick: dict[str, float], part: str, reason: str
-) -> None:
+def test_a_dead_part_is_named_once_a_window(sick: dict[str, float], part: str, reason: str) -> None:
     answers = watch(*[{**HEALTHY, **sick}] * (2 * WINDOW))
     spoken = {turn: found for turn, found in enumerate(answers) if found}
     assert list(spoken) == [WINDOW - 1, 2 * WINDOW - 1]

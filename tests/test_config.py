@@ -14,26 +14,25 @@ NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
     "ratio": (-0.1, 1.1),
     "depth": (0.0, 101.0),
     "frame_height": (0.0, 11.0),
-    **{name: (-0.1, 3.2) for name in ("turn", "tilt", "roll", "limit_r")},
+    **dict.fromkeys(("turn", "tilt", "roll", "limit_r"), (-0.1, 3.2)),
     "distance": ((0.0, 5.0), (2.0, 1001.0), (6.5, 2.5)),
     "place": (-0.1, 1.1),
     "focal": ((0.0, 1.0), (0.5, 21.0), (1.0, 0.5)),
-    **{name: (-0.1, 2.1) for name in ("bend", "limit_ba", "limit_t")},
-    **{name: (-0.1, 1.0) for name in ("stretch", "size", "limit_bl")},
-    **{
-        name: (0, -5, 1.5, 1 << 25)
-        for name in ("width", "noise", "every", "d_every", "pool", "feedback_rows")
-    },
+    **dict.fromkeys(("bend", "limit_ba", "limit_t"), (-0.1, 2.1)),
+    **dict.fromkeys(("stretch", "size", "limit_bl"), (-0.1, 1.0)),
+    **dict.fromkeys(
+        ("width", "d_width", "noise", "every", "d_every", "pool", "turn_rows"),
+        (0, -5, 1.5, 1 << 25),
+    ),
     "seed": (-1, 0.5, 2**64),
-    **{
-        name: (-1.0, 1e7)
-        for name in ("adv3d", "adv2d", "feedback_weight", "ba_weight", "rt_weight", "reg_weight")
-    },
-    **{name: ((-1.0, 2.0), (1.0, 2000.0)) for name in ("beta", "ba_ratio", "rt_ratio")},
-    **{
-        name: (-1.0, 1001.0)
-        for name in ("ba_band", "rt_band", "reg_ba", "reg_bl", "bend_target", "bend_band")
-    },
+    **dict.fromkeys(
+        ("adv3d", "adv2d", "feedback_weight", "ba_weight", "rt_weight", "reg_weight"),
+        (-1.0, 1e7),
+    ),
+    **dict.fromkeys(("beta", "ba_ratio", "rt_ratio"), ((-1.0, 2.0), (1.0, 2000.0))),
+    **dict.fromkeys(
+        ("ba_band", "rt_band", "reg_ba", "reg_bl", "bend_target", "bend_band"), (-1.0, 1001.0)
+    ),
     "lr": (-1e-4, 1.1),
     "clip": (0.0, 1e7),
     "warmup": (-1.0, 1e7),
@@ -92,15 +91,15 @@ def test_nothing_to_augment_with_is_refused() -> None:
 
 
 def test_none_means_unlimited_where_the_field_says_so() -> None:
-    config = PoseAugConfig(limit_ba=None, feedback_rows=None)
-    assert (config.limit_ba, config.feedback_rows) == (None, None)
-    for name in sorted(set(NUMBERS_OUT_OF_RANGE) - {"limit_ba", "feedback_rows"}):
+    config = PoseAugConfig(limit_ba=None, turn_rows=None)
+    assert (config.limit_ba, config.turn_rows) == (None, None)
+    for name in sorted(set(NUMBERS_OUT_OF_RANGE) - {"limit_ba", "turn_rows"}):
         refused(**{name: None})
 
 
 def test_limits_themselves_are_allowed() -> None:
     PoseAugConfig(ratio=0, turn=math.pi, distance=(0.1, 0.1), focal=[0.05, 20], seed=2**63 - 1)
-    PoseAugConfig(ratio=1, bend=2, stretch=0.9, width=1, feedback_rows=1, beta=(3.0, 1.0))
+    PoseAugConfig(ratio=1, bend=2, stretch=0.9, width=1, turn_rows=1, beta=(3.0, 1.0))
 
 
 def test_presets() -> None:
@@ -118,9 +117,10 @@ def test_presets() -> None:
     assert not paper.freeze_trunk
     assert (released.ba_ratio, released.ba_band, released.ba_weight) == ((3, 5), 2, 0.1)
     assert (released.rt_ratio, released.rt_band, released.rt_weight) == ((17, 17), 15, 0.01)
+    assert (released.width, released.d_width, paper.width, paper.d_width) == (256,) * 4
     assert (released.bend_target, released.bend_band, released.reg_bl) == (0.205, 0.165, 0.1)
     assert (released.lr, released.clip, released.d_every, released.pool) == (1e-4, 1, 2, 4096)
-    assert (released.noise, released.width, released.warmup, released.reg_weight) == (48, 256, 2, 3)
+    assert (released.noise, released.warmup, released.reg_weight) == (48, 2, 3)
 
 
 @pytest.mark.parametrize("name", ["default", "random", "paper", "released"])

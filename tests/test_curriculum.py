@@ -16,7 +16,9 @@ def test_between_goes_down_too() -> None:
     assert Curriculum(4, 0, 0).between((5.0, 3.0)) == pytest.approx(4.5)
 
 
-@pytest.mark.parametrize(("done", "factor"), [(0, 1.0), (1, 10 / 11), (9, 2 / 11), (11, 0), (20, 0)])
+@pytest.mark.parametrize(
+    ("done", "factor"), [(0, 1.0), (1, 10 / 11), (9, 2 / 11), (11, 0), (20, 0)]
+)
 def test_learning_rate_decays_linearly(done: int, factor: float) -> None:
     assert Curriculum(10, 2, done).lr_factor == pytest.approx(factor)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import H36M, PRESETS, generator, people, random_poses
 from torch import Tensor
 
+from helpers import H36M, PRESETS, generator, people, random_poses
 from poseaug_plugin.discriminators import Discriminator2d, Discriminator3d
 from poseaug_plugin.nets import ParallelLinear
 from poseaug_plugin.operators import axis_angle_to_matrix, move, stretch
@@ -43,7 +43,7 @@ def slow_score(judge: Discriminator3d, pose: Tensor, net: int, part: tuple[int, 
     ("kcs", "parts"), [("parts", PUBLISHED_PARTS), ("whole", (tuple(range(15)),))]
 )
 def test_3d_judge_equals_a_slow_loop(kcs: str, parts: tuple[tuple[int, ...], ...]) -> None:
-    judge = Discriminator3d(H36M, generator(), kcs=kcs, width=24, last=9)
+    judge = Discriminator3d(H36M, generator(), kcs=kcs, width=24)
     pose = people(4)[:, 0]
     scores = judge(pose)
     assert scores.shape == (4, len(parts))
@@ -58,6 +58,13 @@ def test_3d_judge_has_the_published_sizes() -> None:
     layers = (judge.first, judge.second, judge.third, judge.last, judge.score)
     sizes = [(49, 256), (256, 256), (256, 256), (256, 100), (100, 1)]
     assert [tuple(layer.weight.shape) for layer in layers] == [(5, *size) for size in sizes]
+
+
+def test_each_path_of_the_3d_judge_starts_with_the_spread_of_its_own_width() -> None:
+    judge = Discriminator3d(H36M, generator())
+    spread = judge.first.weight.detach().std((1, 2))
+    wanted = torch.tensor([2 / len(part) ** 2 for part in PUBLISHED_PARTS]).sqrt()
+    assert torch.allclose(spread, wanted, rtol=0.03)
 
 
 def test_3d_judge_looks_at_angles_alone() -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 
-import embedded
 import numpy as np
 import pytest
 import torch
-from h36m_cameras import cameras
-from h36m_files import Pairs
 from numpy.typing import NDArray
 from torch import Tensor
+
+import embedded
+from h36m_cameras import cameras
+from h36m_files import Pairs
 
 PARENTS = [0, 1, 2, 0, 4, 5, 0, 7, 8, 8, 10, 11, 8, 13, 14]  # of joints 1 to 15
 TRAIN, SOURCE, CROSS = range(3)

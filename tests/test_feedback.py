@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from helpers import H36M, generator, gradients_are_right, random_poses
 
+from helpers import H36M, generator, gradients_are_right, random_poses
 from poseaug_plugin.feedback import exp_feedback, ratio_feedback, tier_errors
 from poseaug_plugin.skeleton import SKELETONS
 

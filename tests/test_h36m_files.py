@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+
 from h36m_cameras import CAMERA_NAMES, cameras
 from h36m_files import Pairs, load_h36m, load_pose_npz
-from numpy.typing import NDArray
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 OF_32 = [0, 1, 2, 3, 6, 7, 8, 12, 13, 15, 17, 18, 19, 25, 26, 27]

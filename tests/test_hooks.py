@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from loop_helpers import attached, batch, changed_rows, loader, people, small, train, trained
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
+from loop_helpers import attached, batch, changed_rows, loader, people, small, train, trained
 from poseaug_plugin import PoseAugmenter
 from poseaug_plugin.hooks import StepHook, WatchedLoader, inner_optimizer
 
@@ -40,7 +40,9 @@ def test_the_hook_calls_and_keeps_nothing_alive() -> None:
     hook("optimizer", (), {})  # nobody is there any more
 
 
-@pytest.mark.parametrize("clone", [copy.copy, copy.deepcopy, lambda h: pickle.loads(pickle.dumps(h))])
+@pytest.mark.parametrize(
+    "clone", [copy.copy, copy.deepcopy, lambda h: pickle.loads(pickle.dumps(h))]
+)
 def test_a_copied_hook_is_dead(clone: Any) -> None:
     counter = Counter()
     hook = StepHook(counter.count)
@@ -121,7 +123,7 @@ def test_attributes_are_the_loaders() -> None:
 
 
 def test_a_torch_loader_keeps_dataset_and_sampler() -> None:
-    augmenter, model, optimizer = attached()
+    augmenter, _, _ = attached()
     data = loader().dataset
     sampler = DistributedSampler(data, num_replicas=1, rank=0, shuffle=True)
     plain = DataLoader(data, batch_size=4, sampler=sampler)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import generator, gradients_are_right, random_poses
 from torch import Tensor
 
+from helpers import generator, gradients_are_right, random_poses
 from poseaug_plugin.losses import (
     lsgan_discriminator,
     lsgan_generator,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
-import metrics
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+
+import metrics
 
 
 def poses(count: int = 6, joints: int = 16, seed: int = 0) -> Tensor:

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
 from loop_helpers import (
     attached,
     batch,
@@ -26,9 +29,6 @@ from loop_helpers import (
     train,
     trained,
 )
-from torch import nn
-from torch.optim.swa_utils import AveragedModel
-
 from poseaug_plugin import AttachError, PoseAugmenter
 
 PRESETS = ["default", "random", "paper", "released"]
@@ -212,9 +212,13 @@ def test_paused_restores_what_was_even_after_an_error(before: bool) -> None:
     augmenter, _, _ = attached()
     if not before:
         augmenter.disable()
-    with pytest.raises(RuntimeError, match="mine"), augmenter.paused():
+
+    def fail() -> None:
         assert not augmenter.active
         raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"), augmenter.paused():
+        fail()
     assert augmenter.active is before
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import generator
 from torch import Tensor
 
+from helpers import generator
 from poseaug_plugin.pool import Pool
 
 
@@ -26,6 +26,7 @@ def test_fills_first_then_every_row_is_either_out_or_stored(shape: tuple[int, ..
     pool, rng = Pool(10), generator()
     for start in (0, 4):
         assert numbers(pool(numbered(start, 4, *shape), rng)) == [*range(start, start + 4)]
+    assert numbers(pool.items)[:8] == list(range(8))
     assert numbers(pool(numbered(8, 4, *shape), rng))[:2] == [8, 9]  # two more fit
     for start in range(12, 72, 6):
         before = numbers(pool.items)

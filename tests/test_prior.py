@@ -7,9 +7,9 @@ from dataclasses import fields
 
 import pytest
 import torch
-from helpers import H36M, generator, people
 from torch import Tensor
 
+from helpers import H36M, generator, people
 from poseaug_plugin.bones import lengths, pose_to_bones
 from poseaug_plugin.config import PoseAugConfig
 from poseaug_plugin.operators import stretch

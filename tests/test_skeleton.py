@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import H36M, PRESETS, random_tree
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import H36M, PRESETS, random_tree
 from poseaug_plugin.errors import SkeletonError
 from poseaug_plugin.skeleton import SKELETONS, Skeleton
 
@@ -47,15 +47,22 @@ def test_trunk_runs_from_the_root_up_in_any_joint_order() -> None:
     assert skeleton.trunk == (2, 0)
 
 
+def test_a_chain_from_the_root_is_one_limb() -> None:
+    assert Skeleton((2, 0, -1)).limbs == ((0, 1),)
+
+
 def test_a_hand_has_five_fingers_and_no_sides() -> None:
     hand = SKELETONS["hand_21"]
     assert hand.limbs == tuple(tuple(range(4 * i, 4 * i + 4)) for i in range(5))
     assert hand.mirror_group == tuple(range(20))
+    place_in_finger = [sorted({(j - 1) % 4 + 1 for j in tier}) for tier in hand.joint_tiers]
+    assert place_in_finger == [[1, 2], [3], [4]]
     assert hand.trunk == ()
     assert hand.parts[0] == (0, 1, 2, 3, 4, 8, 12, 16)  # a finger with the others' first bones
     assert hand.parts[-1] == (0, 4, 8, 12, 16)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 30), st.integers(0, 10**6))
 def test_jumps_are_ancestors_1_2_4_up(joints: int, seed: int) -> None:
     skeleton = Skeleton(tuple(random_tree(joints, seed)))

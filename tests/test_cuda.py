@@ -1,0 +1,70 @@
+"""The same promises on a GPU, with batches on either side of the bus."""
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import H36M, cameras, generator, people
+from loop_helpers import Lifter, batch, small
+from poseaug_plugin import PoseAugmenter
+from poseaug_plugin.camera import project
+from poseaug_plugin.config import PoseAugConfig
+from poseaug_plugin.training import Trainer
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.mark.parametrize("place", ["numpy", "cpu", "cuda"])
+@pytest.mark.parametrize("preset", ["default", "random", "paper", "released"])
+def test_every_preset_trains_with_batches_from_anywhere(preset, place):
+    model = Lifter().cuda().train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    config = small(preset, every=1, d_every=1, warmup=0, mix="replace", ratio=0.5)
+    augmenter = PoseAugmenter(model, optimizer, "poseaug", 2, config=config)
+    before = torch.cuda.get_rng_state(), torch.get_rng_state()
+    for seed in range(3):
+        given = list(batch(rows=16, seed=seed))
+        if place == "numpy":
+            given = [f.numpy() if isinstance(f, torch.Tensor) else f for f in given]
+        elif place == "cuda":
+            given = [f.cuda() if isinstance(f, torch.Tensor) else f for f in given]
+        made = augmenter(given)
+        assert [type(f) for f in made] == [type(f) for f in given]
+        pose_3d, pose_2d, camera = (torch.as_tensor(made[i]).cpu() for i in (0, 1, 3))
+        assert (project(pose_3d, camera) - pose_2d).abs().max() < 1e-4
+        if place != "numpy":
+            assert made[0].device == given[0].device
+        optimizer.zero_grad()
+        model(torch.as_tensor(made[1]).cuda()).square().mean().backward()
+        optimizer.step()
+    assert all(np.isfinite(value) for value in augmenter.stats().values())
+    assert torch.equal(before[0], torch.cuda.get_rng_state())
+    assert torch.equal(before[1], torch.get_rng_state())
+
+
+def test_resume_goes_on_with_the_same_draws():
+    def fresh():
+        torch.manual_seed(0)
+        model = Lifter().cuda().train()
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        return PoseAugmenter(model, optimizer, "poseaug", 2, config=small("default", every=1))
+
+    first, second = fresh(), fresh()
+    first(batch(rows=16))
+    second.load_state_dict(first.state_dict())
+    a, b = first(batch(rows=16, seed=1)), second(batch(rows=16, seed=1))
+    assert torch.equal(a[1], b[1])
+
+
+def test_a_pose_is_the_same_on_both_devices():
+    poses = torch.as_tensor(people(8, 3)).float()
+    config = PoseAugConfig.random()
+    trainer = Trainer(H36M, config, torch.device("cpu"))
+    root = poses[:, :, 0]
+    relative = poses - root[:, :, None]
+    camera = torch.as_tensor(cameras(8)).float()
+    aug = trainer.augmentor(relative, root[:, 1], camera, generator(0))
+    on_cpu = aug.project(aug.apply(relative, H36M))
+    moved = type(aug)(*(value.cuda() for value in vars(aug).values()))
+    on_gpu = moved.project(moved.apply(relative.cuda(), H36M))
+    assert torch.allclose(on_cpu, on_gpu.cpu(), atol=1e-5)

@@ -1,0 +1,186 @@
+"""replace, append, alternate: which rows become augmented, and that rejected pairs stay real."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from loop_helpers import (
+    attached,
+    batch,
+    changed_rows,
+    loader,
+    reproject,
+    same,
+    small,
+    snapshot,
+    trained,
+)
+from poseaug_plugin import PoseAugmenter, PoseAugWarning
+
+ROWS = 8
+
+
+def augmented(given: Any, **config: Any) -> Any:
+    return attached(small("random", **config))[0](given)
+
+
+# replace
+
+
+@pytest.mark.parametrize(("ratio", "most"), [(0.125, 1), (0.3, 2), (0.5, 4), (1.0, 8)])
+def test_replace_changes_at_most_its_share_and_no_size(ratio: float, most: int) -> None:
+    given = batch()
+    augmenter, _, _ = attached(small("random", ratio=ratio))
+    changed = [len(changed_rows(given[0], augmenter(given)[0])) for _ in range(4)]
+    assert max(changed) == most
+    assert augmenter.stats()["rows"] == 4 * most
+    assert augmenter.stats()["augmented"] == sum(changed)
+    assert augmenter.stats()["accepted"] == pytest.approx(sum(changed) / (4 * most))
+
+
+def test_replace_picks_other_rows_each_time() -> None:
+    given = batch()
+    augmenter, _, _ = attached(small("random", ratio=0.25))
+    picked = {tuple(changed_rows(given[0], augmenter(given)[0])) for _ in range(6)}
+    assert len(picked) > 2
+
+
+def test_a_share_of_less_than_half_a_row_is_none() -> None:
+    given = batch()
+    assert augmented(given, ratio=0.06) is given
+
+
+# append
+
+
+def test_append_interleaves_each_row_with_its_twin() -> None:
+    given = {
+        "pose_3d": batch()[0],
+        "pose_2d": batch()[1],
+        "camera": batch()[3],
+        "action": [f"action {i}" for i in range(ROWS)],
+        "box": np.arange(4 * ROWS).reshape(ROWS, 4),
+        "scale": torch.tensor(2.0),
+        "subset": "S1",
+    }
+    fmt = dict(pose_3d="pose_3d", pose_2d="pose_2d", camera="camera", root="absolute")
+    made = attached(small("random", mix="append"), fmt)[0](given)
+    for name in ("pose_3d", "pose_2d", "camera"):
+        assert made[name].shape == (2 * ROWS, *given[name].shape[1:])
+        assert torch.equal(made[name][::2], given[name])
+    twins = changed_rows(given["pose_3d"], made["pose_3d"][1::2])
+    assert len(twins) >= ROWS - 2
+    assert twins == changed_rows(given["pose_2d"], made["pose_2d"][1::2])
+    assert made["action"] == [name for name in given["action"] for _ in "ab"]
+    assert made["box"].tolist() == given["box"].repeat(2, 0).tolist()
+    assert made["scale"] is given["scale"]
+    assert made["subset"] is given["subset"]
+    off = reproject(made["pose_3d"], made["camera"]) - made["pose_2d"].numpy()
+    assert np.abs(off).max() < 1e-5
+
+
+@pytest.mark.parametrize("ratio", [0.1, 1.0])
+def test_append_gives_every_row_a_twin_whatever_the_ratio(ratio: float) -> None:
+    assert len(augmented(batch(), mix="append", ratio=ratio)[0]) == 2 * ROWS
+
+
+def test_twins_in_lists_of_rows_are_their_own_objects() -> None:
+    """`for row in batch: row -= ...` must not reach a row twice."""
+    given = list(batch())
+    given[:2] = [list(given[0]), list(given[1])]
+    made = augmented(given, mix="append", depth=99.0)
+    for rows in made[:2]:
+        assert len({row.data_ptr() for row in rows}) == 2 * ROWS
+
+
+# alternate
+
+
+def test_alternate_hands_on_the_real_batch_then_its_augmented_one() -> None:
+    augmenter, _, _ = attached(small("random", mix="alternate"))
+    plain = [batch(seed=i) for i in range(3)]
+    seen = augmenter.wrap(plain)
+    made = list(seen)
+    assert len(seen) == len(made) == 6
+    for real, twin, given in zip(made[::2], made[1::2], plain):
+        assert real is given
+        assert twin is not given
+        assert len(changed_rows(given[0], twin[0])) >= ROWS - 2
+    augmenter.disable()
+    assert len(seen) == len(list(seen)) == 3
+    augmenter.detach()
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_alternate_warns_where_there_is_batchnorm(norm: bool) -> None:
+    model, optimizer = trained(norm=norm)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small(mix="alternate"))
+        list(augmenter.wrap(loader()))
+    found = [w for w in caught if issubclass(w.category, PoseAugWarning)]
+    assert len(found) == norm
+    assert all("BatchNorm" in str(w.message) for w in found)
+    assert all("mix='replace'" in str(w.message) for w in found)
+
+
+@pytest.mark.parametrize("mix", ["replace", "append"])
+def test_other_mixes_keep_the_number_of_batches(mix: str) -> None:
+    augmenter, _, _ = attached(small("random", mix=mix), norm=True)
+    seen = augmenter.wrap(loader())
+    assert len(seen) == len(list(seen)) == 2
+
+
+# Rejected
+
+
+@pytest.mark.parametrize("mix", ["replace", "append", "alternate"])
+def test_a_rejected_pair_leaves_the_real_row(mix: str) -> None:
+    given = batch()
+    made = augmented(given, mix=mix, ratio=1.0, depth=99.0)
+    real = made[:2] if mix != "append" else [field[1::2] for field in made[:2]]
+    assert same(snapshot(*real), snapshot(*given[:2]))
+
+
+def test_only_pairs_a_camera_could_have_taken_get_through() -> None:
+    """Half of these people stand too near or out of the frame."""
+    given = batch(rows=64)
+    limits = dict(distance=(1.0, 5.0), place=0.9, depth=2.0, frame_height=0.8)
+    augmenter, _, _ = attached(small("random", ratio=1.0, **limits))
+    made = augmenter(given)
+    changed = changed_rows(given[0], made[0])
+    assert 4 <= len(changed) <= 48
+    assert augmenter.stats()["accepted"] == len(changed) / 64
+    pose_3d, pose_2d = made[0][changed], made[1][changed]
+    assert (pose_3d[..., 2] >= 2.0).all()
+    assert (pose_2d[..., 0].abs() <= 1).all()
+    assert (pose_2d[..., 1].abs() <= 0.8).all()
+
+
+@pytest.mark.parametrize("mix", ["replace", "append", "alternate"])
+@pytest.mark.parametrize("preset", ["paper", "released"])
+def test_without_a_prior_nothing_is_augmented_during_warm_up(preset: str, mix: str) -> None:
+    augmenter, _, optimizer = attached(small(preset, mix=mix, warmup=1))
+    plain = list(loader())
+    seen = augmenter.wrap(plain)
+    first = []
+    for each in seen:
+        first.append(each)
+        optimizer.step()
+    assert [id(b) for b in first] == [id(b) for b in plain]
+    assert augmenter.stats()["turns"] == 2  # it learns meanwhile
+    assert augmenter.stats()["rows"] == 0
+    list(seen)
+    assert augmenter.stats()["rows"] == 16
+
+
+def test_with_a_prior_augmentation_starts_at_once() -> None:
+    augmenter, _, _ = attached(small(warmup=1))
+    augmenter(batch())
+    assert augmenter.stats()["rows"] == ROWS // 2

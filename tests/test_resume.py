@@ -1,0 +1,207 @@
+"""4 steps equal 2 + save + load + 2, bit for bit; and a state that does not fit is refused."""
+
+from __future__ import annotations
+
+import copy
+import io
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from loop_helpers import (
+    Lifter,
+    attached,
+    batch,
+    loader,
+    same,
+    seed_all,
+    small,
+    snapshot,
+    step,
+    streams,
+    train,
+    trained,
+)
+from poseaug_plugin import CheckpointError, PoseAugConfig, PoseAugmenter
+
+
+def fresh(config: PoseAugConfig) -> tuple[PoseAugmenter, Any, Any]:
+    model, optimizer = trained(norm=config.mix != "alternate")
+    return PoseAugmenter(model, optimizer, "poseaug", 4, config=config), model, optimizer
+
+
+def saved(*things: Any) -> io.BytesIO:
+    """What a careful script saves: its model, its optimizer, the plugin, the random streams."""
+    file = io.BytesIO()
+    torch.save([thing.state_dict() for thing in things], file)
+    file.seek(0)
+    return file
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("preset", ["default", "random", "paper", "released"])
+def test_four_steps_are_some_and_a_load_and_the_rest(preset: str, every: int, at: int) -> None:
+    config = small(preset, every=every, d_every=2, warmup=1, pool=12)
+    batches = [batch(seed=i) for i in range(4)]
+
+    def halves(augmenter: PoseAugmenter, model: Any, optimizer: Any, part: list[Any]) -> None:
+        for each in augmenter.wrap(part):
+            step(model, optimizer, each)
+
+    whole = fresh(config)
+    halves(*whole, batches[:at])
+    halves(*whole, batches[at:])
+    expected = [snapshot(*whole), streams(), whole[0].stats()]
+
+    first = fresh(config)
+    halves(*first, batches[:at])
+    file, global_streams = saved(*first), (torch.get_rng_state(), np.random.get_state())
+    python_stream = random.getstate()
+
+    seed_all(99)
+    second = fresh(config)
+    for thing, state in zip(second, torch.load(file)):
+        thing.load_state_dict(state)
+    torch.set_rng_state(global_streams[0])
+    np.random.set_state(global_streams[1])
+    random.setstate(python_stream)
+    halves(*second, batches[at:])
+    assert (expected[2]["turns"] > 0) is (preset != "random")
+    assert same(snapshot(*second), expected[0])
+    assert same(streams(), expected[1])
+    counted = second[0].stats()  # measures of turns before the load are not kept
+    assert counted == {name: expected[2][name] for name in counted}
+    assert {"batches", "steps", "rows", "augmented", "epochs", "turns"} <= set(counted)
+
+
+def test_a_state_saved_before_the_first_batch_loads() -> None:
+    first, second = attached()[0], attached()[0]
+    second.load_state_dict(first.state_dict())
+    second(batch())
+    assert second.stats()["batches"] == 1
+
+
+def test_loading_goes_back_even_to_the_very_beginning() -> None:
+    augmenter, model, optimizer = attached()
+    beginning = copy.deepcopy(augmenter.state_dict())
+    train(model, optimizer, augmenter.wrap(loader()))
+    first = snapshot(augmenter)
+    augmenter.load_state_dict(beginning)
+    assert augmenter.stats()["turns"] == 0
+    seed_all()
+    again, optimizer_again = trained(norm=False)
+    model.load_state_dict(again.state_dict())
+    optimizer.load_state_dict(optimizer_again.state_dict())
+    train(model, optimizer, augmenter.wrap(loader()))
+    assert same(snapshot(augmenter), first)
+
+
+def test_loading_goes_back_to_where_it_was() -> None:
+    augmenter, model, optimizer = attached()
+    train(model, optimizer, augmenter.wrap(loader()))
+    state = copy.deepcopy(augmenter.state_dict())
+    train(model, optimizer, augmenter.wrap(loader()))
+    assert augmenter.stats()["epochs"] == 2
+    augmenter.load_state_dict(state)
+    assert same(snapshot(augmenter), snapshot(state))
+    assert augmenter.stats()["epochs"] == 1
+    augmenter(batch())
+    assert augmenter.stats()["batches"] == 3
+
+
+@pytest.mark.parametrize("back", [1, 2])
+def test_steps_taken_again_after_going_back_are_the_same(back: int) -> None:
+    augmenter, _, optimizer = attached()
+    given = [batch(seed=i) for i in range(1 + back)]
+
+    def steps(batches: list[Any]) -> Any:
+        for each in batches:
+            augmenter(each)
+            optimizer.step()  # without gradients: the model stays put
+        return [snapshot(augmenter), augmenter.stats()]
+
+    steps(given[:1])
+    state = copy.deepcopy(augmenter.state_dict())
+    first = steps(given[1:])
+    augmenter.load_state_dict(state)
+    assert same(steps(given[1:]), first)
+
+
+def test_a_loaded_state_is_copied_not_shared() -> None:
+    first, model, optimizer = attached()
+    train(model, optimizer, first.wrap(loader()))
+    state = first.state_dict()
+    before = snapshot(state)
+    second, other, stepper = attached()
+    second.load_state_dict(state)
+    train(other, stepper, second.wrap(loader()))
+    assert same(snapshot(state), before)
+
+
+def test_the_state_holds_nothing_of_the_callers_model() -> None:
+    augmenter, model, optimizer = attached()
+    train(model, optimizer, augmenter.wrap(loader()))
+    shapes: set[tuple[int, ...]] = set()
+
+    def walk(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            shapes.add(tuple(value.shape))
+        for each in value.values() if isinstance(value, dict) else ():
+            walk(each)
+
+    walk(augmenter.state_dict())
+    assert shapes
+    assert not shapes & {tuple(p.shape) for p in model.parameters()}
+
+
+# What does not fit
+
+
+def state_of(**changes: Any) -> dict[str, Any]:
+    augmenter, model, optimizer = attached(small(**changes))
+    train(model, optimizer, augmenter.wrap(loader()))
+    return copy.deepcopy(augmenter.state_dict())
+
+
+def refused(state: Any, words: str, **kwargs: Any) -> None:
+    """Loading raises, and the augmenter goes on as if nobody had tried."""
+    augmenter, model, optimizer = attached(**kwargs)
+    train(model, optimizer, augmenter.wrap(loader()) if not kwargs else [])
+    before, stats = snapshot(augmenter), augmenter.stats()
+    with pytest.raises(CheckpointError, match=words):
+        augmenter.load_state_dict(state)
+    assert same(snapshot(augmenter), before)
+    assert augmenter.stats() == stats
+
+
+def test_a_state_of_another_config_is_refused_with_the_difference() -> None:
+    refused(state_of(lr=0.002), r"saved with \{'lr': 0.002\}.*has \{'lr': 0.0001\}")
+
+
+def test_a_state_of_another_skeleton_is_refused() -> None:
+    refused(state_of(), r"parents \(-1, 0, 1, 2, 0", skeleton="h36m_17")
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [{}, {"skeleton": None}, [], "latest.pt", None, 3, Lifter().state_dict()],
+    ids=["empty", "half", "list", "path", "None", "number", "a model's"],
+)
+def test_garbage_is_refused(garbage: Any) -> None:
+    refused(garbage, r"augmenter\.state_dict\(\)")
+
+
+@pytest.mark.parametrize("spoil", ["no nets", "other nets", "config", "skeleton"])
+def test_a_damaged_state_is_refused_before_anything_is_changed(spoil: str) -> None:
+    state = state_of()
+    if spoil == "no nets":
+        del state["trainer"]["nets"]
+    elif spoil == "other nets":
+        state["trainer"]["nets"]["augmentor"] = Lifter().state_dict()
+    else:
+        state[spoil] = "?"
+    refused(state, "state")

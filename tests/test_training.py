@@ -1,0 +1,268 @@
+"""The plugin's own networks: what is built, what a sample is, and that ranks stay together."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from loop_helpers import (
+    Lifter,
+    attached,
+    batch,
+    people,
+    reproject,
+    same,
+    small,
+    snapshot,
+)
+from poseaug_plugin import Camera, PoseAugConfig, PoseBatch, Skeleton, collapse
+from poseaug_plugin.batch import FORMATS
+from poseaug_plugin.curriculum import Curriculum
+from poseaug_plugin.estimator import Estimator
+from poseaug_plugin.training import Trainer
+
+H36M, CPU = Skeleton.of("h36m_16"), torch.device("cpu")
+POSEAUG = FORMATS["poseaug"]
+
+
+def trainer(preset: str = "default", **changes: Any) -> Trainer:
+    return Trainer(H36M, small(preset, **changes), CPU)
+
+
+def poses(rows: int = 8, frames: int = 1, seed: int = 0) -> PoseBatch:
+    who = people(rows, frames, seed)
+    return POSEAUG.read((who.pose_3d, who.pose_2d, None, who.camera), H36M, Camera())
+
+
+def turn(made: Trainer, seed: int = 0, model: Any = None) -> Any:
+    torch.manual_seed(3)
+    estimator = Estimator(model or Lifter(norm=False))
+    with estimator.untouched():
+        return made.turn(poses(seed=seed), estimator, POSEAUG, Curriculum(None, 0))
+
+
+# What is built
+
+
+@pytest.mark.parametrize(
+    ("config", "parts", "pools"),
+    [
+        (small(), {"augmentor", "d3d"}, {"d3d"}),
+        (small("random"), {"augmentor"}, set()),
+        (small("paper"), {"augmentor", "d3d", "d2d"}, {"d3d", "d2d"}),
+        (small("released"), {"augmentor", "d3d", "d2d"}, {"d3d", "d2d"}),
+        (small("paper", adv3d=0.0), {"augmentor", "d2d"}, {"d2d"}),
+        (small(adv3d=0.0), {"augmentor"}, set()),
+        (small(ba=False, bl=False, rt=False), {"augmentor"}, set()),
+    ],
+)
+def test_a_part_that_is_off_is_not_built(
+    config: PoseAugConfig, parts: set[str], pools: set[str]
+) -> None:
+    made = Trainer(H36M, config, CPU)
+    assert set(made.nets) == parts
+    assert set(made.pools) == pools
+    assert set(made.optimizers) == (parts if config.trains else set())
+
+
+def test_weights_and_draws_come_from_the_seed() -> None:
+    torch.manual_seed(1)
+    first = trainer("paper", seed=5)
+    torch.manual_seed(2)
+    second, other = trainer("paper", seed=5), trainer("paper", seed=6)
+    assert same(snapshot(first), snapshot(second))
+    assert not same(snapshot(first)[0]["nets"], snapshot(other)[0]["nets"])
+    assert torch.equal(first.sample(poses())[0].pose_3d, second.sample(poses())[0].pose_3d)
+    assert not torch.equal(first.sample(poses())[0].pose_3d, other.sample(poses())[0].pose_3d)
+
+
+def test_a_restarted_part_is_new() -> None:
+    made = trainer("paper")
+    before = snapshot(made.nets["d3d"])
+    made.start("d3d")
+    assert not same(snapshot(made.nets["d3d"]), before)
+
+
+# Samples
+
+
+@pytest.mark.parametrize("frames", [1, 5])
+@pytest.mark.parametrize("preset", ["default", "random"])
+def test_a_sample_is_a_true_pair(preset: str, frames: int) -> None:
+    given = poses(32, frames)
+    made, good, _ = trainer(preset, distance=(1.5, 5.0), depth=1.5).sample(given)
+    placed = made.pose_3d + made.root[:, :, None]
+    off = reproject(placed, made.camera) - made.pose_2d.numpy()
+    assert abs(off[good]).max() < 1e-5
+    assert made.pose_3d[:, :, 0].abs().max() == 0
+    inside = (made.pose_2d.abs() <= 1).flatten(1).all(1) & (placed[..., 2] >= 1.5).flatten(1).all(1)
+    assert torch.equal(good, inside)
+    assert 2 < good.sum() < 32
+    assert torch.equal(made.extra_2d, given.extra_2d)
+    assert not made.pose_3d.requires_grad
+
+
+def test_sampling_leaves_the_poses_alone() -> None:
+    given = poses()
+    before = snapshot([given.pose_2d, given.pose_3d, given.root, given.camera])
+    trainer().sample(given)
+    assert same(snapshot([given.pose_2d, given.pose_3d, given.root, given.camera]), before)
+
+
+def test_relative_clips_stay_on_the_spot() -> None:
+    who = people(4, 5)
+    fmt = FORMATS["semgcn"]
+    given = fmt.read((who.relative, who.pose_2d), H36M, Camera())
+    made, _, _ = trainer().sample(given)
+    assert (made.root - made.root[:, :1]).abs().max() < 1e-6
+
+
+# Turns
+
+
+@pytest.mark.parametrize("preset", ["default", "paper", "released"])
+def test_measures_of_a_turn(preset: str) -> None:
+    made = trainer(preset)
+    assert turn(made) == []
+    judges = ["d3d"] if preset == "default" else ["d3d", "d2d"]
+    expected = {"hardness", "feedback", "grad_norm", "loss_augmentor", "gamma_ba", "gamma_bl"}
+    for name in judges:
+        expected |= {f"loss_{name}", f"{name}_real", f"{name}_fake"}
+    assert set(made.measures) == expected
+    assert all(value.isfinite() and not value.requires_grad for value in made.measures.values())
+    assert made.turns == 1
+
+
+def test_discriminators_learn_to_tell() -> None:
+    made = trainer(lr=0.01, bend=1.5, reg_weight=0.0, feedback="off")
+    for i in range(30):
+        turn(made, seed=i)
+    assert made.measures["d3d_real"] > made.measures["d3d_fake"]
+
+
+def test_a_perfect_estimator_is_no_reason_to_divide_by_zero() -> None:
+    class Perfect(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, pose_2d: torch.Tensor) -> torch.Tensor:
+            return self.scale * poses().pose_3d[:, 0]
+
+    for feedback in ("exp", "range"):
+        made = trainer(feedback=feedback)
+        turn(made, model=Perfect())
+        assert all(value.isfinite() for value in made.measures.values())
+        assert all(v.isfinite().all() for v in made.nets["augmentor"].state_dict().values())
+
+
+def test_a_clip_of_one_gradient_norm() -> None:
+    """The step is bounded by `clip`: with plain SGD it is at most lr * clip long."""
+    made = trainer(clip=0.01)
+    made.optimizers["augmentor"] = torch.optim.SGD(made.nets["augmentor"].parameters(), lr=1.0)
+    before = [p.detach().clone() for p in made.nets["augmentor"].parameters()]
+    made.config = made.config.but(lr=1.0)
+    turn(made)
+    moved = [p.detach() - b for p, b in zip(made.nets["augmentor"].parameters(), before)]
+    length = torch.cat([m.flatten() for m in moved]).norm()
+    assert float(length) == pytest.approx(0.01, rel=1e-3)
+    assert made.measures["grad_norm"] > 0.01
+
+
+# Two processes
+
+CASES = ["plain", "shorter batch on one", "collapse", "bad batch on one", "a peek on one"]
+
+
+def rank_main(rank: int, folder: str) -> None:
+    """One of two ranks; what it ends with is saved, case by case."""
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/meet",
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=5),
+    )
+    for what in CASES:
+        if what == "collapse":
+            split_verdicts(rank)
+        torch.save(run(rank, what), f"{folder}/{what} {rank}.pt")
+        dist.barrier()
+    dist.destroy_process_group()
+
+
+def split_verdicts(rank: int) -> None:
+    """Set the watch so that one rank's own numbers call for a restart and the other's do not."""
+    hardness: list[float] = []
+    judge = collapse.CollapseWatch._judge
+    collapse.WINDOW = 2
+    collapse.CollapseWatch._judge = (  # type: ignore[method-assign]
+        lambda self, means: hardness.append(means["hardness"]) or []
+    )
+    run(rank, "plain")
+    collapse.CollapseWatch._judge = judge  # type: ignore[method-assign]
+    both: list[Any] = [None, None]
+    dist.all_gather_object(both, hardness[0])
+    collapse.HARDNESS = 0.0, sum(both) / 2
+
+
+def run(rank: int, what: str) -> dict[str, Any]:
+    """A loop as under DistributedDataParallel: one model, gradients averaged, data apart."""
+    every = 2 if what == "a peek on one" else 1
+    augmenter, model, optimizer = attached(small(adv2d=1.0, lr=1e-3, every=every))
+    batches = [list(batch(seed=10 * rank + i)) for i in range(4)]
+    if what == "bad batch on one" and rank == 1:
+        batches[1][0] = batches[1][0] * float("nan")
+    if what == "shorter batch on one" and rank == 1:
+        batches[1] = [field[:3] for field in batches[1]]
+    if what == "a peek on one" and rank == 1:
+        next(iter(augmenter.wrap(batches)))
+    result: dict[str, Any] = {}
+    for i, each in enumerate(augmenter.wrap(batches)):
+        if i == 0:
+            result["start"] = snapshot(augmenter)[0]["trainer"]["nets"]
+            result["sample"] = augmenter.preview(batch())[0].pose_3d
+        optimizer.zero_grad()
+        model(each[1]).square().mean().backward()
+        for p in model.parameters():
+            dist.all_reduce(p.grad)
+            p.grad /= 2
+        optimizer.step()
+    return {
+        **result,
+        "nets": snapshot(augmenter)[0]["trainer"]["nets"],
+        "model": snapshot(model),
+        "turns": augmenter.stats()["turns"],
+    }
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder with the results of both, and why they stopped early if they did."""
+    folder = tmp_path_factory.mktemp("ranks")
+    try:
+        mp.spawn(rank_main, (str(folder),), nprocs=2)
+    except Exception as error:  # told by the test whose case is missing
+        return folder, str(error)
+    return folder, ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", CASES)
+def test_two_ranks_stay_together(what: str, ranks: tuple[Path, str]) -> None:
+    folder, stopped = ranks
+    files = [folder / f"{what} {rank}.pt" for rank in (0, 1)]
+    assert all(file.exists() for file in files), stopped
+    a, b = (torch.load(file, weights_only=False) for file in files)
+    assert same(a["start"], b["start"])
+    assert same(a["nets"], b["nets"])
+    assert not same(a["nets"], a["start"])
+    assert same(a["model"], b["model"])
+    assert not torch.equal(a["sample"], b["sample"])  # or two ranks would do the work of one
+    assert a["turns"] == b["turns"] >= 2
