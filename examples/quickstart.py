@@ -28,16 +28,17 @@ from h36m_files import Pairs, load_h36m, load_pose_npz
 from lifters import SimpleBaseline
 from metrics import report
 from pictures import gallery
-from poseaug_plugin import PoseAugmenter  # line 1 of 3
+from poseaug_plugin import PoseAugmenter  # 1 of 3
 
 TRAIN, TEST = ["S1", "S5", "S6", "S7", "S8"], ["S9", "S11"]
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def load(folder: Path | None, seed: int) -> tuple[Pairs, Pairs, Pairs]:
+def load(folder: Path | str | None, seed: int) -> tuple[Pairs, Pairs, Pairs]:
     """Training pairs, the source's test pairs, and pairs of another studio."""
     if folder is None:
         return embedded.make(seed)
+    folder = Path(folder)
     cross = folder / "cross_a.npz"
     if not cross.exists():
         cross = folder / "test_3dhp.npz"
@@ -64,8 +65,8 @@ def train(
 
     augmenter = None
     if with_plugin:
-        augmenter = PoseAugmenter(model, optimizer, batch="poseaug", epochs=epochs)  # line 2 of 3
-        train_loader = augmenter.wrap(train_loader)  # line 3 of 3
+        augmenter = PoseAugmenter(model, optimizer, "poseaug", epochs, config=args.config)  # 2 of 3
+        train_loader = augmenter.wrap(train_loader)  # 3 of 3
 
     model.train()
     for pose_3d, pose_2d, _, _ in itertools.islice(endless(train_loader), args.updates):
@@ -142,6 +143,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--updates", type=int, default=1500, help="of the lifter, in either run")
     parser.add_argument("--batch-size", type=int, default=512)
+    presets = ("default", "random", "paper", "released")
+    parser.add_argument("--config", choices=presets, default="default", help="the plugin's preset")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers")
     parser.add_argument("--picture", type=Path, metavar="FILE", default=Path("out/quickstart.png"))
     return parser.parse_args(argv)

@@ -4,7 +4,7 @@ Three lines in a training script: import `PoseAugmenter`, make one beside model 
 wrap the loader. The rest of the public names describe what the plugin cannot see by itself.
 """
 
-from .batch import BatchFormat, PoseBatch
+from .batch import BatchFormat
 from .camera import Camera
 from .check import CheckReport
 from .config import PoseAugConfig
@@ -21,6 +21,7 @@ from .errors import (
 )
 from .events import Event
 from .plugin import PoseAugmenter
+from .poses import PoseBatch
 from .skeleton import Skeleton
 
 __version__ = "0.1.0"

@@ -9,7 +9,7 @@ released code's. With a prior the networks start at zero output and add to its d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,10 @@ class Augmentation:
     camera: Tensor  # (B, 9)
     learned_bl: Tensor  # (B, G) the network's share of gamma_bl, which regularisation looks at
 
+    def shared(self, leader: Tensor) -> Augmentation:
+        """Every row seen as its leader (B,) is: one view of one scene."""
+        return replace(self, R=self.R[leader], t=self.t[leader], camera=self.camera[leader])
+
     def bend(self, pose_3d: Tensor, skeleton: Skeleton) -> Tensor:
         """BA alone: (B, T, J, 3) to the same shape, root kept."""
         return bend(pose_3d, self.gamma_ba[:, None], skeleton)
@@ -45,8 +49,9 @@ class Augmentation:
 
         Args:
             bent: (B, T, J, 3) from `bend`.
-            path: (B, T, 3) the root's way relative to the clip's centre frame, which is turned
-                along, so that a walk stays a walk. None: the person stays on the spot.
+            path: (B, T, 3) the root's place relative to the clip's centre frame, or to the
+                scene's leader, which is turned along: a walk stays a walk, a pair stays
+                together. None: the person stays on the spot.
 
         Returns:
             (B, T, J, 3), absolute.

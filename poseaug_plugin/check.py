@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .batch import BatchFormat, PoseBatch, describe, get_field, keys_of
+from .batch import BatchFormat
 from .bones import lengths, pose_to_bones
 from .camera import fit_root, project
+from .containers import describe, get_field, keys_of
 from .errors import BatchError, DataError
 from .layout import Layout
+from .poses import PoseBatch
 from .skeleton import SKELETONS, Skeleton
 
 __all__ = ["CheckReport", "inspect", "recognise"]
@@ -77,6 +79,9 @@ def inspect(batch: Any, poses: PoseBatch, fmt: BatchFormat, skeleton: Skeleton) 
                 f"{int(bad.sum())} of {len(bad)} rows have NaN or infinite {name} coordinates "
                 f"(first: row {int(bad.nonzero()[0])}); drop or repair them before training."
             )
+    poses = poses.usable()
+    if not len(poses):
+        raise BatchError("every row is padding: all its numbers are zero.")
     frames = poses.pose_3d.flatten(0, 1)
     seen = poses.pose_2d.flatten(0, 1)
     camera = poses.camera[:, None].expand(-1, poses.pose_2d.shape[1], 9).flatten(0, 1)

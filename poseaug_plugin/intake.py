@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .batch import BatchFormat, PoseBatch
+from .batch import BatchFormat
 from .camera import Camera
 from .check import CheckReport, inspect, recognise
 from .errors import BatchError, EstimatorError
 from .estimator import Estimator
+from .poses import PoseBatch
 from .skeleton import Skeleton
 
 __all__ = ["Intake"]
@@ -47,6 +49,10 @@ class Intake:
         if self._skeleton is None:
             raise BatchError("no batch has been read yet, and no skeleton= given.")
         return self._skeleton
+
+    @property
+    def known_format(self) -> BatchFormat | None:
+        return self._format
 
     @property
     def known_skeleton(self) -> Skeleton | None:
@@ -81,13 +87,20 @@ class Intake:
             raise BatchError("it has NaN, infinite or absurdly large coordinates.")
         return poses
 
-    def report(self, loader: Any, batches: int) -> list[CheckReport]:
-        """Measure the first batches of a loader, and forget them."""
-        if not hasattr(loader, "__iter__") and hasattr(loader, "next_epoch"):
-            loader = loader.next_epoch()
+    def report(
+        self, loader: Any, batches: int, split: Callable[[Any], tuple[Any, Any]] | None = None
+    ) -> list[CheckReport]:
+        """Measure the first batches of a loader, and forget them.
+
+        Args:
+            split: gives a batch as the caller sees it, and with all the 3D there is.
+        """
         found = []
-        with _kept_streams():
-            for batch in itertools.islice(as_iterable(loader), batches):
+        with _kept_streams(loader):
+            if not hasattr(loader, "__iter__") and hasattr(loader, "next_epoch"):
+                loader = loader.next_epoch()
+            for given in itertools.islice(as_iterable(loader), batches):
+                batch = split(given)[1] if split else given
                 fmt, skeleton = self._recognise(batch)
                 poses = fmt.read(batch, skeleton, self._camera)
                 found.append(inspect(batch, poses, fmt, skeleton))
@@ -132,15 +145,19 @@ class Intake:
 
 
 @contextlib.contextmanager
-def _kept_streams() -> Iterator[None]:
-    """The global random streams, on which a loader draws its order, stand afterwards as before."""
+def _kept_streams(loader: Any) -> Iterator[None]:
+    """The random streams on which a loader draws its order stand afterwards as before."""
     python, array = random.getstate(), np.random.get_state()
+    own = getattr(loader, "random_state", None)  # of VideoPose3D's generator
+    kept = copy.deepcopy(own()) if callable(own) else None
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
         random.setstate(python)
         np.random.set_state(array)
+        if kept is not None:
+            loader.set_random_state(kept)
 
 
 def as_iterable(loader: Any) -> Iterable[Any]:

@@ -11,13 +11,17 @@ from .errors import BatchError
 
 __all__ = ["Layout"]
 
-# By number of dimensions; t is 1 where it is not named.
+# By number of dimensions; t is 1 where it is not named. Five: a graph's or AdaptPose's window.
 PATTERNS = {2: "b (j c)", 3: "b j c", 4: "b t j c", 5: "b c t j 1"}
+WINDOW = "b 1 t j c"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One of four shapes: flat (B, J*C), (B, J, C), clips (B, T, J, C), graphs (N, C, T, J, 1)."""
+    """One of five shapes.
+
+    Flat (B, J*C), (B, J, C), clips (B, T, J, C) or (B, 1, T, J, C), graphs (N, C, T, J, 1).
+    """
 
     pattern: str
     joints: int
@@ -37,6 +41,8 @@ class Layout:
         if not shape or 0 in shape:
             raise BatchError(f"{what} has shape {shape}: no rows. Skip empty batches.")
         pattern = PATTERNS.get(len(shape), "")
+        if len(shape) == 5 and shape[-1] != 1:
+            pattern = WINDOW
         sizes = dict(zip(pattern.replace("(", "").replace(")", "").split(), shape))
         if pattern == PATTERNS[2]:
             sizes = {"j": shape[1] // channels, "c": channels if shape[1] % channels == 0 else 0}

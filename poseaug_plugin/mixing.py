@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .batch import BatchFormat, PoseBatch, repeat_rows
+from .batch import BatchFormat
+from .containers import repeat_rows
+from .poses import PoseBatch
 from .training import Trainer
 
 __all__ = ["mixed"]
@@ -25,7 +27,7 @@ def mixed(
     chosen = torch.arange(rows, device=device)
     if config.mix == "replace":
         count = round(config.ratio * rows)
-        chosen = torch.randperm(rows, generator=trainer.generator, device=device)[:count]
+        chosen = _choose(poses, count, trainer.generator)
     if not len(chosen):
         return batch, 0, chosen.new_zeros(())
     made, good, _ = trainer.sample(poses.pick(chosen))
@@ -35,3 +37,12 @@ def mixed(
     replaced[chosen] = good
     written = fmt.write(batch, poses.put(chosen, made), replaced, trainer.skeleton)
     return written, len(made), good.sum()
+
+
+def _choose(poses: PoseBatch, count: int, generator: torch.Generator) -> Tensor:
+    """`count` random rows; with groups, whole groups until there are as many."""
+    leader = poses.leader
+    if leader is None or not count:
+        return torch.randperm(len(poses), generator=generator, device=generator.device)[:count]
+    score = torch.rand(len(poses), generator=generator, device=generator.device)[leader]
+    return (score <= score.sort().values[count - 1]).nonzero()[:, 0]

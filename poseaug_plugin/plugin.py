@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .augmentor import Augmentation
-from .batch import BatchFormat, PoseBatch
+from .batch import BatchFormat
 from .camera import Camera
 from .check import CheckReport
 from .checkpoint import restore
@@ -21,11 +21,14 @@ from .distributed import all_agree
 from .errors import AttachError, PoseAugError, WindowError
 from .estimator import Estimator, Predict
 from .events import Callback, Voice
+from .formats import format_of
 from .hooks import Attachment, WatchedLoader, inner_optimizer
 from .intake import Intake
 from .mixing import mixed
+from .poses import PoseBatch
 from .skeleton import Skeleton
 from .training import Trainer
+from .windows import Windows
 
 __all__ = ["PoseAugmenter"]
 
@@ -73,7 +76,7 @@ class PoseAugmenter:
             raise AttachError(f"epochs={epochs!r} must be a whole number of 1 or more, or None.")
         self.config = PoseAugConfig.of(config)
         self._intake = Intake(
-            None if batch is None else BatchFormat.of(batch),
+            None if batch is None else format_of(batch),
             None if skeleton is None else Skeleton.of(skeleton),
             camera or Camera(),
         )
@@ -84,6 +87,7 @@ class PoseAugmenter:
         self._curriculum = Curriculum(epochs, self.config.warmup)
         self._trainer: Trainer | None = None
         self._pending: PoseBatch | None = None
+        self._windows: list[Windows] = []
         self._enabled = True
         self._fresh = False  # whether a batch came by since the last step
         self._counts = {"batches": 0, "bad_batches": 0, "steps": 0, "fed_steps": 0, "rows": 0}
@@ -124,6 +128,8 @@ class PoseAugmenter:
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
+            for windows in self._windows:
+                windows.undo()
 
     @property
     def active(self) -> bool:
@@ -141,13 +147,17 @@ class PoseAugmenter:
     def wrap(self, loader: Loader) -> Loader:
         """The loader with augmented batches; otherwise what it was: length, attributes, sampler.
 
-        An epoch counts when an iterator that handed out augmented batches is exhausted.
+        An epoch counts when an iterator that handed out augmented batches is exhausted. A
+        generator of VideoPose3D's kind is made to deliver its windows' 3D (see `windows`).
         """
+        windows = Windows.of(loader, self._intake.known_format)
+        self._windows += [windows] if windows else []
         seen = {"active": False}
 
         def see(batch: Any) -> list[Any]:
             seen["active"] = seen["active"] or self.active
-            made = self(batch)
+            batch, full = windows.split(batch) if windows else (batch, batch)
+            made = self._passed_on(batch, full)
             both = self.config.mix == "alternate" and made is not batch
             return [batch, made] if both else [made]
 
@@ -172,11 +182,15 @@ class PoseAugmenter:
         Raises:
             BatchError, DataError, EstimatorError: on the first batch, before anything changed.
         """
+        return self._passed_on(batch, batch)
+
+    def _passed_on(self, batch: Batch, full: Any) -> Batch:
+        """`batch` augmented; `full` is the same with all the 3D there is."""
         if not self.active:
             return batch
         self._fresh = True
         try:
-            return cast(Batch, self._augmented(batch))
+            return cast(Batch, self._augmented(batch, full))
         except Exception as error:  # whatever it is, a batch must not end a run under way
             if not self._intake.checked and not isinstance(error, WindowError):
                 raise
@@ -186,9 +200,9 @@ class PoseAugmenter:
             self._voice.tell("bad_batch", self, told)
             return batch
 
-    def _augmented(self, batch: Any) -> Any:
-        poses = self._intake.later(batch) if self._intake.checked else self._first(batch)
-        trainer = cast(Trainer, self._trainer)
+    def _augmented(self, batch: Any, full: Any) -> Any:
+        poses = self._intake.later(full) if self._intake.checked else self._first(full)
+        trainer = self._trainer = cast(Trainer, self._trainer).on(self._estimator.device)
         poses = poses.to(trainer.device)
         learning_alone = not (self.config.prior or self._curriculum.warm)
         if not learning_alone:
@@ -197,7 +211,8 @@ class PoseAugmenter:
             self._passed = passed if self._passed is None else self._passed + passed
         self._counts["batches"] += 1
         if self.config.trains:
-            self._pending = poses.first(self.config.turn_rows)
+            usable = poses.usable().first(self.config.turn_rows)
+            self._pending = usable if len(usable) else None
         return batch
 
     def _first(self, batch: Any) -> PoseBatch:
@@ -241,7 +256,13 @@ class PoseAugmenter:
             BatchError: a batch that cannot be read at all.
         """
         inner = vars(loader).get("_loader") if isinstance(loader, WatchedLoader) else loader
-        return self._intake.report(inner, batches)
+        packed = next((w for w in self._windows if w.generator is inner), None)
+        windows = packed or Windows.of(inner, self._intake.known_format)
+        try:
+            return self._intake.report(inner, batches, windows.split if windows else None)
+        finally:
+            if windows and not packed:
+                windows.undo()
 
     # Turns
 

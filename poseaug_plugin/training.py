@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .augmentor import Augmentation, Augmentor
-from .batch import BatchFormat, PoseBatch
+from .batch import BatchFormat
 from .bones import pose_to_bones, unit
 from .camera import in_frame, project
 from .collapse import CollapseWatch, Verdict
@@ -32,6 +32,7 @@ from .losses import (
     threshold_penalty,
 )
 from .pool import Pool
+from .poses import PoseBatch
 from .skeleton import Skeleton
 
 __all__ = ["Trainer"]
@@ -81,6 +82,14 @@ class Trainer:
         if part != "augmentor":
             self.pools[part] = Pool(config.pool)
 
+    def on(self, device: torch.device) -> Trainer:
+        """Itself, or its like on the device to which the estimator has moved."""
+        if device == self.device:
+            return self
+        moved = Trainer(self.skeleton, self.config, device)
+        moved.load_state_dict(self.state_dict())
+        return moved
+
     # Samples for the caller
 
     @torch.no_grad()
@@ -88,23 +97,35 @@ class Trainer:
         """Augmented pairs, which of them count (B,), and the parameters that made them."""
         aug = self._augment(poses)
         pose_3d = aug.apply(poses.pose_3d, self.skeleton, poses.path)
-        pose_2d = aug.project(pose_3d)
-        config, root = self.config, pose_3d[:, :, self.skeleton.root]
-        good = in_frame(pose_3d, pose_2d, depth=config.depth, height=config.frame_height)
-        made = replace(
+        config = self.config
+        made = self._as_batch(poses, pose_3d, aug.camera)
+        good = in_frame(pose_3d, made.pose_2d, depth=config.depth, height=config.frame_height)
+        good = good.all(1) & poses.valid
+        leader = poses.leader
+        if leader is not None:  # one person out of the frame spoils the scene
+            spoilt = torch.zeros_like(good).index_put_((leader,), ~good, accumulate=True)
+            good = ~spoilt[leader]
+        return made, good, aug
+
+    def _as_batch(
+        self, poses: PoseBatch, pose_3d: Tensor, camera: Tensor, limit: float | None = None
+    ) -> PoseBatch:
+        """Absolute poses (B, T, J, 3) and what a camera (B, 9) sees of them."""
+        root = pose_3d[:, :, self.skeleton.root]
+        return replace(
             poses,
-            pose_2d=pose_2d,
+            pose_2d=project(pose_3d, camera[:, None], limit=limit),
             pose_3d=pose_3d - root[:, :, None],
             root=root,
-            camera=aug.camera,
+            camera=camera,
         )
-        return made, good.all(1), aug
 
     def _augment(self, poses: PoseBatch) -> Augmentation:
         made: Augmentation = self.augmentor(
             poses.pose_3d, poses.root[:, poses.middle], poses.camera, self.generator
         )
-        return made
+        leader = poses.leader
+        return made if leader is None else made.shared(leader)
 
     # One turn
 
@@ -123,12 +144,12 @@ class Trainer:
         aug = self._augment(poses)
         bent = aug.bend(poses.pose_3d, skeleton)
         final = aug.finish(bent, skeleton, poses.path)
-        fakes = {"d3d": bent[:, middle]}
-        reals = {"d3d": poses.pose_3d[:, middle]}
+        made = self._as_batch(poses, final, aug.camera, limit=1.0)
+        fakes, reals = {"d3d": bent[:, middle]}, {"d3d": poses.pose_3d[:, middle]}
         if "d2d" in self.nets:
-            fakes["d2d"] = aug.project(final[:, middle, None], limit=1.0)[:, 0]
-            placed = poses.pose_3d + poses.root[:, :, None]
-            reals["d2d"] = project(placed[:, middle], poses.camera, limit=1.0)
+            placed = poses.pose_3d[:, middle] + poses.root[:, middle, None]
+            fakes["d2d"] = made.pose_2d[:, middle]
+            reals["d2d"] = project(placed, poses.camera, limit=1.0)
 
         measures: dict[str, Tensor] = {}
         loss = config.reg_weight * self._regularise(aug, poses.pose_3d[:, middle], bent[:, middle])
@@ -137,7 +158,7 @@ class Trainer:
                 loss = loss + weight * lsgan_generator(self.nets[part](fakes[part]))
         if config.feedback != "off" and curriculum.warm:
             value, measures["hardness"] = self._feedback(
-                aug, poses, bent, final, estimator, fmt, curriculum
+                poses, bent, made, estimator, fmt, curriculum
             )
             measures["feedback"] = value.detach()
             loss = loss + value
@@ -173,10 +194,9 @@ class Trainer:
 
     def _feedback(
         self,
-        aug: Augmentation,
         poses: PoseBatch,
         bent: Tensor,
-        final: Tensor,
+        made: PoseBatch,
         estimator: Estimator,
         fmt: BatchFormat,
         curriculum: Curriculum,
@@ -184,31 +204,30 @@ class Trainer:
         """The feedback loss and the mean ratio of errors, augmented over original."""
         config, skeleton = self.config, self.skeleton
 
-        def ask(pose_2d: Tensor) -> Tensor:
-            return fmt.outputs(estimator(fmt.inputs(poses, pose_2d)), poses, skeleton)
+        def ask(asked: PoseBatch) -> tuple[Tensor, Tensor]:
+            """The estimator's answer and what it should be; the centre where it gives only that."""
+            answer = fmt.outputs(estimator(fmt.inputs(asked, asked.pose_2d)), asked, skeleton)
+            whole = answer.shape[1] == asked.pose_3d.shape[1]
+            return answer, asked.pose_3d if whole else asked.pose_3d[:, asked.middle, None]
 
         with torch.no_grad():
-            original = ask(poses.pose_2d)
-        target = final - final[:, :, skeleton.root, None]
-        answer = ask(aug.project(final, limit=1.0))
+            original = ask(poses)
         if config.feedback == "exp":
-            harder, easier = squared_error(answer, target), squared_error(original, poses.pose_3d)
+            harder, easier = squared_error(*ask(made)), squared_error(*original)
             loss = config.feedback_weight * exp_feedback(
                 harder, easier, curriculum.between(config.beta)
             )
             return loss, (harder.detach().mean() / easier.mean().clamp_min(1e-9)).sqrt()
-        easier = tier_errors(original, poses.pose_3d, skeleton)
-        harder = tier_errors(answer, target, skeleton)
-        placed = project(bent + poses.root[:, :, None], poses.camera[:, None], limit=1.0)
-        harder_ba = tier_errors(ask(placed), bent, skeleton)
+        placed = bent + poses.root[:, :, None]
+        only_bent = self._as_batch(poses, placed, poses.camera, limit=1.0)
         tiers = [i for i, tier in enumerate(skeleton.joint_tiers) if tier]
+        easier, harder, harder_ba = (
+            tier_errors(*pair, skeleton)[:, tiers] for pair in (original, ask(made), ask(only_bent))
+        )
         loss = config.rt_weight * ratio_feedback(
-            harder[:, tiers], easier[:, tiers], curriculum.between(config.rt_ratio), config.rt_band
+            harder, easier, curriculum.between(config.rt_ratio), config.rt_band
         ) + config.ba_weight * ratio_feedback(
-            harder_ba[:, tiers],
-            easier[:, tiers],
-            curriculum.between(config.ba_ratio),
-            config.ba_band,
+            harder_ba, easier, curriculum.between(config.ba_ratio), config.ba_band
         )
         return loss, harder.detach().mean() / easier.mean().clamp_min(1e-9)
 

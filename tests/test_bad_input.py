@@ -38,6 +38,7 @@ from poseaug_plugin import (
     Skeleton,
     SkeletonError,
 )
+from poseaug_plugin.formats import format_of
 
 NAN, INF = float("nan"), float("inf")
 
@@ -408,12 +409,12 @@ class Moody:
         self.calls += 1
         if self.fails == "read" and self.calls > 1:
             raise KeyError("not thought of")
-        return BatchFormat.of("poseaug").read(batch, *rest)
+        return format_of("poseaug").read(batch, *rest)
 
     def write(self, *args: Any) -> Any:
         if self.fails == "write" and self.calls > 1:
             raise TypeError("not thought of")
-        return BatchFormat.of("poseaug").write(*args)
+        return format_of("poseaug").write(*args)
 
 
 @pytest.mark.parametrize("fails", ["read", "write"])

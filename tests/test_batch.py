@@ -20,7 +20,8 @@ from loop_helpers import (
     trained,
 )
 from poseaug_plugin import BatchFormat, Camera, PoseAugmenter, Skeleton
-from poseaug_plugin.batch import FORMATS, describe, keys_of, repeat_rows
+from poseaug_plugin.containers import describe, keys_of, repeat_rows
+from poseaug_plugin.formats import FORMATS, format_of
 
 H36M = Skeleton.of("h36m_16")
 ROWS = 8
@@ -303,8 +304,8 @@ def test_the_given_camera_stands_in_where_batches_have_none() -> None:
 def test_formats_by_name_are_what_those_codebases_yield() -> None:
     assert FORMATS["semgcn"] == BatchFormat(pose_2d=1, pose_3d=0, root="relative")
     assert FORMATS["poseaug"] == BatchFormat(pose_2d=1, pose_3d=0, camera=3, root="absolute")
-    assert BatchFormat.of("semgcn") is FORMATS["semgcn"]
-    assert BatchFormat.of(dict(pose_2d=1, pose_3d=0)) == FORMATS["semgcn"]
+    assert format_of("semgcn") is FORMATS["semgcn"]
+    assert format_of(dict(pose_2d=1, pose_3d=0)) == FORMATS["semgcn"]
 
 
 class OnlyReadAndWrite:

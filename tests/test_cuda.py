@@ -68,3 +68,16 @@ def test_a_pose_is_the_same_on_both_devices():
     moved = type(aug)(*(value.cuda() for value in vars(aug).values()))
     on_gpu = moved.project(moved.apply(relative.cuda(), H36M))
     assert torch.allclose(on_cpu, on_gpu.cpu(), atol=1e-5)
+
+
+def test_the_plugin_follows_a_model_that_moves():
+    model = Lifter().train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    augmenter = PoseAugmenter(model, optimizer, "poseaug", 2, config=small("default", every=1))
+    augmenter(batch(rows=16))
+    model.cuda()
+    augmenter(batch(rows=16))
+    optimizer.zero_grad()
+    model(batch(rows=16)[1].cuda()).square().mean().backward()
+    optimizer.step()
+    assert augmenter.stats()["turns"] == 1

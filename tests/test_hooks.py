@@ -149,6 +149,7 @@ def test_a_loader_without_a_length_has_none_and_is_true() -> None:
         len(seen)
     assert len(list(seen)) == 2
     assert seen
+    assert not augmenter.wrap([])
 
 
 def test_a_wrapped_loader_can_be_copied() -> None:
@@ -233,12 +234,14 @@ def test_peeking_breaking_and_nesting_count_no_epoch() -> None:
 def test_a_pass_without_augmentation_counts_no_epoch(how: str) -> None:
     augmenter, model, _ = attached()
     seen = augmenter.wrap(Batches())
+    assert len(list(seen)) == 3
+    assert augmenter.stats()["epochs"] == 1
     if how == "disabled":
         augmenter.disable()
     else:
         model.eval()
     assert len(list(seen)) == 3
-    assert augmenter.stats()["epochs"] == 0
+    assert augmenter.stats()["epochs"] == 1
 
 
 def test_the_callers_grad_mode_is_not_touched_between_batches() -> None:
@@ -257,7 +260,10 @@ def test_a_watched_loader_hands_on_all_that_see_returns() -> None:
     ends: list[int] = []
     seen = WatchedLoader([1, 2], lambda b: [b, 10 * b], lambda: ends.append(1), lambda: 2)
     assert len(seen) == 4
-    assert (list(seen), ends) == ([1, 10, 2, 20], [1])
+    batches = iter(seen)
+    assert (list(batches), ends) == ([1, 10, 2, 20], [1])
+    assert next(batches, None) is None
+    assert ends == [1]
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """The main job runs from its command line, and what it shows is what it measured."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -34,3 +35,12 @@ def test_the_plugin_is_three_lines():
 def test_lower_cross_dataset_error_with_the_plugin(tmp_path):
     results = quickstart.main(["--updates", "400", "--picture", str(tmp_path / "q.png")])
     assert results["plugin"]["cross"]["MPJPE"] < results["plain"]["cross"]["MPJPE"]
+
+
+@pytest.mark.parametrize("script", ["semgcn", "videopose3d"])
+def test_the_other_loops_run_with_their_three_lines(script, capsys):
+    module = importlib.import_module(script)
+    module.main(["--epochs", "1", "--rows", "1200", "--batch-size", "128", "--device", "cpu"])
+    assert "cross-dataset" in capsys.readouterr().out
+    source = Path(module.__file__).read_text()
+    assert [f"# {i} of 3" in source for i in (1, 2, 3)] == [True] * 3

@@ -22,9 +22,10 @@ from loop_helpers import (
     snapshot,
 )
 from poseaug_plugin import Camera, PoseAugConfig, PoseBatch, Skeleton, collapse
-from poseaug_plugin.batch import FORMATS
 from poseaug_plugin.curriculum import Curriculum
+from poseaug_plugin.distributed import all_agree, average
 from poseaug_plugin.estimator import Estimator
+from poseaug_plugin.formats import FORMATS
 from poseaug_plugin.training import Trainer
 
 H36M, CPU = Skeleton.of("h36m_16"), torch.device("cpu")
@@ -92,7 +93,7 @@ def test_a_restarted_part_is_new() -> None:
 # Samples
 
 
-@pytest.mark.parametrize("frames", [1, 5])
+@pytest.mark.parametrize("frames", [1, 40])
 @pytest.mark.parametrize("preset", ["default", "random"])
 def test_a_sample_is_a_true_pair(preset: str, frames: int) -> None:
     given = poses(32, frames)
@@ -101,8 +102,9 @@ def test_a_sample_is_a_true_pair(preset: str, frames: int) -> None:
     off = reproject(placed, made.camera) - made.pose_2d.numpy()
     assert abs(off[good]).max() < 1e-5
     assert made.pose_3d[:, :, 0].abs().max() == 0
-    inside = (made.pose_2d.abs() <= 1).flatten(1).all(1) & (placed[..., 2] >= 1.5).flatten(1).all(1)
-    assert torch.equal(good, inside)
+    inside = ((made.pose_2d.abs() <= 1).all(-1) & (placed[..., 2] >= 1.5)).all(-1)
+    assert torch.equal(good, inside.all(1))
+    assert torch.equal(good, inside[:, 0]) is (frames == 1)  # some leave the frame later
     assert 2 < good.sum() < 32
     assert torch.equal(made.extra_2d, given.extra_2d)
     assert not made.pose_3d.requires_grad
@@ -140,10 +142,70 @@ def test_measures_of_a_turn(preset: str) -> None:
 
 
 def test_discriminators_learn_to_tell() -> None:
-    made = trainer(lr=0.01, bend=1.5, reg_weight=0.0, feedback="off")
-    for i in range(30):
+    made = trainer(lr=0.01, bend=2.0, reg_weight=0.0, feedback="off", adv2d=1.0)
+    for i in range(40):
         turn(made, seed=i)
-    assert made.measures["d3d_real"] > made.measures["d3d_fake"]
+    for part in ("d3d", "d2d"):
+        assert made.measures[f"{part}_real"] > made.measures[f"{part}_fake"] + 0.2
+
+
+QUIET = dict(adv3d=0.0, adv2d=0.0, reg_weight=0.0, feedback="off")
+NO_SLACK = dict(reg_ba=0.0, reg_bl=0.0)
+
+
+@pytest.mark.parametrize(
+    ("weight", "others"),
+    [
+        ("adv3d", {}),
+        ("adv2d", {}),
+        ("reg_weight", NO_SLACK),
+        ("reg_weight", dict(reg="range", bend_target=0.0, bend_band=0.0)),
+        ("feedback_weight", dict(feedback="exp")),
+        ("ba_weight", dict(feedback="range", rt_weight=0.0, ba_band=0.0)),
+        ("rt_weight", dict(feedback="range", ba_weight=0.0, rt_band=0.0)),
+    ],
+)
+def test_each_weight_scales_its_part_of_the_loss(weight: str, others: dict[str, Any]) -> None:
+    losses = []
+    for value in (1.0, 3.0):
+        made = trainer(**{**QUIET, **others, weight: value})
+        turn(made)
+        losses.append(float(made.measures["loss_augmentor"]))
+    assert losses[0] > 1e-4
+    assert losses[1] == pytest.approx(3 * losses[0], rel=1e-4)
+
+
+class Origin(Lifter):
+    """Errs by the size of a body, wherever that stands and however it is turned."""
+
+    def forward(self, pose_2d: torch.Tensor) -> torch.Tensor:
+        return 0 * super().forward(pose_2d)
+
+
+def test_feedback_is_the_papers_number_for_bodies_that_only_turn() -> None:
+    made = trainer(**{**QUIET, "feedback": "exp"}, ba=False, bl=False)
+    turn(made, model=Origin())
+    error = poses().pose_3d.square().sum(-1).mean((1, 2))  # of the original and of the turned body
+    beta = made.config.beta[1]
+    expected = (1 - torch.exp(error - beta * error)).abs().mean()
+    assert made.measures["feedback"] == pytest.approx(float(expected), rel=1e-4)
+    assert made.measures["hardness"] == pytest.approx(1.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("feedback", ["exp", "range"])
+def test_hardness_compares_poses_and_not_places(feedback: str) -> None:
+    made = trainer(feedback=feedback)
+    turn(made, model=Origin())
+    assert 0.7 < made.measures["hardness"] < 1.4
+
+
+def test_a_part_restarts_alike_after_a_resume() -> None:
+    first, second = trainer(), trainer()
+    first.start("d3d")
+    second.load_state_dict(first.state_dict())
+    for made in (first, second):
+        made.start("d3d")
+    assert same(snapshot(first), snapshot(second))
 
 
 def test_a_perfect_estimator_is_no_reason_to_divide_by_zero() -> None:
@@ -234,8 +296,12 @@ def run(rank: int, what: str) -> dict[str, Any]:
             dist.all_reduce(p.grad)
             p.grad /= 2
         optimizer.step()
+    mean = torch.tensor([float(rank)])
+    average([mean])
     return {
         **result,
+        "mean": float(mean),
+        "votes": [all_agree(yes, CPU) for yes in (True, rank == 0, False)],
         "nets": snapshot(augmenter)[0]["trainer"]["nets"],
         "model": snapshot(model),
         "turns": augmenter.stats()["turns"],
@@ -266,3 +332,5 @@ def test_two_ranks_stay_together(what: str, ranks: tuple[Path, str]) -> None:
     assert same(a["model"], b["model"])
     assert not torch.equal(a["sample"], b["sample"])  # or two ranks would do the work of one
     assert a["turns"] == b["turns"] >= 2
+    assert a["mean"] == b["mean"] == 0.5
+    assert a["votes"] == b["votes"] == [True, False, False]
