@@ -106,14 +106,30 @@ def _sized(value: Any) -> bool:
 
 
 def get_field(batch: Any, key: Key) -> Any:
-    """A field by index, key or attribute."""
+    """A field by index, key or attribute.
+
+    A dotted path goes on into each element of a list: "data_samples.label" is [s.label for s].
+    """
+    if isinstance(key, str) and "." in key:
+        head, path = key.split(".", 1)
+        rows = get_field(batch, head)
+        if isinstance(rows, (list, tuple)):
+            return [get_field(row, path) for row in rows]
+        return get_field(rows, path)
     if isinstance(key, str) and not isinstance(batch, Mapping):
         return getattr(batch, key)
     return batch[key]
 
 
 def set_fields(batch: Any, new: Mapping[Any, Any]) -> Any:
-    """The same kind of container with some fields replaced."""
+    """The same kind of container with some fields replaced; rows of objects are copied first."""
+    dotted = {key: value for key, value in new.items() if isinstance(key, str) and "." in key}
+    if dotted:
+        plain = {key: value for key, value in new.items() if key not in dotted}
+        for key, value in dotted.items():
+            head, path = key.split(".", 1)
+            plain[head] = _set_inside(plain.get(head, get_field(batch, head)), path, value)
+        return set_fields(batch, plain)
     if isinstance(batch, Mapping):
         made: Any = copy.copy(batch)
         for key, value in new.items():
@@ -128,6 +144,29 @@ def set_fields(batch: Any, new: Mapping[Any, Any]) -> Any:
     for key, value in new.items():
         items[key] = value
     return type(batch)(items)
+
+
+def _set_inside(rows: Any, path: str, value: Any) -> Any:
+    """Rows with a value at a path, those that change deep-copied."""
+    if not isinstance(rows, (list, tuple)):
+        return _set_attribute(rows, path, value)
+    return type(rows)(
+        row if get_field(row, path) is new else _set_attribute(row, path, new)
+        for row, new in zip(rows, value)
+    )
+
+
+def _set_attribute(row: Any, path: str, value: Any) -> Any:
+    made = copy.deepcopy(row)
+    *way, last = path.split(".")
+    at = made
+    for step in way:
+        at = get_field(at, step)
+    if isinstance(at, Mapping):
+        at[last] = value  # type: ignore[index]
+    else:
+        setattr(at, last, value)
+    return made
 
 
 def overwrite(old: Any, new: Tensor, rows: Tensor) -> Any:

@@ -25,6 +25,10 @@ FORMATS: dict[str, BatchFormat] = {
     "motionbert": BatchFormat(pose_2d=0, pose_3d=1, space="image", skeleton="h36m_17"),
     # MotionAGFormer on MPI-INF-3DHP: millimetres / 1024, root joint 14.
     "mpi3dhp": BatchFormat(pose_2d=0, pose_3d=1, unit=1.024, skeleton="mpi_inf_3dhp_17"),
+    # mmpose's VideoPoseLifting: a list of (2J, T) and data samples; the loss takes the samples.
+    "mmpose": BatchFormat(
+        pose_2d="inputs", pose_3d="data_samples.gt_instance_labels.lifting_target_label"
+    ),
 }
 
 

@@ -14,13 +14,15 @@ __all__ = ["Layout"]
 # By number of dimensions; t is 1 where it is not named. Five: a graph's or AdaptPose's window.
 PATTERNS = {2: "b (j c)", 3: "b j c", 4: "b t j c", 5: "b c t j 1"}
 WINDOW = "b 1 t j c"
+COLUMNS = "b (j c) t"  # mmpose's temporal convolutions
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One of five shapes.
+    """One of six shapes.
 
-    Flat (B, J*C), (B, J, C), clips (B, T, J, C) or (B, 1, T, J, C), graphs (N, C, T, J, 1).
+    Flat (B, J*C), (B, J, C), clips (B, T, J, C), (B, 1, T, J, C) or (B, J*C, T), graphs
+    (N, C, T, J, 1).
     """
 
     pattern: str
@@ -43,6 +45,8 @@ class Layout:
         pattern = PATTERNS.get(len(shape), "")
         if len(shape) == 5 and shape[-1] != 1:
             pattern = WINDOW
+        if len(shape) == 3 and shape[1] == joints * channels:
+            return cls(COLUMNS, joints)
         sizes = dict(zip(pattern.replace("(", "").replace(")", "").split(), shape))
         if pattern == PATTERNS[2]:
             sizes = {"j": shape[1] // channels, "c": channels if shape[1] % channels == 0 else 0}
@@ -59,10 +63,12 @@ class Layout:
 
     def canonical(self, x: Tensor) -> Tensor:
         """To (B, T, J, C)."""
-        to = "b t j c" if "t" in self.pattern else "b 1 j c"
-        return rearrange(x, f"{self.pattern} -> {to}", j=self.joints)
+        return rearrange(x, f"{self.pattern} -> {self._ours}", j=self.joints)
 
     def shaped(self, x: Tensor) -> Tensor:
         """From (B, T, J, C) back."""
-        start = "b t j c" if "t" in self.pattern else "b 1 j c"
-        return rearrange(x, f"{start} -> {self.pattern}")
+        return rearrange(x, f"{self._ours} -> {self.pattern}")
+
+    @property
+    def _ours(self) -> str:
+        return "b t j c" if "t" in self.pattern else "b 1 j c"

@@ -6,11 +6,13 @@ Everything else here is derived, so that nothing anywhere types a joint count.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from .errors import SkeletonError
+from .skeleton_presets import PRESETS
 
 __all__ = ["SKELETONS", "Skeleton"]
 
@@ -100,7 +102,7 @@ class Skeleton:
         Args:
             source: a `Skeleton`, the name of a preset, a parents list, or an object with
                 `parents()`, `joints_left()` and `joints_right()` as `dataset.skeleton()` of
-                VideoPose3D, SemGCN and PoseAug returns.
+                VideoPose3D, SemGCN and PoseAug returns, or mmpose's `dataset_meta`.
 
         Raises:
             SkeletonError: none of these.
@@ -114,6 +116,8 @@ class Skeleton:
                     "Skeleton(parents, left, right)."
                 )
             return SKELETONS[source]
+        if isinstance(source, Mapping):
+            return cls._of_metainfo(source)
         if all(hasattr(source, name) for name in ("parents", "joints_left", "joints_right")):
             parents, left, right = (
                 tuple(int(i) for i in getattr(source, name)())
@@ -128,6 +132,39 @@ class Skeleton:
                 "parents list, dataset.skeleton(), or Skeleton(parents, left, right)."
             ) from None
         return cls(parents)
+
+    @classmethod
+    def _of_metainfo(cls, meta: Mapping[str, Any]) -> Skeleton:
+        """From mmpose's parsed metainfo: names by number, links, and pairs that swap."""
+        try:
+            names = [meta["keypoint_id2name"][i] for i in range(len(meta["keypoint_id2name"]))]
+            links = [(int(a), int(b)) for a, b in meta["skeleton_links"]]
+            swap = [int(i) for i in meta["flip_indices"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise SkeletonError(
+                f"a mapping with {sorted(map(str, meta))} is no mmpose dataset_meta ({error!r}); "
+                "it needs keypoint_id2name, skeleton_links and flip_indices."
+            ) from None
+        root = next((i for i, n in enumerate(names) if n in ("root", "pelvis", "hip")), 0)
+        parents, frontier = {root: -1}, [root]
+        while frontier:  # breadth first, so that a further link between limbs makes no parent
+            joint = frontier.pop(0)
+            for a, b in (*links, *((b, a) for a, b in links)):
+                if a == joint and b not in parents:
+                    parents[b] = a
+                    frontier.append(b)
+        loose = [name for i, name in enumerate(names) if i not in parents]
+        if loose:
+            raise SkeletonError(
+                f"no link leads from {names[root]} to {loose}; pass Skeleton(parents, left, right)."
+            )
+        left = [i for i, j in enumerate(swap) if i != j and "left" in names[i]]
+        return cls(
+            tuple(parents[i] for i in range(len(names))),
+            tuple(left),
+            tuple(swap[i] for i in left),
+            tuple(names),
+        )
 
     @classmethod
     def for_joints(cls, count: int) -> Skeleton:
@@ -278,65 +315,6 @@ class Skeleton:
         return path
 
 
-def _named(
-    parents: Sequence[int], names: str, left: Iterable[int], right: Iterable[int]
-) -> Skeleton:
-    return Skeleton(tuple(parents), tuple(left), tuple(right), tuple(names.split()))
-
-
-SKELETONS: dict[str, Skeleton] = {
-    "h36m_16": _named(
-        [-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 8, 10, 11, 8, 13, 14],
-        "pelvis r_hip r_knee r_ankle l_hip l_knee l_ankle spine thorax head "
-        "l_shoulder l_elbow l_wrist r_shoulder r_elbow r_wrist",
-        left=[4, 5, 6, 10, 11, 12],
-        right=[1, 2, 3, 13, 14, 15],
-    ),
-    "h36m_17": _named(
-        [-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15],
-        "pelvis r_hip r_knee r_ankle l_hip l_knee l_ankle spine thorax nose head "
-        "l_shoulder l_elbow l_wrist r_shoulder r_elbow r_wrist",
-        left=[4, 5, 6, 11, 12, 13],
-        right=[1, 2, 3, 14, 15, 16],
-    ),
-    "coco_17": _named(
-        [-1, 0, 0, 1, 2, 0, 0, 5, 6, 7, 8, 5, 6, 11, 12, 13, 14],
-        "nose l_eye r_eye l_ear r_ear l_shoulder r_shoulder l_elbow r_elbow l_wrist r_wrist "
-        "l_hip r_hip l_knee r_knee l_ankle r_ankle",
-        left=[1, 3, 5, 7, 9, 11, 13, 15],
-        right=[2, 4, 6, 8, 10, 12, 14, 16],
-    ),
-    "mpi_inf_3dhp_17": _named(
-        [16, 15, 1, 2, 3, 1, 5, 6, 14, 8, 9, 14, 11, 12, -1, 14, 1],
-        "head_top neck r_shoulder r_elbow r_wrist l_shoulder l_elbow l_wrist r_hip r_knee "
-        "r_ankle l_hip l_knee l_ankle pelvis spine head",
-        left=[5, 6, 7, 11, 12, 13],
-        right=[2, 3, 4, 8, 9, 10],
-    ),
-    "humaneva_15": _named(
-        [-1, 0, 1, 2, 3, 1, 5, 6, 0, 8, 9, 0, 11, 12, 1],
-        "pelvis thorax l_shoulder l_elbow l_wrist r_shoulder r_elbow r_wrist l_hip l_knee "
-        "l_ankle r_hip r_knee r_ankle head",
-        left=[2, 3, 4, 8, 9, 10],
-        right=[5, 6, 7, 11, 12, 13],
-    ),
-    "smpl_24": _named(
-        [-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21],
-        "pelvis l_hip r_hip spine1 l_knee r_knee spine2 l_ankle r_ankle spine3 l_foot r_foot "
-        "neck l_collar r_collar head l_shoulder r_shoulder l_elbow r_elbow l_wrist r_wrist "
-        "l_hand r_hand",
-        left=[1, 4, 7, 10, 13, 16, 18, 20, 22],
-        right=[2, 5, 8, 11, 14, 17, 19, 21, 23],
-    ),
-    "hand_21": _named(
-        [-1, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19],
-        "wrist "
-        + " ".join(
-            f"{f}{i}" for f in ("thumb", "index", "middle", "ring", "little") for i in (1, 2, 3, 4)
-        ),
-        left=[],
-        right=[],
-    ),
-}
+SKELETONS: dict[str, Skeleton] = {name: Skeleton(*preset) for name, preset in PRESETS.items()}
 
 _BY_COUNT = {16: "h36m_16", 17: "h36m_17", 15: "humaneva_15", 24: "smpl_24", 21: "hand_21"}

@@ -18,7 +18,17 @@ PACKAGE = Path(poseaug_plugin.__file__).parent
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # Every module may import only those before it.
 ORDER = [
-    *["errors", "distributed", "skeleton", "layout", "codec", "bones", "operators", "camera"],
+    *[
+        "errors",
+        "distributed",
+        "skeleton_presets",
+        "skeleton",
+        "layout",
+        "codec",
+        "bones",
+        "operators",
+        "camera",
+    ],
     *["image_space", "losses", "pool", "nets", "config", "curriculum", "collapse", "prior"],
     *["augmentor", "discriminators", "feedback", "estimator", "containers", "poses", "batch"],
     *[
