@@ -88,7 +88,7 @@ class BatchFormat:
         raw_2d, raw_3d = self._field(batch, "pose_2d"), self._field(batch, "pose_3d")
         codec_2d = self._codec_2d(raw_2d, skeleton)
         pose_2d, extra = codec_2d.decode(raw_2d)
-        pose_3d, _ = self._codec_3d(raw_3d, skeleton).decode(raw_3d)
+        pose_3d = self.decoded_3d(raw_3d, skeleton)
         pose_3d = pose_3d.to(pose_2d.device)
         _check_frames(pose_2d, pose_3d)
         lens = self._camera(batch, pose_2d, camera)
@@ -121,6 +121,10 @@ class BatchFormat:
             codec_2d=codec_2d,
             group=self._groups(batch, pose_2d),
         )
+
+    def decoded_3d(self, raw_3d: Tensor, skeleton: Skeleton) -> Tensor:
+        """The 3D field in metres (or image space), its root where the codebase keeps it."""
+        return self._codec_3d(raw_3d, skeleton).decode(raw_3d)[0]
 
     def guess_skeleton(self, batch: Any) -> Skeleton:
         """The format's own skeleton, or the preset with as many joints as the 3D has.
@@ -157,7 +161,8 @@ class BatchFormat:
         if self.screen is not None:
             w, h = self.screen
             scale, offset = 2 / w, (-1.0, -h / w)
-        return Codec(layout, joints, skeleton.num_joints, 2, _stat(self.stat_2d), scale, offset)
+        stat = _stat(self.stat_2d, "stat_2d", 2 * len(joints))
+        return Codec(layout, joints, skeleton.num_joints, 2, stat, scale, offset)
 
     def _codec_3d(self, raw: Tensor, skeleton: Skeleton, what: str = "") -> Codec:
         joints = self.joints_3d or tuple(range(skeleton.num_joints))
@@ -167,7 +172,8 @@ class BatchFormat:
                 f"{skeleton.num_joints} joints; give skeleton= the joints that are there."
             )
         layout = Layout.of(raw, len(joints), 3, what or f"pose_3d (field {self.pose_3d!r})")
-        return Codec(layout, joints, skeleton.num_joints, 3, _stat(self.stat_3d), self.unit)
+        stat = _stat(self.stat_3d, "stat_3d", 3 * len(joints))
+        return Codec(layout, joints, skeleton.num_joints, 3, stat, self.unit)
 
     def _camera(self, batch: Any, pose_2d: Tensor, default: Camera) -> Tensor:
         rows = len(pose_2d)
@@ -272,10 +278,15 @@ class BatchFormat:
         return cls(**fields)
 
 
-def _stat(given: tuple[Any, Any] | None) -> tuple[Tensor, Tensor] | None:
+def _stat(given: tuple[Any, Any] | None, name: str, size: int) -> tuple[Tensor, Tensor] | None:
     if given is None:
         return None
     mean, std = (torch.as_tensor(part, dtype=torch.float32) for part in given)
+    if mean.numel() != size or std.numel() != size:
+        raise ConfigError(
+            f"{name} has {mean.numel()} means and {std.numel()} deviations, the field {size} "
+            "dimensions; pick those in use (dim_use)."
+        )
     return mean, std
 
 

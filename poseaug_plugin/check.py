@@ -26,6 +26,7 @@ __all__ = ["CheckReport", "inspect", "recognise"]
 
 LONGEST_BONE = 0.03, 0.8  # metres; a thigh is 0.4 to 0.5, a hand's longest bone 0.1
 RESIDUAL = 0.05  # rms, normalised screen units
+DEPTH = 0.2, 100.0  # metres to the root
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,10 @@ def inspect(batch: Any, poses: PoseBatch, fmt: BatchFormat, skeleton: Skeleton) 
     placed = frames + fit_root(seen, frames, camera)[:, None]
     off = (project(placed, camera) - seen).square().sum(-1).mean(-1).sqrt()
     residual = float(off.median())
-    unit = fmt.unit if isinstance(fmt, BatchFormat) else 1.0
+    kind = fmt.root
+    if type(fmt) is BatchFormat and fmt.space == "metric":
+        kind = _root_kind(fmt.decoded_3d(fmt._field(batch, "pose_3d"), skeleton), skeleton)
+    depth = float(poses.root[..., 2].median())
     return CheckReport(
         format=fmt,
         fields=describe(batch),
@@ -99,7 +103,10 @@ def inspect(batch: Any, poses: PoseBatch, fmt: BatchFormat, skeleton: Skeleton) 
         longest_bone=longest,
         residual=residual,
         asymmetry=asymmetry,
-        problems=tuple(_problems(longest, residual, asymmetry, unit)),
+        problems=(
+            *_root_problems(fmt, kind, depth),
+            *_problems(longest, residual, asymmetry, fmt.unit),
+        ),
     )
 
 
@@ -111,6 +118,22 @@ def _bones(frames: Tensor, skeleton: Skeleton) -> tuple[float, float]:
         return float(sizes.max()), 0.0
     a, b = sizes[left], sizes[right]
     return float(sizes.max()), float(((a - b).abs() / (a + b).clamp_min(1e-9) * 2).median())
+
+
+def _root_problems(fmt: BatchFormat, kind: str, depth: float) -> list[str]:
+    if kind != fmt.root:
+        return [
+            f"the 3D keeps its root as root={kind!r} says, not root={fmt.root!r}: pass the right "
+            "one in batch="
+        ]
+    near, far = DEPTH
+    if near <= depth <= far:
+        return []
+    return [
+        f"people stand {depth:.3g} m from the camera, expected {near} to {far} m: the 2D is not "
+        "in screen units (pixels need screen=(w, h), standardised numbers stat_2d=(mean, std)), "
+        "or the 3D not in metres"
+    ]
 
 
 def _problems(longest: float, residual: float, asymmetry: float, unit: float) -> list[str]:
@@ -176,9 +199,11 @@ def _root_kind(pose_3d: Tensor, skeleton: Skeleton) -> Any:
     """How the root is kept: at the origin, with every joint, or alone in its own slot."""
     frames = pose_3d.flatten(0, 1)
     root = frames[:, skeleton.root]
-    if float(root.abs().max()) < 1e-6:
+    if float(root.abs().max()) < 1e-3:
         return "relative"
     alone = frames.clone()
     alone[:, skeleton.root] = 0
-    together, apart = (lengths(pose_to_bones(p, skeleton)).amax() for p in (frames, alone))
+    together, apart = (
+        lengths(pose_to_bones(p, skeleton)).amax(-1).median() for p in (frames, alone)
+    )
     return "absolute" if together <= apart else "slot"

@@ -33,6 +33,8 @@ def as_tensor(value: Any, what: str) -> Tensor:
     Raises:
         BatchError: rows of different shapes, or no numbers at all.
     """
+    if value is None:
+        raise BatchError(f"{what} is None; augment batches that have both 2D and 3D.")
     if isinstance(value, Tensor):
         return value.detach().to(torch.float32, copy=True)
     try:

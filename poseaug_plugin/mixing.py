@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -31,6 +32,8 @@ def mixed(
     if not len(chosen):
         return batch, 0, chosen.new_zeros(())
     made, good, _ = trainer.sample(poses.pick(chosen))
+    if config.mix == "alternate":  # the caller may change the real batch before the twin's turn
+        batch = copy.deepcopy(batch)
     if config.mix == "append":  # each twin next to its row: a device of DataParallel gets both
         batch, poses, chosen = repeat_rows(batch, rows), poses.repeat(2), 2 * chosen + 1
     replaced = torch.zeros(len(poses), dtype=torch.bool, device=device)

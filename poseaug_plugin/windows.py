@@ -43,8 +43,8 @@ class Windows:
             return None
         if loader.poses_3d is None or loader.batch_3d.shape[1] != 1 or loader.batch_2d.shape[1] < 2:
             return None
-        lengths = [[len(clip) for clip in clips] for clips in (loader.poses_2d, loader.poses_3d)]
-        return cls(loader, fmt) if lengths[0] == lengths[1] else None
+        sizes = [[c.shape[:2] for c in clips] for clips in (loader.poses_2d, loader.poses_3d)]
+        return cls(loader, fmt) if sizes[0] == sizes[1] else None
 
     def undo(self) -> None:
         """Give the generator back its own lists and buffers."""
@@ -56,13 +56,17 @@ class Windows:
         Windows that are not centred on their targets (causal padding) come without.
         """
         fmt = self._fmt
-        packed = get_field(batch, fmt.pose_2d)
+        try:
+            packed, target = get_field(batch, fmt.pose_2d), get_field(batch, fmt.pose_3d)
+        except (TypeError, LookupError):  # no batch at all: reading it will say so
+            return batch, batch
         if packed.shape[-1] == self._channels:  # made before packing, or after undo
             return batch, batch
         pose_2d = np.ascontiguousarray(packed[..., : self._channels])
         plain = set_fields(batch, {fmt.pose_2d: pose_2d})
         window = packed[..., self._channels :].copy()
-        matches = _mirror_as_target(window, get_field(batch, fmt.pose_3d))
+        alike = getattr(target, "shape", None) == window[:, :1].shape
+        matches = alike and _mirror_as_target(window, target)
         return plain, set_fields(plain, {fmt.pose_3d: window}) if matches else plain
 
 

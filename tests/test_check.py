@@ -130,7 +130,8 @@ def test_the_proposed_unit_cures() -> None:
 def test_clips_are_measured_over_all_frames() -> None:
     who = people(6, frames=5)
     given = {"pose_3d": who.pose_3d, "pose_2d": who.pose_2d, "camera": who.camera}
-    (report,) = reports([given], dict(pose_3d="pose_3d", pose_2d="pose_2d", camera="camera"))
+    fields = dict(pose_3d="pose_3d", pose_2d="pose_2d", camera="camera", root="absolute")
+    (report,) = reports([given], fields)
     assert (report.rows, report.frames, report.ok) == (6, 5, True)
     given["pose_2d"] = -who.pose_2d
     (report,) = reports([given], dict(pose_3d="pose_3d", pose_2d="pose_2d", camera="camera"))
