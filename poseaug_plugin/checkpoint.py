@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .config import PoseAugConfig
 from .errors import CheckpointError
 from .skeleton import Skeleton
+from .tally import Tally
 from .training import Trainer
 
 __all__ = ["Restored", "restore"]
@@ -27,8 +27,7 @@ class Restored:
     skeleton: Skeleton | None
     trainer: Trainer | None
     epochs_done: int
-    counts: dict[str, int]
-    passed: Tensor | None
+    tally: Tally
 
 
 def restore(
@@ -78,6 +77,8 @@ def _restore(
         skeleton,
         trainer,
         int(state["epochs_done"]),
-        {name: int(count) for name, count in state["counts"].items()},
-        None if passed is None else passed.to(device),
+        Tally(
+            {name: int(count) for name, count in state["counts"].items()},
+            None if passed is None else passed.to(device),
+        ),
     )

@@ -27,6 +27,7 @@ from .intake import Intake
 from .mixing import mixed
 from .poses import PoseBatch
 from .skeleton import Skeleton
+from .tally import Tally
 from .training import Trainer
 from .windows import Windows
 
@@ -90,8 +91,7 @@ class PoseAugmenter:
         self._windows: list[Windows] = []
         self._enabled = True
         self._fresh = False  # whether a batch came by since the last step
-        self._counts = {"batches": 0, "bad_batches": 0, "steps": 0, "fed_steps": 0, "rows": 0}
-        self._passed: Tensor | None = None  # augmented rows that passed, summed on the device
+        self._tally = Tally()
         self._hook: Attachment | None = Attachment(inner, self._after_step)
         if self.config.mix == "alternate" and self._estimator.has_batchnorm:
             self._voice.warn(
@@ -164,14 +164,18 @@ class PoseAugmenter:
         def ended() -> None:
             if seen["active"]:
                 seen["active"] = False
-                self._curriculum.done += 1
-                self._voice.tell("epoch", self)
+                self.end_epoch()
 
         def times() -> int:
             on = self._enabled and self._hook is not None and self.config.ratio > 0
             return 2 if on and self.config.mix == "alternate" else 1
 
         return cast(Loader, WatchedLoader(loader, see, ended, times))
+
+    def end_epoch(self) -> None:
+        """Count an epoch: for loops that call `augmenter(batch)` and iterate no wrapped loader."""
+        self._curriculum.done += 1
+        self._voice.tell("epoch", self)
 
     def __call__(self, batch: Batch) -> Batch:
         """The batch with augmented rows, per `config.mix`; itself where nothing is to be done.
@@ -194,7 +198,7 @@ class PoseAugmenter:
         except Exception as error:  # whatever it is, a batch must not end a run under way
             if not self._intake.checked and not isinstance(error, WindowError):
                 raise
-            self._counts["bad_batches"] += 1
+            self._tally.add("bad_batches")
             told = str(error) if isinstance(error, PoseAugError) else repr(error)
             self._voice.warn("bad_batch", f"a batch passes through untouched: {told}")
             self._voice.tell("bad_batch", self, told)
@@ -207,9 +211,8 @@ class PoseAugmenter:
         learning_alone = not (self.config.prior or self._curriculum.warm)
         if not learning_alone:
             batch, rows, passed = mixed(batch, poses, trainer, self._intake.format)
-            self._counts["rows"] += rows
-            self._passed = passed if self._passed is None else self._passed + passed
-        self._counts["batches"] += 1
+            self._tally.rows(rows, passed)
+        self._tally.add("batches")
         if self.config.trains:
             usable = poses.usable().first(self.config.turn_rows)
             self._pending = usable if len(usable) else None
@@ -267,10 +270,10 @@ class PoseAugmenter:
     # Turns
 
     def _after_step(self) -> None:
-        self._counts["steps"] += 1
+        steps = self._tally.add("steps")
         poses, self._pending = self._pending, None
-        idle = self._enabled and self.config.ratio > 0 and not self._counts["fed_steps"]
-        if idle and not self._fresh and self._counts["steps"] == _NEVER_FED:
+        idle = self._enabled and self.config.ratio > 0 and not self._fresh
+        if steps == _NEVER_FED and idle and not self._tally.counts["fed_steps"]:
             self._voice.warn(
                 "never_fed",
                 f"{_NEVER_FED} optimizer steps and no batch came by: the loop iterates another "
@@ -278,8 +281,8 @@ class PoseAugmenter:
                 "evaluation mode. Nothing is augmented.",
             )
         fresh, self._fresh = self._fresh, False
-        self._counts["fed_steps"] += fresh  # not batches: a rank may peek, or get a bad one
-        due = self.config.trains and fresh and self._counts["fed_steps"] % self.config.every == 0
+        fed = self._tally.add("fed_steps", fresh)
+        due = self.config.trains and fresh and fed % self.config.every == 0
         if due and all_agree(poses is not None, self._estimator.device) and poses is not None:
             with self._estimator.untouched():
                 try:
@@ -298,12 +301,9 @@ class PoseAugmenter:
 
     def stats(self) -> dict[str, float]:
         """Counts and the last turn's measures as floats; asking waits for the device."""
-        passed = 0 if self._passed is None else int(self._passed)
         numbers: dict[str, float | Tensor] = {
-            **self._counts,
+            **self._tally.numbers(),
             "epochs": self._curriculum.done,
-            "augmented": passed,
-            "accepted": passed / max(1, self._counts["rows"]),
             "turns": 0 if self._trainer is None else self._trainer.turns,
         }
         numbers.update(self._trainer.measures if self._trainer else {})
@@ -316,8 +316,8 @@ class PoseAugmenter:
             "skeleton": None if skeleton is None else asdict(skeleton),
             "config": asdict(self.config),
             "epochs_done": self._curriculum.done,
-            "counts": dict(self._counts),
-            "passed": self._passed,
+            "counts": dict(self._tally.counts),
+            "passed": self._tally.passed,
             "trainer": None if self._trainer is None else self._trainer.state_dict(),
         }
 
@@ -332,5 +332,5 @@ class PoseAugmenter:
         self._intake.restart(saved.skeleton)
         self._trainer = saved.trainer
         self._curriculum.done = saved.epochs_done
-        self._counts, self._passed = saved.counts, saved.passed
+        self._tally = saved.tally
         self._pending, self._fresh = None, False

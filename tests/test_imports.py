@@ -17,33 +17,15 @@ import poseaug_plugin
 PACKAGE = Path(poseaug_plugin.__file__).parent
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # Every module may import only those before it.
+# fmt: off
 ORDER = [
-    *[
-        "errors",
-        "distributed",
-        "skeleton_presets",
-        "skeleton",
-        "layout",
-        "codec",
-        "bones",
-        "operators",
-        "camera",
-    ],
-    *["image_space", "losses", "pool", "nets", "config", "curriculum", "collapse", "prior"],
-    *["augmentor", "discriminators", "feedback", "estimator", "containers", "poses", "batch"],
-    *[
-        "formats",
-        "windows",
-        "check",
-        "intake",
-        "training",
-        "mixing",
-        "checkpoint",
-        "hooks",
-        "events",
-    ],
-    *["plugin", "__init__"],
+    "errors", "distributed", "skeleton_presets", "skeleton", "layout", "codec", "bones",
+    "operators", "camera", "image_space", "losses", "pool", "nets", "config", "curriculum",
+    "collapse", "prior", "tally", "augmentor", "discriminators", "feedback", "estimator",
+    "containers", "poses", "batch", "formats", "windows", "check", "intake", "training", "mixing",
+    "checkpoint", "hooks", "events", "plugin", "__init__",
 ]
+# fmt: on
 ALLOWED = {"torch", "numpy", "einops"}
 
 

@@ -1,0 +1,1 @@
+"""One small file per framework; importing one imports its framework."""
