@@ -291,10 +291,12 @@ def _stat(given: tuple[Any, Any] | None, name: str, size: int) -> tuple[Tensor, 
 
 
 def _check_frames(pose_2d: Tensor, pose_3d: Tensor) -> None:
-    if len(pose_2d) == len(pose_3d) and pose_3d.shape[1] == 1 < pose_2d.shape[1]:
+    frames, known = pose_2d.shape[1], pose_3d.shape[1]
+    if len(pose_2d) == len(pose_3d) and known < frames:
         raise WindowError(
-            f"it has windows of {pose_2d.shape[1]} frames of 2D but the 3D of one frame; rows "
-            "stay real, for a window cannot be moved without its 3D. Yield the window's 3D."
+            f"it has windows of {frames} frames of 2D but the 3D of {known}; rows stay real, for a "
+            "window cannot be moved without its 3D. Yield the window's 3D (and, from a generator "
+            "that is made to, 2D and 3D of the same joints)."
         )
     if pose_2d.shape[:2] != pose_3d.shape[:2]:
         raise BatchError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from types import MethodType
 from typing import Any
 
 import torch
@@ -110,8 +109,10 @@ class WatchedLoader:
         if name == "_loader":  # a copy in the making has no loader yet
             raise AttributeError(name)
         value = getattr(self._loader, name)
-        if name == "next_epoch" and isinstance(value, MethodType):
-            return lambda: _WatchedIterator(iter(value()), self._see, self._ended)
+        if name == "next_epoch" and callable(value):
+            return lambda *args, **kwargs: _WatchedIterator(
+                iter(value(*args, **kwargs)), self._see, self._ended
+            )
         return value
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -81,8 +81,8 @@ def spoiled(what: str) -> tuple[Any, ...]:
         given[0] = pose_3d[:5]
     elif what == "other frames":
         given[0], given[1] = (
-            pose_3d[:, None].repeat(1, 4, 1, 1),
-            pose_2d[:, None].repeat(1, 9, 1, 1),
+            pose_3d[:, None].repeat(1, 9, 1, 1),
+            pose_2d[:, None].repeat(1, 4, 1, 1),
         )
     elif what == "sparse":
         given[0] = pose_3d.to_sparse()
@@ -116,7 +116,7 @@ FIRST: dict[str, tuple[type[PoseAugError], str]] = {
     "swapped sides": (DataError, r"does not project onto its 2D.*left and right swapped"),
     "world frame": (DataError, r"does not project onto its 2D.*world frame.*camera's rotation"),
     "fewer 3D rows": (BatchError, r"\(8, 1\) but pose_3d \(5, 1\)"),
-    "other frames": (BatchError, r"\(8, 9\) but pose_3d \(8, 4\); every 2D frame needs its own 3D"),
+    "other frames": (BatchError, r"\(8, 4\) but pose_3d \(8, 9\); every 2D frame needs its own 3D"),
     "no camera": (BatchError, r"no field 3 for camera; it is a tuple of .*\(8, 16, 3\).*batch="),
     "camera matrix": (BatchError, r"shape \(8, 3, 3\), expected \(8, 9\): fx fy cx cy"),
     "field of strings": (BatchError, r"pose_3d \(field 0\) is .* expected one array or tensor"),
@@ -428,11 +428,13 @@ def test_a_format_of_ones_own_that_fails_later_does_not_end_the_run(fails: str) 
     assert augmenter.stats()["bad_batches"] == 2
 
 
-def test_centre_frame_targets_stay_real_and_one_warning_says_so() -> None:
-    """A window cannot be moved with the 3D of one frame: never invent motion."""
+@pytest.mark.parametrize("known", [1, 3])
+def test_centre_frame_targets_stay_real_and_one_warning_says_so(known: int) -> None:
+    """A window cannot be moved with the 3D of some frames: never invent motion."""
     augmenter, _, _ = attached(small("random"))
     pose_3d, pose_2d, action, camera = batch()
-    given = (pose_3d[:, None], pose_2d[:, None].repeat(1, 9, 1, 1), action, camera)
+    frames = [x[:, None].repeat(1, n, 1, 1) for x, n in ((pose_3d, known), (pose_2d, 9))]
+    given = (*frames, action, camera)
     with pytest.warns(PoseAugWarning, match="window") as caught:
         passed = [augmenter(given) for _ in range(3)]
     assert all(each is given for each in passed)

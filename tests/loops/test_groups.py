@@ -1,0 +1,118 @@
+"""`groups=`: the people of one image keep their places, and leave the frame together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from replicas import slotted
+
+from loop_helpers import attached, changed_rows, people, reproject, small
+from poseaug_plugin import ConfigError
+
+SCENES, FRAMES = 12, 3
+FORMAT = dict(pose_2d="x", pose_3d="y", camera="camera", groups="image", root="absolute")
+
+
+def scenes(root: str = "absolute", order: Any = None) -> dict[str, Any]:
+    """Two people to an image, side by side in one camera; rows in any order."""
+    who = people(2 * SCENES, FRAMES)
+    pose, camera = who.pose_3d.copy(), who.camera.copy()
+    camera[1::2] = camera[::2]
+    pose[::2] -= np.float32([0.5, 0, 0])
+    pose[1::2] += np.float32([0.5, 0, 0.3])
+    image = np.arange(2 * SCENES) // 2 * 7 + 3
+    rows = np.random.RandomState(1).permutation(2 * SCENES) if order is None else order
+    made = dict(
+        x=reproject(pose, camera).astype(np.float32),
+        y=pose if root == "absolute" else slotted(pose).astype(np.float32),
+        camera=camera,
+        image=image,
+    )
+    return {name: torch.from_numpy(field[rows]) for name, field in made.items()}
+
+
+def pairs_of(batch: dict[str, Any]) -> list[list[int]]:
+    image = batch["image"].tolist()
+    return [[i for i, j in enumerate(image) if j == number] for number in sorted(set(image))]
+
+
+def augmented(given: Any, mix: str, **config: Any) -> Any:
+    """The batch with the rows of its scenes that changed: twins alone, for append."""
+    root = "absolute" if given["y"][:, :, 1, 2].min() > 1 else "slot"
+    augmenter, _, _ = attached(small("random", mix=mix, **config), FORMAT | dict(root=root))
+    (*_, made) = augmenter.wrap([given])
+    return {k: v[1::2] for k, v in made.items()} if mix == "append" else made
+
+
+each_mix = pytest.mark.parametrize("mix", ["replace", "append", "alternate"])
+
+
+@each_mix
+def test_a_scene_moves_as_one_rigid_thing(mix: str) -> None:
+    """With only the view changed, every distance between any two joints of a scene holds."""
+    given = scenes()
+    made = augmented(given, mix, ba=False, bl=False, place=0.1, distance=(4.0, 6.0))
+    changed = set(changed_rows(given["y"], made["y"]))
+    assert len(changed) >= 4
+    for pair in pairs_of(given):
+        assert len(changed & set(pair)) in (0, 2)
+        old, new = (b["y"][pair].transpose(0, 1).flatten(1, 2).double() for b in (given, made))
+        assert (torch.cdist(old, old) - torch.cdist(new, new)).abs().max() < 1e-4
+        assert torch.equal(made["camera"][pair[0]], made["camera"][pair[1]])
+    off = reproject(made["y"], made["camera"]) - made["x"].numpy()
+    assert np.abs(off[sorted(changed)]).max() < 1e-5
+
+
+@each_mix
+@pytest.mark.parametrize("root", ["absolute", "slot"])
+def test_people_of_their_own_stand_where_they_stood_to_each_other(root: str, mix: str) -> None:
+    given = scenes(root)
+    made = augmented(given, mix, place=0.1, distance=(4.0, 6.0))
+    changed = set(changed_rows(given["y"], made["y"]))
+    assert len(changed) >= 4
+    for pair in pairs_of(given):
+        assert len(changed & set(pair)) in (0, 2)
+        apart = [
+            (b["y"][pair[0], :, 0] - b["y"][pair[1], :, 0]).norm(dim=-1) for b in (given, made)
+        ]
+        assert (apart[0] - apart[1]).abs().max() < 1e-4
+
+
+@each_mix
+def test_one_person_out_of_the_frame_spoils_the_scene(mix: str) -> None:
+    given = scenes()
+    limits = dict(place=0.6, distance=(2.0, 5.0), ratio=1.0)
+    made = augmented(given, mix, **limits)
+    changed = set(changed_rows(given["y"], made["y"]))
+    assert 2 <= len(changed) < 2 * SCENES
+    assert {len(changed & set(pair)) for pair in pairs_of(given)} == {0, 2}
+    alone = augmented({**given, "image": torch.arange(2 * SCENES)}, mix, **limits)
+    apart = set(changed_rows(given["y"], alone["y"]))
+    assert 1 in {len(apart & set(pair)) for pair in pairs_of(given)}
+
+
+def test_replace_takes_whole_scenes_and_about_its_share() -> None:
+    given = scenes()
+    for seed in range(5):
+        changed = changed_rows(given["y"], augmented(given, "replace", seed=seed, ratio=0.25)["y"])
+        assert len(changed) <= 0.25 * 2 * SCENES + 1
+        assert len(changed) % 2 == 0
+
+
+def test_numbers_of_an_image_may_be_any() -> None:
+    """Only which are equal counts, not how they are written."""
+    given = scenes()
+    made = [
+        augmented({**given, "image": image}, "append")["y"]
+        for image in (given["image"], given["image"].numpy() - 40, given["image"].double() / 3)
+    ]
+    assert torch.equal(made[0], made[1])
+    assert torch.equal(made[0], made[2])
+
+
+def test_groups_without_places_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"groups=.*root='relative' tells no places.*absolute"):
+        attached(batch=FORMAT | dict(root="relative"))
