@@ -152,6 +152,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     args, console = arguments(argv), Console()
+    torch.set_num_threads(1)  # steps are too small to share; with a busy neighbour two crawl
     results = compare(args, console)
     console.print(table(results))
     console.print(f"picture: {args.picture}")
