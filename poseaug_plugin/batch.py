@@ -220,7 +220,7 @@ class BatchFormat:
         """Poses with their root where this codebase keeps it."""
         absolute = poses.pose_3d + poses.root[:, :, None]
         if self.space == "image":
-            return to_image(absolute, poses.camera, skeleton)
+            return to_image(absolute, poses.camera, skeleton.root)
         if self.root == "absolute":
             return absolute
         pose_3d = poses.pose_3d.clone()

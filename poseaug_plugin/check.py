@@ -7,10 +7,10 @@ root fit absorbs it, but bone lengths show it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .batch import BatchFormat
@@ -62,7 +62,7 @@ class CheckReport:
             f"rows {self.rows}, frames {self.frames}, joints {self.joints}",
             f"longest bone {self.longest_bone:.3f} m, left/right differ by {self.asymmetry:.1%}",
             f"reprojection residual {self.residual:.4f} (right data: 0.001 to 0.02)",
-            *(f"PROBLEM    {problem}" for problem in self.problems or ()),
+            *(f"PROBLEM    {problem}" for problem in self.problems),
         ]
         return "\n".join(lines if self.problems else [*lines, "no problem found"])
 
@@ -140,7 +140,10 @@ def _problems(longest: float, residual: float, asymmetry: float, unit: float) ->
     low, high = LONGEST_BONE
     found = []
     if not low <= longest <= high:
-        guess = min((1e-3, 1e-2, 1.0, 1e3), key=lambda u: abs(_log(longest / unit * u / 0.45)))
+        guess = min(
+            (1e-3, 1e-2, 1.0, 1e3),
+            key=lambda u: abs(math.log10(max(longest / unit * u / 0.45, 1e-30))),
+        )
         cure = (
             "the joints are in another order than the skeleton's; pass the data's skeleton="
             if guess == unit
@@ -161,10 +164,6 @@ def _problems(longest: float, residual: float, asymmetry: float, unit: float) ->
             "in another order than the skeleton's; pass the data's skeleton="
         )
     return found
-
-
-def _log(x: float) -> float:
-    return float(torch.log10(torch.tensor(max(x, 1e-30))))
 
 
 def recognise(batch: Any, skeleton: Skeleton | None) -> tuple[BatchFormat, Skeleton]:

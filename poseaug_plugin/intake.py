@@ -69,9 +69,8 @@ class Intake:
         Raises:
             BatchError, DataError: it cannot be read, or does not mean what its format says.
         """
-        fmt, skeleton = self._recognise(batch)
-        poses = fmt.read(batch, skeleton, self._camera)
-        inspect(batch, poses, fmt, skeleton).raise_if_bad()
+        fmt, skeleton, poses, report = self._inspect(batch)
+        report.raise_if_bad()
         self._format, self._skeleton = fmt, skeleton
         return poses
 
@@ -100,18 +99,21 @@ class Intake:
             if not hasattr(loader, "__iter__") and hasattr(loader, "next_epoch"):
                 loader = loader.next_epoch()
             for given in itertools.islice(as_iterable(loader), batches):
-                batch = split(given)[1] if split else given
-                fmt, skeleton = self._recognise(batch)
-                poses = fmt.read(batch, skeleton, self._camera)
-                found.append(inspect(batch, poses, fmt, skeleton))
+                *_, measured = self._inspect(split(given)[1] if split else given)
+                found.append(measured)
         if not found:
             raise BatchError("the loader gave no batch; is its dataset empty, or used up?")
         return found
 
-    def _recognise(self, batch: Any) -> tuple[BatchFormat, Skeleton]:
+    def _inspect(self, batch: Any) -> tuple[BatchFormat, Skeleton, PoseBatch, CheckReport]:
+        """Recognise what was not given, read, and measure; keeps nothing."""
         if self._format is None:
-            return recognise(batch, self._skeleton)
-        return self._format, self._skeleton or self._format.guess_skeleton(batch)
+            fmt, skeleton = recognise(batch, self._skeleton)
+        else:
+            fmt = self._format
+            skeleton = self._skeleton or fmt.guess_skeleton(batch)
+        poses = fmt.read(batch, skeleton, self._camera)
+        return fmt, skeleton, poses, inspect(batch, poses, fmt, skeleton)
 
     def try_estimator(self, estimator: Estimator, poses: PoseBatch) -> None:
         """Ask the estimator for two rows, so that a wrong answer shows before training starts.

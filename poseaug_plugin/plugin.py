@@ -205,9 +205,7 @@ class PoseAugmenter:
             return batch
 
     def _augmented(self, batch: Any, full: Any) -> Any:
-        poses = self._intake.later(full) if self._intake.checked else self._first(full)
-        trainer = self._trainer = cast(Trainer, self._trainer).on(self._estimator.device)
-        poses = poses.to(trainer.device)
+        poses, trainer = self._read(full)
         learning_alone = not (self.config.prior or self._curriculum.warm)
         if not learning_alone:
             batch, rows, passed = mixed(batch, poses, trainer, self._intake.format)
@@ -217,6 +215,12 @@ class PoseAugmenter:
             usable = poses.usable().first(self.config.turn_rows)
             self._pending = usable if len(usable) else None
         return batch
+
+    def _read(self, batch: Any) -> tuple[PoseBatch, Trainer]:
+        """Poses, and the trainer, both where the estimator is now."""
+        poses = self._intake.later(batch) if self._intake.checked else self._first(batch)
+        self._trainer = cast(Trainer, self._trainer).on(self._estimator.device)
+        return poses.to(self._trainer.device), self._trainer
 
     def _first(self, batch: Any) -> PoseBatch:
         poses = self._intake.first(batch)
@@ -241,11 +245,10 @@ class PoseAugmenter:
             The augmented pairs, which of them a camera could have taken (B,) bool, and the
             parameters: `augmentation.apply(pose_3d, skeleton)` gives the same poses again.
         """
-        poses = self._intake.later(batch) if self._intake.checked else self._first(batch)
-        trainer = cast(Trainer, self._trainer)
+        poses, trainer = self._read(batch)
         state = trainer.generator.get_state()
         try:
-            return trainer.sample(poses.to(trainer.device))
+            return trainer.sample(poses)
         finally:
             trainer.generator.set_state(state)
 

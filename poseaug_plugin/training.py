@@ -56,10 +56,10 @@ class Trainer:
         self.watch = CollapseWatch()
         self.turns = 0
         self.measures: dict[str, Tensor] = {}
-        parts = ["augmentor"]
-        if config.trains:
-            parts += [name for name in ("d3d", "d2d") if getattr(config, f"adv{name[1:]}") > 0]
-        for part in parts:
+        weights = {"d3d": config.adv3d, "d2d": config.adv2d} if config.trains else {}
+        #: Weight of each discriminator there is in the augmentor's loss.
+        self.judges = {part: weight for part, weight in weights.items() if weight > 0}
+        for part in ("augmentor", *self.judges):
             self.start(part)
 
     @property
@@ -146,16 +146,15 @@ class Trainer:
         final = aug.finish(bent, skeleton, poses.path)
         made = self._as_batch(poses, final, aug.camera, limit=1.0)
         fakes, reals = {"d3d": bent[:, middle]}, {"d3d": poses.pose_3d[:, middle]}
-        if "d2d" in self.nets:
+        if "d2d" in self.judges:
             placed = poses.pose_3d[:, middle] + poses.root[:, middle, None]
             fakes["d2d"] = made.pose_2d[:, middle]
             reals["d2d"] = project(placed, poses.camera, limit=1.0)
 
         measures: dict[str, Tensor] = {}
         loss = config.reg_weight * self._regularise(aug, poses.pose_3d[:, middle], bent[:, middle])
-        for part, weight in (("d3d", config.adv3d), ("d2d", config.adv2d)):
-            if part in self.nets:
-                loss = loss + weight * lsgan_generator(self.nets[part](fakes[part]))
+        for part, weight in self.judges.items():
+            loss = loss + weight * lsgan_generator(self.nets[part](fakes[part]))
         if config.feedback != "off" and curriculum.warm:
             value, measures["hardness"] = self._feedback(
                 poses, bent, made, estimator, fmt, curriculum
@@ -169,7 +168,7 @@ class Trainer:
         measures["gamma_bl"] = aug.gamma_bl.detach().abs().mean()
 
         if self.turns % config.d_every == 0:
-            for part in self.pools:
+            for part in self.judges:
                 measures.update(self._judge(part, reals[part], fakes[part].detach()))
         self.turns += 1
         self.measures.update(measures)
