@@ -43,8 +43,9 @@ class Codec:
         if self.stat is not None:
             mean, std = self._stat(x)
             x = x * std + mean
-        x = x * self.scale + x.new_tensor(self.offset)
-        if self.joints == tuple(range(self.total)):
+        if self._rescales:
+            x = x * self.scale + x.new_tensor(self.offset)
+        if self._has_all:
             return x, extra
         whole = x.new_zeros(*x.shape[:2], self.total, self.channels)
         whole[:, :, list(self.joints)] = x
@@ -53,15 +54,24 @@ class Codec:
     def encode(self, pose: Tensor, extra: Tensor | None = None) -> Tensor:
         """Poses (B, T, J, C) to the field; differentiable."""
         x = pose
-        if self.joints != tuple(range(self.total)):
+        if not self._has_all:
             x = x[:, :, list(self.joints)]
-        x = (x - x.new_tensor(self.offset)) / self.scale
+        if self._rescales:
+            x = (x - x.new_tensor(self.offset)) / self.scale
         if self.stat is not None:
             mean, std = self._stat(x)
             x = (x - mean) / std
         if extra is not None and extra.shape[-1]:
             x = torch.cat([x, extra], -1)
         return self.layout.shaped(x)
+
+    @property
+    def _has_all(self) -> bool:
+        return self.joints == tuple(range(self.total))
+
+    @property
+    def _rescales(self) -> bool:
+        return self.scale != 1 or any(self.offset)
 
     def _stat(self, like: Tensor) -> tuple[Tensor, Tensor]:
         mean, std = self.stat or (like, like)

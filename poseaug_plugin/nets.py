@@ -58,8 +58,10 @@ class ParallelNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(nets, 1, features))
 
     def forward(self, x: Tensor) -> Tensor:
-        var, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
-        return torch.addcmul(self.bias, (x - mean) * (var + 1e-5).rsqrt(), self.weight)
+        # Not torch.var_mean, whose kernel is ten times slower along this dimension on a CPU.
+        centred = x - x.mean(1, keepdim=True)
+        scale = self.weight * (centred.square().mean(1, keepdim=True) + 1e-5).rsqrt()
+        return torch.addcmul(self.bias, centred, scale)
 
 
 def leaky(x: Tensor) -> Tensor:

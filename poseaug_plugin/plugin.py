@@ -212,8 +212,7 @@ class PoseAugmenter:
             self._tally.rows(rows, passed)
         self._tally.add("batches")
         if self.config.trains:
-            usable = poses.usable().first(self.config.turn_rows)
-            self._pending = usable if len(usable) else None
+            self._pending = poses
         return batch
 
     def _read(self, batch: Any) -> tuple[PoseBatch, Trainer]:
@@ -286,11 +285,12 @@ class PoseAugmenter:
         fresh, self._fresh = self._fresh, False
         fed = self._tally.add("fed_steps", fresh)
         due = self.config.trains and fresh and fed % self.config.every == 0
-        if due and all_agree(poses is not None, self._estimator.device) and poses is not None:
+        rows = poses.usable().first(self.config.turn_rows) if due and poses is not None else None
+        if due and all_agree(bool(rows), self._estimator.device) and rows:
             with self._estimator.untouched():
                 try:
                     verdicts = cast(Trainer, self._trainer).turn(
-                        poses, self._estimator, self._intake.format, self._curriculum
+                        rows, self._estimator, self._intake.format, self._curriculum
                     )
                 except Exception as error:  # whatever it is, it must not end the caller's run
                     verdicts = []

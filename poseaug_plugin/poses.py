@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ class PoseBatch:
     def middle(self) -> int:
         return self.pose_2d.shape[1] // 2
 
-    @property
+    @cached_property
     def leader(self) -> Tensor | None:
         """(B,) the first row of each row's group, which lends its view to the others."""
         if self.group is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .bones import index_tensor, lengths, pose_to_bones
+from .bones import index_tensor, lengths, pose_to_bones, unit
 from .config import PoseAugConfig
 from .operators import axis_angle_to_matrix
 from .skeleton import Skeleton
@@ -33,36 +33,30 @@ class Draw:
 
 def draw(rows: int, skeleton: Skeleton, config: PoseAugConfig, generator: torch.Generator) -> Draw:
     """Draw `rows` parameters on the generator's device; switched-off parts are left neutral."""
+    bones, groups, device = skeleton.num_bones, skeleton.num_groups, generator.device
+    step = torch.randn(rows, bones, 3, generator=generator, device=device)
+    # One draw for all that is uniform: on a GPU each call costs as much as the numbers.
+    share, limbs, body, angles, place, distance, focal = torch.rand(
+        rows, bones + groups + 8, generator=generator, device=device
+    ).split((bones, groups, 1, 3, 2, 1, 1), -1)
 
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator, device=generator.device)
-
-    def either_way(*shape: int) -> Tensor:
-        return 2 * uniform(*shape) - 1
-
-    bend = config.bend * config.ba
-    stretch, size = config.stretch * config.bl, config.size * config.bl
-    step = torch.randn(rows, skeleton.num_bones, 3, generator=generator, device=generator.device)
-    step = step / torch.linalg.vector_norm(step, dim=-1, keepdim=True).clamp_min(1e-6)
-    body = 1 + size * either_way(rows, 1)
-    limbs = 1 + stretch * either_way(rows, skeleton.num_groups)
-
-    roll, tilt, turn = (most * either_way(rows) for most in (config.roll, config.tilt, config.turn))
+    mosts = config.turn, config.tilt, config.roll
+    turn, tilt, roll = (most * x for most, x in zip(mosts, (2 * angles - 1).unbind(-1)))
     zero = torch.zeros_like(turn)
-    R = (
-        axis_angle_to_matrix(torch.stack([zero, zero, roll], -1))
-        @ axis_angle_to_matrix(torch.stack([tilt, zero, zero], -1))
-        @ axis_angle_to_matrix(torch.stack([zero, turn, zero], -1))
+    about_y, about_x, about_z = axis_angle_to_matrix(
+        torch.stack([zero, turn, zero, tilt, zero, zero, zero, zero, roll]).view(3, 3, rows).mT
     )
     near, far = config.distance
     wide, narrow = (math.log(f) for f in config.focal)
+    body = 1 + config.size * config.bl * (2 * body - 1)
+    limbs = 1 + config.stretch * config.bl * (2 * limbs - 1)
     return Draw(
-        gamma_ba=bend * uniform(rows, skeleton.num_bones, 1) * step,
+        gamma_ba=config.bend * config.ba * share[..., None] * unit(step),
         gamma_bl=body * limbs - 1,
-        R=R,
-        place=config.place * either_way(rows, 2),
-        distance=near + (far - near) * uniform(rows),
-        focal=torch.exp(wide + (narrow - wide) * uniform(rows)),
+        R=about_z @ about_x @ about_y,
+        place=config.place * (2 * place - 1),
+        distance=near + (far - near) * distance[:, 0],
+        focal=torch.exp(wide + (narrow - wide) * focal[:, 0]),
     )
 
 
