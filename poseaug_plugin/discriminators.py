@@ -1,10 +1,12 @@
 """The two judges: joint angles in 3D by part-aware KCS, and the whole pair in 2D.
 
 Source: PoseAug (CVPR 2021) section 3.3; layer sizes of the released code. The paths of the 3D
-judge are one batched network, smaller parts padded with zero bones.
+judge are one batched network behind a first layer for each size of part.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +19,7 @@ __all__ = ["Discriminator2d", "Discriminator3d"]
 
 
 class Discriminator3d(nn.Module):
-    """Scores each part of a pose by the cosines between its bones.
+    """Scores each part of a pose by the cosines between its bones; small parts first.
 
     Args:
         kcs: "parts" for one path per body part, "whole" for one path on the whole body's KCS.
@@ -35,10 +37,17 @@ class Discriminator3d(nn.Module):
         super().__init__()
         self.skeleton = skeleton
         last = min(100, width)
-        self.parts = skeleton.parts if kcs == "parts" else (tuple(range(skeleton.num_bones)),)
-        sizes = [len(part) ** 2 for part in self.parts]
-        paths = len(self.parts)
-        self.first = ParallelLinear(paths, max(sizes), width, generator, fan_in=sizes)
+        parts = skeleton.parts if kcs == "parts" else (tuple(range(skeleton.num_bones)),)
+        # By size, not padded to the widest: 68 points of a face would pad a body's limbs a
+        # hundredfold.
+        self.groups = [
+            tuple(group) for _, group in itertools.groupby(sorted(parts, key=len), key=len)
+        ]
+        paths = len(parts)
+        self.first = nn.ModuleList(
+            ParallelLinear(len(group), len(group[0]) ** 2, width, generator)
+            for group in self.groups
+        )
         self.second = ParallelLinear(paths, width, width, generator)
         self.third = ParallelLinear(paths, width, width, generator)
         self.last = ParallelLinear(paths, width, last, generator)
@@ -47,8 +56,8 @@ class Discriminator3d(nn.Module):
     def forward(self, pose_3d: Tensor) -> Tensor:
         """(B, J, 3) camera frame, metres, to scores (B, P)."""
         bones = unit(pose_to_bones(pose_3d, self.skeleton))
-        psi = part_kcs(bones, self.parts).flatten(-2).transpose(0, 1)  # (P, B, M * M)
-        h = leaky(self.first(psi))
+        psis = (part_kcs(bones, group).flatten(-2).transpose(0, 1) for group in self.groups)
+        h = leaky(torch.cat([first(psi) for first, psi in zip(self.first, psis)]))  # (P, B, width)
         h = self.third(leaky(self.second(h))) + h
         return self.score(leaky(self.last(h)))[..., 0].T
 

@@ -11,11 +11,11 @@ from helpers import H36M, PRESETS, generator, people, random_poses
 from poseaug_plugin.discriminators import Discriminator2d, Discriminator3d
 from poseaug_plugin.nets import ParallelLinear
 from poseaug_plugin.operators import axis_angle_to_matrix, move, stretch
-from poseaug_plugin.skeleton import SKELETONS
+from poseaug_plugin.skeleton import SKELETONS, Skeleton
 
-PUBLISHED_PARTS = (
-    *((0, 1, 2, 3, 6), (0, 3, 4, 5, 6)),
+PUBLISHED_PARTS = (  # in order of size
     *((7, 9, 10, 11), (7, 12, 13, 14)),
+    *((0, 1, 2, 3, 6), (0, 3, 4, 5, 6)),
     (0, 3, 6, 7, 8, 9, 12),
 )
 
@@ -31,9 +31,8 @@ def slow_score(judge: Discriminator3d, pose: Tensor, net: int, part: tuple[int, 
         child, parent = bone + 1, H36M.parents[bone + 1]  # h36m_16: the root is joint 0
         bones.append((pose[child] - pose[parent]) / (pose[child] - pose[parent]).norm())
     psi = torch.stack([torch.dot(a, b) for a in bones for b in bones])
-    widest = round(judge.first.weight.shape[1] ** 0.5)
-    weight = judge.first.weight[net].view(widest, widest, -1)[: len(part), : len(part)]
-    h1 = F.leaky_relu(F.linear(psi, weight.flatten(0, 1).T, judge.first.bias[net, 0]))
+    firsts = [(layer, path) for layer in judge.first for path in range(len(layer.weight))]
+    h1 = F.leaky_relu(linear(*firsts[net], psi))
     h2 = F.leaky_relu(linear(judge.second, net, h1))
     h3 = linear(judge.third, net, h2) + h1
     return linear(judge.score, net, F.leaky_relu(linear(judge.last, net, h3)))[0]
@@ -55,14 +54,16 @@ def test_3d_judge_equals_a_slow_loop(kcs: str, parts: tuple[tuple[int, ...], ...
 
 def test_3d_judge_has_the_published_sizes() -> None:
     judge = Discriminator3d(H36M, generator())
-    layers = (judge.first, judge.second, judge.third, judge.last, judge.score)
-    sizes = [(49, 256), (256, 256), (256, 256), (256, 100), (100, 1)]
+    first = [(2, 16, 256), (2, 25, 256), (1, 49, 256)]
+    assert [tuple(layer.weight.shape) for layer in judge.first] == first
+    layers = (judge.second, judge.third, judge.last, judge.score)
+    sizes = [(256, 256), (256, 256), (256, 100), (100, 1)]
     assert [tuple(layer.weight.shape) for layer in layers] == [(5, *size) for size in sizes]
 
 
 def test_each_path_of_the_3d_judge_starts_with_the_spread_of_its_own_width() -> None:
     judge = Discriminator3d(H36M, generator())
-    spread = judge.first.weight.detach().std((1, 2))
+    spread = torch.cat([layer.weight.detach().std((1, 2)) for layer in judge.first])
     wanted = torch.tensor([2 / len(part) ** 2 for part in PUBLISHED_PARTS]).sqrt()
     assert torch.allclose(spread, wanted, rtol=0.03)
 
@@ -77,7 +78,7 @@ def test_3d_judge_looks_at_angles_alone() -> None:
     knee = pose.clone()
     knee[:, 3] += 0.2
     changed = (judge(knee) - judge(pose)).abs().amax(0) > 1e-4
-    assert changed.tolist() == [True, False, False, False, False]  # the right leg's path alone
+    assert changed.tolist() == [False, False, True, False, False]  # the right leg's path alone
 
 
 def test_2d_judge_equals_a_slow_loop() -> None:
@@ -111,3 +112,11 @@ def test_a_pose_of_zero_bones_is_judged_without_nan() -> None:
     assert scores.isfinite().all()
     (gradient,) = torch.autograd.grad(scores.sum(), pose)
     assert gradient.isfinite().all()
+
+
+def test_a_part_of_many_bones_does_not_widen_the_others() -> None:
+    """A face of 68 points on the head: each part has weights for its own bones alone."""
+    parents = (*H36M.parents, *[9] * 68)
+    judge = Discriminator3d(Skeleton(parents, H36M.left, H36M.right), generator(), width=8)
+    weights = sum(layer.weight.numel() for layer in judge.first)
+    assert weights == 8 * sum(len(part) ** 2 for group in judge.groups for part in group)
