@@ -63,7 +63,7 @@ def _studio(rng: Generator, statures: Mapping[str, float], clips: int) -> Pairs:
             action = list(STUDIO)[clip % len(STUDIO)]
             world = _perform(rng, STUDIO[action], body, frames=22)
             world[..., :2] += rng.normal(0, 0.5, 2)
-            shots += [_film(world, camera, subject, action) for camera in cameras(subject)]
+            shots += [film(world, camera, subject, action) for camera in cameras(subject)]
     return Pairs.gather(shots)
 
 
@@ -74,11 +74,11 @@ def _elsewhere(rng: Generator, clips: int) -> Pairs:
         action = list(ELSEWHERE)[clip % len(ELSEWHERE)]
         body = _body(rng, np.clip(rng.normal(1.68, 0.16), 1.3, 2.0), spread=0.06)
         world = _perform(rng, ELSEWHERE[action], body, frames=20)
-        shots.append(_film(world, _roaming_camera(rng, world), f"P{clip:03d}", action))
+        shots.append(film(world, roaming_camera(rng, world), f"P{clip:03d}", action))
     return Pairs.gather(shots)
 
 
-def _film(world: Floats, camera: StudioCamera, subject: str, action: str) -> Clip:
+def film(world: Floats, camera: StudioCamera, subject: str, action: str) -> Clip:
     """What a camera sees of (T, 16, 3): the frames with every joint in view, half a metre away."""
     pose_3d = camera.to_camera(world)
     pose_2d = project(pose_3d, camera.intrinsics)
@@ -86,7 +86,7 @@ def _film(world: Floats, camera: StudioCamera, subject: str, action: str) -> Cli
     return pose_2d[seen], pose_3d[seen], camera.intrinsics, subject, action
 
 
-def _roaming_camera(rng: Generator, world: Floats) -> StudioCamera:
+def roaming_camera(rng: Generator, world: Floats) -> StudioCamera:
     """A plain lens 2.6 to 5.5 m from the middle of (T, 16, 3), at 0.2 to 3 m, aimed beside it."""
     middle = world.mean(axis=(0, 1))
     focal = rng.uniform(1.3, 2.2)

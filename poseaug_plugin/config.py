@@ -33,7 +33,9 @@ class PoseAugConfig:
 
     # How augmented pairs reach the caller's batch.
     mix: Literal["replace", "append", "alternate"] = "replace"
-    ratio: float = 0.5  # share of the rows that are augmented
+    # Share of the rows that are augmented; two numbers: start to end of the run, so that home is
+    # learned last, and not forgotten.
+    ratio: float | Range = (0.9, 0.5)
     depth: float = 0.5  # metres; every joint of an augmented pair is at least this far away
     frame_height: float = 1.0  # half height of the image, h / w, in normalised screen units
 
@@ -54,9 +56,12 @@ class PoseAugConfig:
     stretch: float = 0.1  # random factor 1 +- stretch on the length of each mirrored bone pair
     size: float = 0.15  # random factor 1 +- size on the whole body
     swap: bool = True  # give each row the bone lengths of another row's person first
+    # Whose pose a row gets: its own (0), or any of the batch, rare ones more often: as likely as
+    # its distance from the mean pose, to this power.
+    balance: float = 2.0
 
-    # The learned part. False: the prior alone.
-    learned: bool = True
+    # The adversarial part: augmentor networks, judged by discriminators and feedback.
+    learned: bool = False
     networks: Literal["shared", "separate"] = "shared"  # one trunk with heads, or one net each
     width: int = 128  # of the augmentor's hidden layers; published: 256
     noise: int = 48  # numbers of Gaussian noise per network
@@ -108,7 +113,7 @@ class PoseAugConfig:
     @classmethod
     def random(cls, **changes: Any) -> PoseAugConfig:
         """The control: the whole prior, nothing learned."""
-        return cls(**{"learned": False, **changes})
+        return cls(**{"balance": 0.0, **changes})
 
     @classmethod
     def paper(cls, **changes: Any) -> PoseAugConfig:
@@ -139,6 +144,12 @@ class PoseAugConfig:
         return replace(self, **changes)
 
     @property
+    def ratios(self) -> Range:
+        """Start and end of `ratio`."""
+        start, end = self.ratio if isinstance(self.ratio, (tuple, list)) else (self.ratio,) * 2
+        return start, end
+
+    @property
     def trains(self) -> bool:
         """Whether there is anything to train."""
         return self.learned and (self.ba or self.bl or self.rt)
@@ -165,7 +176,7 @@ class PoseAugConfig:
         value = getattr(self, name)
         if value is None and name in _OPTIONAL:
             return
-        is_range = name in _RANGES
+        is_range = name in _RANGES and not (name == "ratio" and isinstance(value, (int, float)))
         ends = value if is_range and isinstance(value, (tuple, list)) else (value,)
         numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in ends)
         if (is_range and len(ends) != 2) or not numbers:
@@ -185,6 +196,8 @@ _PUBLISHED: dict[str, Any] = dict(
     prior=False,
     beta=(1.5, 3.0),
     swap=False,
+    balance=0.0,
+    learned=True,
     limit_ba=None,
     limit_bl=0.2,
     limit_r=math.pi,
@@ -208,11 +221,12 @@ _RELEASED: dict[str, Any] = dict(
 )
 
 _SPANS = {"distance", "focal"}
-_RANGES = _SPANS | {"beta", "ba_ratio", "rt_ratio"}
+_RANGES = _SPANS | {"ratio", "beta", "ba_ratio", "rt_ratio"}
 _OPTIONAL = {"limit_ba", "turn_rows"}
 _WHOLE = {"width", "d_width", "noise", "every", "d_every", "pool", "seed", "turn_rows"}
 _LIMITS: tuple[tuple[str, float, float], ...] = (
     ("ratio", 0, 1),
+    ("balance", 0, 20),
     ("depth", 1e-3, 100),
     ("frame_height", 0.1, 10),
     ("turn tilt roll limit_r", 0, math.pi),

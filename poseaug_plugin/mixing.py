@@ -17,9 +17,12 @@ __all__ = ["mixed"]
 
 
 def mixed(
-    batch: Any, poses: PoseBatch, trainer: Trainer, fmt: BatchFormat
+    batch: Any, poses: PoseBatch, trainer: Trainer, fmt: BatchFormat, ratio: float
 ) -> tuple[Any, int, Tensor]:
     """The caller's batch with augmented rows; a pair that no camera could take stays real.
+
+    Args:
+        ratio: share of the rows, where they are replaced.
 
     Returns:
         The batch, how many rows were tried, and how many of them passed (on the device).
@@ -27,11 +30,11 @@ def mixed(
     config, device, rows = trainer.config, trainer.device, len(poses)
     chosen = torch.arange(rows, device=device)
     if config.mix == "replace":
-        count = round(config.ratio * rows)
+        count = round(ratio * rows)
         chosen = _choose(poses, count, trainer.generator)
     if not len(chosen):
         return batch, 0, chosen.new_zeros(())
-    made, good, _ = trainer.sample(poses.pick(chosen))
+    made, good = trainer.pairs(poses, chosen)
     if config.mix == "alternate":  # the caller may change the real batch before the twin's turn
         batch = copy.deepcopy(batch)
     if config.mix == "append":  # each twin next to its row: a device of DataParallel gets both

@@ -137,7 +137,7 @@ class PoseAugmenter:
         return (
             self._enabled
             and self._hook is not None
-            and self.config.ratio > 0
+            and any(self.config.ratios)
             and self._estimator.training
             and torch.is_grad_enabled()
         )
@@ -167,7 +167,7 @@ class PoseAugmenter:
                 self.end_epoch()
 
         def times() -> int:
-            on = self._enabled and self._hook is not None and self.config.ratio > 0
+            on = self._enabled and self._hook is not None and any(self.config.ratios)
             return 2 if on and self.config.mix == "alternate" else 1
 
         return cast(Loader, WatchedLoader(loader, see, ended, times))
@@ -208,7 +208,8 @@ class PoseAugmenter:
         poses, trainer = self._read(full)
         learning_alone = not (self.config.prior or self._curriculum.warm)
         if not learning_alone:
-            batch, rows, passed = mixed(batch, poses, trainer, self._intake.format)
+            ratio = self._curriculum.between(self.config.ratios)
+            batch, rows, passed = mixed(batch, poses, trainer, self._intake.format, ratio)
             self._tally.rows(rows, passed)
         self._tally.add("batches")
         if self.config.trains:
@@ -274,7 +275,7 @@ class PoseAugmenter:
     def _after_step(self) -> None:
         steps = self._tally.add("steps")
         poses, self._pending = self._pending, None
-        idle = self._enabled and self.config.ratio > 0 and not self._fresh
+        idle = self._enabled and any(self.config.ratios) and not self._fresh
         if steps == _NEVER_FED and idle and not self._tally.counts["fed_steps"]:
             self._voice.warn(
                 "never_fed",

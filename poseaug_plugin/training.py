@@ -33,6 +33,7 @@ from .losses import (
 )
 from .pool import Pool
 from .poses import PoseBatch
+from .rarity import Rarity
 from .skeleton import Skeleton
 
 __all__ = ["Trainer"]
@@ -53,6 +54,7 @@ class Trainer:
         self.nets: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.pools: dict[str, Pool] = {}
+        self.rarity = Rarity(skeleton)
         self.watch = CollapseWatch()
         self.turns = 0
         self.measures: dict[str, Tensor] = {}
@@ -91,6 +93,24 @@ class Trainer:
         return moved
 
     # Samples for the caller
+
+    @torch.no_grad()
+    def pairs(self, poses: PoseBatch, rows: Tensor) -> tuple[PoseBatch, Tensor]:
+        """Augmented pairs to stand in `rows` (N,) of a batch, and which of them count (N,)."""
+        made, good, _ = self.sample(poses.pick(self._donors(poses, rows)))
+        return made, good & poses.valid[rows]
+
+    def _donors(self, poses: PoseBatch, rows: Tensor) -> Tensor:
+        """Whose pose each of `rows` is made from: its own, or per `config.balance` another's.
+
+        People of one scene keep their own.
+        """
+        if not (self.config.ba and self.config.balance) or poses.group is not None:
+            return rows
+        weight = self.rarity(poses.pose_3d[:, poses.middle], poses.valid) ** self.config.balance
+        return torch.multinomial(
+            weight.clamp_min(1e-12), len(rows), replacement=True, generator=self.generator
+        )
 
     @torch.no_grad()
     def sample(self, poses: PoseBatch) -> tuple[PoseBatch, Tensor, Augmentation]:
@@ -264,6 +284,7 @@ class Trainer:
             "nets": {name: net.state_dict() for name, net in self.nets.items()},
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             "pools": {name: pool.state_dict() for name, pool in self.pools.items()},
+            "rarity": self.rarity.state_dict(),
             "generator": self.generator.get_state(),
             "weights": self._weights.get_state(),
             "watch": {
@@ -281,6 +302,7 @@ class Trainer:
             optimizer.load_state_dict(state["optimizers"][name])
         for name, pool in self.pools.items():
             pool.load_state_dict(state["pools"][name], self.device)
+        self.rarity.load_state_dict(state["rarity"])
         self._weights.set_state(state["weights"].cpu())
         saved = state["generator"].cpu()
         if saved.shape == self.generator.get_state().shape:  # a CUDA state does not fit a CPU

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from poseaug_plugin.config import PoseAugConfig
 from poseaug_plugin.skeleton import SKELETONS, Skeleton
 
 PRESETS = sorted(SKELETONS)
@@ -23,6 +24,14 @@ STANDING = torch.tensor(
         *([-0.14, 0.02, 0.0], [-0.1, 0.26, 0.02], [-0.02, 0.2, -0.15]),  # right arm
     ]
 )
+
+
+def settings(name: str, **changes: object) -> PoseAugConfig:
+    """A preset, or "residual": the default with an augmentor network on its prior."""
+    residual = dict(learned=True, balance=0.0, ratio=0.5)
+    if name == "residual":
+        return PoseAugConfig.default(**{**residual, **changes})
+    return PoseAugConfig.of(name).but(**changes)
 
 
 def generator(seed: int = 0) -> torch.Generator:

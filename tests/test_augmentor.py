@@ -9,16 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers import H36M, PRESETS, cameras, generator, people, random_poses
+from helpers import H36M, PRESETS, cameras, generator, people, random_poses, settings
 from poseaug_plugin.augmentor import Augmentation, Augmentor
 from poseaug_plugin.bones import lengths, pose_to_bones
 from poseaug_plugin.camera import Camera, project
-from poseaug_plugin.config import PoseAugConfig
 from poseaug_plugin.operators import axis_angle_to_matrix, bend
 from poseaug_plugin.skeleton import SKELETONS, Skeleton
 
 NO_PRIOR = ("paper", "released")
-ALL = ("default", "random", *NO_PRIOR)
+ALL = ("residual", "random", *NO_PRIOR)
 #: A prior that always draws the same: nothing bent, upright, 4 m away in the middle.
 STILL = dict(turn=0.0, tilt=0.0, roll=0.0, distance=(4.0, 4.0), place=0.0, focal=(1.0, 1.0))
 STILL.update(bend=0.0, stretch=0.0, size=0.0, swap=False)
@@ -37,8 +36,8 @@ def sample(net: Augmentor, rows: int = 6, frames: int = 1, seed: int = 3) -> Aug
     return net(pose, root, camera, generator(seed))
 
 
-def make(preset: str = "default", skeleton: Skeleton = H36M, **changes: object) -> Augmentor:
-    return Augmentor(skeleton, PoseAugConfig.of(preset).but(**changes), generator(7))
+def make(name: str = "residual", skeleton: Skeleton = H36M, **changes: object) -> Augmentor:
+    return Augmentor(skeleton, settings(name, **changes), generator(7))
 
 
 def loud(net: Augmentor, scale: float = 5.0) -> Augmentor:
@@ -116,10 +115,10 @@ def test_with_everything_off_nothing_changes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "frozen"), [("default", True), ("released", True), ("paper", False)]
+    ("preset", "frozen"), [("residual", True), ("released", True), ("paper", False)]
 )
 def test_the_trunk_is_not_learned_where_it_is_frozen(preset: str, frozen: bool) -> None:
-    changes = STILL if preset == "default" else {"swap": False}
+    changes = STILL if preset == "residual" else {"swap": False}
     made = sample(loud(make(preset, **changes)))
     bent, stretched = made.gamma_ba.ne(0).any(-1).all(0), made.learned_bl.ne(0).all(0)
     assert [k for k in range(15) if not bent[k]] == ([6, 7] if frozen else [])
@@ -236,7 +235,7 @@ def test_at_the_prior_the_last_layer_learns_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "nets", "norms"), [("default", 1, 0), ("paper", 1, 0), ("released", 4, 5)]
+    ("preset", "nets", "norms"), [("residual", 1, 0), ("paper", 1, 0), ("released", 4, 5)]
 )
 def test_networks_are_shared_or_one_per_head(preset: str, nets: int, norms: int) -> None:
     net = make(preset)

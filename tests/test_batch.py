@@ -363,7 +363,7 @@ class Any2d(torch.nn.Module):
         return x[..., :2] @ self.weight
 
 
-@pytest.mark.parametrize("preset", ["default", "released"])
+@pytest.mark.parametrize("preset", ["residual", "released"])
 @pytest.mark.parametrize("layout", ["flat", "frame", "clip", "graph"])
 def test_every_layout_trains(layout: str, preset: str) -> None:
     given, fmt = build(layout=layout, confidence=layout != "flat")

@@ -11,7 +11,8 @@ from poseaug_plugin.config import PoseAugConfig
 from poseaug_plugin.errors import ConfigError
 
 NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
-    "ratio": (-0.1, 1.1),
+    "ratio": (-0.1, 1.1, (0.5, 1.1), (-0.1, 0.5)),
+    "balance": (-1.0, 21.0),
     "depth": (0.0, 101.0),
     "frame_height": (0.0, 11.0),
     **dict.fromkeys(("turn", "tilt", "roll", "limit_r"), (-0.1, 3.2)),
@@ -104,7 +105,7 @@ def test_limits_themselves_are_allowed() -> None:
 
 def test_presets() -> None:
     assert PoseAugConfig.default() == PoseAugConfig()
-    assert PoseAugConfig.random() == PoseAugConfig(learned=False)
+    assert PoseAugConfig.random() == PoseAugConfig(balance=0.0)
     paper, released = PoseAugConfig.paper(), PoseAugConfig.released()
     for published in (paper, released):
         assert not published.prior
@@ -147,7 +148,8 @@ def test_of_refuses_the_rest(source: object) -> None:
 def test_but_checks_again_and_leaves_the_original() -> None:
     config = PoseAugConfig()
     assert config.but(ratio=0.25).ratio == 0.25
-    assert config.ratio == 0.5
+    assert config.ratio == (0.9, 0.5)
+    assert (config.ratios, config.but(ratio=0.25).ratios) == ((0.9, 0.5), (0.25, 0.25))
     with pytest.raises(ConfigError, match="ratio=2 is out of range"):
         config.but(ratio=2)
 
@@ -163,4 +165,4 @@ def test_frozen() -> None:
     [({}, True), ({"learned": False}, False), ({"ba": False, "bl": False, "rt": False}, False)],
 )
 def test_trains(changes: dict[str, bool], trains: bool) -> None:
-    assert PoseAugConfig(**changes).trains is trains
+    assert PoseAugConfig(**{"learned": True, **changes}).trains is trains

@@ -187,7 +187,7 @@ def test_roaming_cameras_keep_their_heights_and_distances() -> None:
     person = np.array([[[0.2, -0.1, z] for z in np.linspace(0, 0.5, 16)]])  # somebody on the floor
     heights, distances = [], []
     for _ in range(300):
-        camera = embedded._roaming_camera(rng, person)
+        camera = embedded.roaming_camera(rng, person)
         np.testing.assert_allclose(camera.rotation @ camera.rotation.T, np.eye(3), atol=1e-12)
         assert np.linalg.det(camera.rotation) == pytest.approx(1)
         heights.append(camera.position[2])

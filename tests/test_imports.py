@@ -21,9 +21,9 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 ORDER = [
     "errors", "distributed", "skeleton_presets", "skeleton", "layout", "codec", "bones",
     "operators", "camera", "image_space", "losses", "pool", "nets", "config", "curriculum",
-    "collapse", "prior", "tally", "augmentor", "discriminators", "feedback", "estimator",
-    "containers", "poses", "batch", "formats", "windows", "check", "intake", "training", "mixing",
-    "checkpoint", "hooks", "events", "plugin", "__init__",
+    "collapse", "rarity", "prior", "tally", "augmentor", "discriminators", "feedback",
+    "estimator", "containers", "poses", "batch", "formats", "windows", "check", "intake",
+    "training", "mixing", "checkpoint", "hooks", "events", "plugin", "__init__",
 ]
 # fmt: on
 ALLOWED = {"torch", "numpy", "einops"}

@@ -9,16 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers import H36M, generator
+from helpers import H36M, generator, settings
 from poseaug_plugin.augmentor import Augmentor
-from poseaug_plugin.config import PoseAugConfig
 from poseaug_plugin.discriminators import Discriminator2d, Discriminator3d
 from poseaug_plugin.nets import ParallelLinear, ParallelNorm, leaky
 
 BUILDERS: dict[str, Callable[[torch.Generator], nn.Module]] = {
     **{
-        name: lambda rng, name=name: Augmentor(H36M, PoseAugConfig.of(name), rng)
-        for name in ("default", "paper", "released")
+        name: lambda rng, name=name: Augmentor(H36M, settings(name), rng)
+        for name in ("residual", "paper", "released")
     },
     "parts": lambda rng: Discriminator3d(H36M, rng),
     "whole": lambda rng: Discriminator3d(H36M, rng, kcs="whole"),

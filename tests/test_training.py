@@ -32,7 +32,7 @@ H36M, CPU = Skeleton.of("h36m_16"), torch.device("cpu")
 POSEAUG = FORMATS["poseaug"]
 
 
-def trainer(preset: str = "default", **changes: Any) -> Trainer:
+def trainer(preset: str = "residual", **changes: Any) -> Trainer:
     return Trainer(H36M, small(preset, **changes), CPU)
 
 
@@ -54,6 +54,7 @@ def turn(made: Trainer, seed: int = 0, model: Any = None) -> Any:
 @pytest.mark.parametrize(
     ("config", "parts", "pools"),
     [
+        (PoseAugConfig(), {"augmentor"}, set()),
         (small(), {"augmentor", "d3d"}, {"d3d"}),
         (small("random"), {"augmentor"}, set()),
         (small("paper"), {"augmentor", "d3d", "d2d"}, {"d3d", "d2d"}),
@@ -94,7 +95,7 @@ def test_a_restarted_part_is_new() -> None:
 
 
 @pytest.mark.parametrize("frames", [1, 40])
-@pytest.mark.parametrize("preset", ["default", "random"])
+@pytest.mark.parametrize("preset", ["residual", "random"])
 def test_a_sample_is_a_true_pair(preset: str, frames: int) -> None:
     given = poses(32, frames)
     made, good, _ = trainer(preset, distance=(1.5, 5.0), depth=1.5).sample(given)
@@ -128,11 +129,11 @@ def test_relative_clips_stay_on_the_spot() -> None:
 # Turns
 
 
-@pytest.mark.parametrize("preset", ["default", "paper", "released"])
+@pytest.mark.parametrize("preset", ["residual", "paper", "released"])
 def test_measures_of_a_turn(preset: str) -> None:
     made = trainer(preset)
     assert turn(made) == []
-    judges = ["d3d"] if preset == "default" else ["d3d", "d2d"]
+    judges = ["d3d"] if preset == "residual" else ["d3d", "d2d"]
     expected = {"hardness", "feedback", "grad_norm", "loss_augmentor", "gamma_ba", "gamma_bl"}
     for name in judges:
         expected |= {f"loss_{name}", f"{name}_real", f"{name}_fake"}
@@ -277,7 +278,7 @@ def split_verdicts(rank: int) -> None:
 def run(rank: int, what: str) -> dict[str, Any]:
     """A loop as under DistributedDataParallel: one model, gradients averaged, data apart."""
     every = 2 if what == "a peek on one" else 1
-    augmenter, model, optimizer = attached(small(adv2d=1.0, lr=1e-3, every=every))
+    augmenter, model, optimizer = attached(small("residual", adv2d=1.0, lr=1e-3, every=every))
     batches = [list(batch(seed=10 * rank + i)) for i in range(4)]
     if what == "bad batch on one" and rank == 1:
         batches[1][0] = batches[1][0] * float("nan")

@@ -1,0 +1,147 @@
+"""What the benchmark trains on and tests on, and the split on which choices are made.
+
+Tests are the source's own (S9, S11) and another studio's. Choices never look at them: `validation`
+leaves S8 and a third of the kinds of action out of the training set, and tests on S8, once as
+filmed and once in views and bodies that the studio has not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import common  # noqa: F401  (finds the examples)
+import embedded
+from h36m_cameras import cameras
+from h36m_files import Clip, Pairs, load_h36m, load_pose_npz
+from poseaug_plugin import Skeleton
+from poseaug_plugin.operators import stretch
+from quickstart import TEST, TRAIN
+
+__all__ = ["HELD_OUT", "TRAIN", "kinds", "refilmed", "splits", "validation"]
+
+HELD_OUT = "S8"  # the training subject that choices are made on
+SHOT = 10  # frames before one camera, refilmed
+TAKES = 4  # times each frame of an action left out is refilmed
+
+Split = tuple[Pairs, dict[str, Pairs]]
+
+
+def splits(
+    data: str | None,
+    seed: int,
+    *,
+    subjects: Sequence[str] = TRAIN,
+    detections: str = "gt",
+    validate: bool = False,
+) -> Split:
+    """Training pairs and named test sets, `source` and `cross` among them.
+
+    Args:
+        data: folder of Human3.6M's files with a cross-dataset test beside them; None: embedded,
+            made from `seed`.
+        subjects: of the training set, among S1 S5 S6 S7 S8.
+        detections: the source's 2D: `gt` or `det`; the cross-dataset test has exact 2D alone.
+        validate: the split of `validation` instead of the tests.
+
+    Raises:
+        ValueError: no such subject, no detections in the embedded set, or nothing to train on.
+    """
+    if not set(subjects) <= set(TRAIN):
+        raise ValueError(f"subjects are {list(subjects)}, expected some of {TRAIN}")
+    if data is None:
+        if detections != "gt":
+            raise ValueError("the embedded set has exact 2D alone; --detections needs --data")
+        train, source, cross = embedded.make(seed)
+    else:
+        folder = Path(data)
+        train = load_h36m(folder, TRAIN, detections)
+    if validate:
+        return validation(train, [name for name in subjects if name != HELD_OUT])
+    if data is not None:
+        source = load_h36m(folder, TEST, detections)
+        found = next((folder / f for f in _CROSS if (folder / f).exists()), folder / _CROSS[0])
+        cross = load_pose_npz(found)
+    return train[_among(train.subject, subjects)], {"source": source, "cross": cross}
+
+
+_CROSS = ("cross_a.npz", "test_3dhp.npz")
+
+
+def kinds(pairs: Pairs) -> NDArray[np.str_]:
+    """(N,) the action of each row without its number: "Walking 1" is Walking."""
+    names, place = np.unique(pairs.action, return_inverse=True)
+    return np.array([re.sub(r" \d+$", "", name) for name in names])[place]
+
+
+def validation(pairs: Pairs, subjects: Sequence[str]) -> Split:
+    """A split of the training pairs to choose on; the same in every run on the same files.
+
+    Every third kind of action, by name, is left out. Test sets, all of S8:
+
+    - `source`: the other kinds of action, as filmed.
+    - `views`: the same, refilmed.
+    - `cross`: the kinds left out, refilmed: new pose, new body, new view.
+
+    Raises:
+        ValueError: no subject is left to train on.
+    """
+    if not subjects:
+        raise ValueError(f"validation leaves {HELD_OUT} out: name another subject to train on")
+    kind = kinds(pairs)
+    left_out = _among(kind, sorted(set(kind))[::3])
+    theirs = _among(pairs.subject, [HELD_OUT])
+    seen, unseen = pairs[theirs & ~left_out], pairs[theirs & left_out]
+    return pairs[_among(pairs.subject, subjects) & ~left_out], {
+        "source": seen,
+        "views": refilmed(seen, seed=1),
+        "cross": refilmed(unseen, seed=2, takes=TAKES),
+    }
+
+
+def refilmed(pairs: Pairs, seed: int, takes: int = 1) -> Pairs:
+    """One subject's motion as other bodies before other cameras; exact 2D.
+
+    Every ten frames are a shot with a body (size within 12 %, each mirrored pair of bones within
+    8 %) and a camera of its own: plain, 0.2 to 3 m high, 2.6 to 5.5 m away, from any side, focal
+    length 1.3 to 2.2. Frames with a joint out of view are dropped.
+
+    Args:
+        pairs: filmed by Human3.6M's four cameras; the first one's rows are taken.
+        takes: shots of each frame.
+    """
+    rng = np.random.default_rng(seed)
+    subject = str(pairs.subject[0])
+    camera = cameras(subject)[0]
+    first = (pairs.camera == torch.tensor(camera.intrinsics, dtype=torch.float32)).all(1)
+    pairs = pairs[first]
+    world = pairs.pose_3d.double() @ torch.tensor(camera.rotation).T + torch.tensor(camera.position)
+    shots: list[Clip] = []
+    for _ in range(takes):
+        for frames in torch.arange(len(pairs)).split(SHOT):
+            body = _other_body(rng, world[frames]).numpy()
+            action = str(pairs.action[int(frames[0])])
+            shots.append(embedded.film(body, embedded.roaming_camera(rng, body), subject, action))
+    return Pairs.gather(shots)
+
+
+def _other_body(rng: np.random.Generator, world: Tensor) -> Tensor:
+    """(T, 16, 3) metres, z up: the same motion with other bones, feet where they were."""
+    size = 1 + 0.12 * rng.uniform(-1, 1)
+    limbs = 1 + 0.08 * rng.uniform(-1, 1, _SKELETON.num_groups)
+    body = stretch(world, torch.tensor(size * limbs - 1).expand(len(world), -1), _SKELETON)
+    body[..., 2] += (world[..., 2].amin(1) - body[..., 2].amin(1))[:, None]
+    return body
+
+
+_SKELETON = Skeleton.of("h36m_16")
+
+
+def _among(names: NDArray[np.str_], wanted: Sequence[str]) -> Tensor:
+    return torch.from_numpy(np.isin(names, list(wanted)))
