@@ -59,7 +59,7 @@ def train(
     torch.manual_seed(args.seed)
     model = SimpleBaseline().to(args.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=args.updates)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-2, total_steps=args.updates)
     train_loader = make_loader(pairs, args.batch_size)
     epochs = math.ceil(args.updates / len(train_loader))
 
