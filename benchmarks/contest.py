@@ -47,6 +47,8 @@ RECIPES: dict[str, PoseAugConfig | None] = {
     "paper": PoseAugConfig.paper(),
     "released": PoseAugConfig.released(),
     "even-ratio": PoseAugConfig.default(ratio=0.5),
+    "no-balance": PoseAugConfig.default(balance=0.0),
+    "no-flex": PoseAugConfig.default(flex=0.0, bend=0.6),
     "no-ba": PoseAugConfig.default(ba=False),
     "no-bl": PoseAugConfig.default(bl=False),
     "no-rt": PoseAugConfig.default(rt=False),

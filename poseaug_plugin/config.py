@@ -52,7 +52,9 @@ class PoseAugConfig:
     distance: Range = (2.5, 6.5)  # metres to the root
     place: float = 0.3  # root's offset from the image centre, screen units, either way
     focal: Range = (0.5, 1.0)  # factor on the row's focal length
-    bend: float = 0.6  # longest random step added to a unit bone
+    bend: float = 0.0  # longest random step added to a unit bone, in any direction
+    # The same along the ways that each bone moves in the data so far, in standard deviations.
+    flex: float = 3.0
     stretch: float = 0.1  # random factor 1 +- stretch on the length of each mirrored bone pair
     size: float = 0.15  # random factor 1 +- size on the whole body
     swap: bool = True  # give each row the bone lengths of another row's person first
@@ -113,7 +115,7 @@ class PoseAugConfig:
     @classmethod
     def random(cls, **changes: Any) -> PoseAugConfig:
         """The control: the whole prior, nothing learned."""
-        return cls(**{"balance": 0.0, **changes})
+        return cls(**{"bend": 0.6, "flex": 0.0, "balance": 0.0, **changes})
 
     @classmethod
     def paper(cls, **changes: Any) -> PoseAugConfig:
@@ -197,6 +199,7 @@ _PUBLISHED: dict[str, Any] = dict(
     beta=(1.5, 3.0),
     swap=False,
     balance=0.0,
+    flex=0.0,
     learned=True,
     limit_ba=None,
     limit_bl=0.2,
@@ -226,7 +229,7 @@ _OPTIONAL = {"limit_ba", "turn_rows"}
 _WHOLE = {"width", "d_width", "noise", "every", "d_every", "pool", "seed", "turn_rows"}
 _LIMITS: tuple[tuple[str, float, float], ...] = (
     ("ratio", 0, 1),
-    ("balance", 0, 20),
+    ("balance flex", 0, 20),
     ("depth", 1e-3, 100),
     ("frame_height", 0.1, 10),
     ("turn tilt roll limit_r", 0, math.pi),

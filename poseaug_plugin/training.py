@@ -33,7 +33,7 @@ from .losses import (
 )
 from .pool import Pool
 from .poses import PoseBatch
-from .rarity import Rarity
+from .repertoire import Repertoire
 from .skeleton import Skeleton
 
 __all__ = ["Trainer"]
@@ -54,7 +54,7 @@ class Trainer:
         self.nets: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.pools: dict[str, Pool] = {}
-        self.rarity = Rarity(skeleton)
+        self.repertoire = Repertoire(skeleton)
         self.watch = CollapseWatch()
         self.turns = 0
         self.measures: dict[str, Tensor] = {}
@@ -97,6 +97,8 @@ class Trainer:
     @torch.no_grad()
     def pairs(self, poses: PoseBatch, rows: Tensor) -> tuple[PoseBatch, Tensor]:
         """Augmented pairs to stand in `rows` (N,) of a batch, and which of them count (N,)."""
+        if self.config.ba:
+            self.repertoire.add(poses.pose_3d[:, poses.middle], poses.valid)
         made, good, _ = self.sample(poses.pick(self._donors(poses, rows)))
         return made, good & poses.valid[rows]
 
@@ -107,10 +109,9 @@ class Trainer:
         """
         if not (self.config.ba and self.config.balance) or poses.group is not None:
             return rows
-        weight = self.rarity(poses.pose_3d[:, poses.middle], poses.valid) ** self.config.balance
-        return torch.multinomial(
-            weight.clamp_min(1e-12), len(rows), replacement=True, generator=self.generator
-        )
+        rarity = self.repertoire.rarity(poses.pose_3d[:, poses.middle])
+        weight = (rarity**self.config.balance * poses.valid).clamp_min(1e-12)
+        return torch.multinomial(weight, len(rows), replacement=True, generator=self.generator)
 
     @torch.no_grad()
     def sample(self, poses: PoseBatch) -> tuple[PoseBatch, Tensor, Augmentation]:
@@ -144,6 +145,12 @@ class Trainer:
         made: Augmentation = self.augmentor(
             poses.pose_3d, poses.root[:, poses.middle], poses.camera, self.generator
         )
+        if self.config.ba and self.config.flex and self.repertoire.batches:
+            bends = self.repertoire.bends(poses.pose_3d[:, poses.middle], self.generator)
+            most = self.config.flex * torch.rand(
+                len(poses), 1, 1, generator=self.generator, device=self.device
+            )
+            made = replace(made, gamma_ba=made.gamma_ba + most * bends)
         leader = poses.leader
         return made if leader is None else made.shared(leader)
 
@@ -284,7 +291,7 @@ class Trainer:
             "nets": {name: net.state_dict() for name, net in self.nets.items()},
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             "pools": {name: pool.state_dict() for name, pool in self.pools.items()},
-            "rarity": self.rarity.state_dict(),
+            "repertoire": self.repertoire.state_dict(),
             "generator": self.generator.get_state(),
             "weights": self._weights.get_state(),
             "watch": {
@@ -302,7 +309,7 @@ class Trainer:
             optimizer.load_state_dict(state["optimizers"][name])
         for name, pool in self.pools.items():
             pool.load_state_dict(state["pools"][name], self.device)
-        self.rarity.load_state_dict(state["rarity"])
+        self.repertoire.load_state_dict(state["repertoire"])
         self._weights.set_state(state["weights"].cpu())
         saved = state["generator"].cpu()
         if saved.shape == self.generator.get_state().shape:  # a CUDA state does not fit a CPU

@@ -12,7 +12,7 @@ from poseaug_plugin.errors import ConfigError
 
 NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
     "ratio": (-0.1, 1.1, (0.5, 1.1), (-0.1, 0.5)),
-    "balance": (-1.0, 21.0),
+    **dict.fromkeys(("balance", "flex"), (-1.0, 21.0)),
     "depth": (0.0, 101.0),
     "frame_height": (0.0, 11.0),
     **dict.fromkeys(("turn", "tilt", "roll", "limit_r"), (-0.1, 3.2)),
@@ -105,7 +105,7 @@ def test_limits_themselves_are_allowed() -> None:
 
 def test_presets() -> None:
     assert PoseAugConfig.default() == PoseAugConfig()
-    assert PoseAugConfig.random() == PoseAugConfig(balance=0.0)
+    assert PoseAugConfig.random() == PoseAugConfig(bend=0.6, flex=0.0, balance=0.0)
     paper, released = PoseAugConfig.paper(), PoseAugConfig.released()
     for published in (paper, released):
         assert not published.prior

@@ -21,7 +21,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 ORDER = [
     "errors", "distributed", "skeleton_presets", "skeleton", "layout", "codec", "bones",
     "operators", "camera", "image_space", "losses", "pool", "nets", "config", "curriculum",
-    "collapse", "rarity", "prior", "tally", "augmentor", "discriminators", "feedback",
+    "collapse", "repertoire", "prior", "tally", "augmentor", "discriminators", "feedback",
     "estimator", "containers", "poses", "batch", "formats", "windows", "check", "intake",
     "training", "mixing", "checkpoint", "hooks", "events", "plugin", "__init__",
 ]

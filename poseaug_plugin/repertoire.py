@@ -1,0 +1,97 @@
+"""How people move in the caller's data: which poses are rare, and which way each bone bends.
+
+A running Gaussian of bone directions in the body's own frame, learned from the batches that go by;
+view, place and body size do not count. Motion capture is mostly walking and standing, what waits
+elsewhere is not: rare poses are worth making more of. And a bend in any direction is mostly one
+that no body makes: bones bend in new poses the way they do in the old ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .bones import pose_to_bones, unit
+from .skeleton import Skeleton
+
+__all__ = ["Repertoire", "body_axes"]
+
+MEMORY = 0.02  # share of the running moments that each batch renews
+RIDGE = 1e-3  # added variance: directions that never move must not count as rare when they do
+
+
+def body_axes(bones: Tensor, skeleton: Skeleton) -> Tensor:
+    """Axes (B, 3, 3) that turn with the body, as columns, from its unit bones (B, K, 3).
+
+    Across is from the root's second bone to its first (hip to hip), up along its last (the spine).
+    A root with a single bone has no such frame: the axes are the camera's.
+    """
+    first, *others = (skeleton.bone_of[j] for j in skeleton.children[skeleton.root])
+    if not others:
+        return torch.eye(3, device=bones.device).expand(len(bones), 3, 3)
+    across = unit(bones[:, first] - bones[:, others[0]])
+    up = bones[:, others[-1]] if len(others) > 1 else bones[:, first] + bones[:, others[0]]
+    ahead = unit(torch.linalg.cross(across, up, dim=-1))
+    return torch.stack([across, torch.linalg.cross(ahead, across, dim=-1), ahead], -1)
+
+
+class Repertoire:
+    """Running moments of bone directions (K * 3 numbers), on the device of the poses."""
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        self.skeleton = skeleton
+        self.batches = 0
+        self.mean = self.cov = torch.zeros(())
+
+    def _directions(self, pose_3d: Tensor) -> tuple[Tensor, Tensor]:
+        """Of poses (B, J, 3): unit bones in the body's axes, (B, K, 3), and those axes."""
+        bones = unit(pose_to_bones(pose_3d, self.skeleton))
+        axes = body_axes(bones, self.skeleton)
+        return bones @ axes, axes
+
+    def add(self, pose_3d: Tensor, valid: Tensor) -> None:
+        """Take in a batch.
+
+        Args:
+            pose_3d: (B, J, 3) root-relative.
+            valid: (B,) bool, rows that count.
+        """
+        x = self._directions(pose_3d)[0].flatten(1)
+        weight = valid.to(x) / valid.sum().clamp_min(1)
+        mean = weight @ x
+        cov = (weight[:, None] * (x - mean)).T @ (x - mean)
+        renewed = max(MEMORY, 1 / (self.batches + 1))
+        self.mean = torch.lerp(self.mean.to(x), mean, renewed)
+        self.cov = torch.lerp(self.cov.to(x), cov, renewed)
+        self.batches += 1
+
+    def rarity(self, pose_3d: Tensor) -> Tensor:
+        """Distance (B,) of poses (B, J, 3) from the mean pose: Mahalanobis', about 1 on average."""
+        spread = self._directions(pose_3d)[0].flatten(1) - self.mean
+        lower = _root(self.cov)
+        return torch.linalg.solve_triangular(lower, spread.T, upper=False).square().mean(0).sqrt()
+
+    def bends(self, pose_3d: Tensor, generator: torch.Generator) -> Tensor:
+        """Steps (B, K, 3) for the unit bones of poses (B, J, 3), drawn from how each bone moves."""
+        axes = self._directions(pose_3d)[1]
+        bones = range(self.skeleton.num_bones)
+        own = self.cov.view(len(bones), 3, len(bones), 3)[bones, :, bones]  # (K, 3, 3)
+        step = torch.randn(
+            len(pose_3d), len(bones), 3, 1, generator=generator, device=generator.device
+        )
+        return (_root(own) @ step)[..., 0] @ axes.mT
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"batches": self.batches, "mean": self.mean.clone(), "cov": self.cov.clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.batches, self.mean, self.cov = state["batches"], state["mean"], state["cov"]
+
+
+def _root(cov: Tensor) -> Tensor:
+    """Lower triangular root of covariances (..., N, N), made definite."""
+    ridge = RIDGE * torch.eye(cov.shape[-1], device=cov.device)
+    # The plain form would wait for the device to hear of errors; the ridge leaves none.
+    return torch.linalg.cholesky_ex(cov + ridge).L

@@ -1,0 +1,132 @@
+"""Rare poses are told from common ones, and bends follow the data, whatever the view and body."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from helpers import H36M, PRESETS, generator, people, random_poses
+from poseaug_plugin.bones import pose_to_bones, unit
+from poseaug_plugin.operators import axis_angle_to_matrix, move, stretch
+from poseaug_plugin.repertoire import Repertoire, body_axes
+from poseaug_plugin.skeleton import SKELETONS, Skeleton
+
+
+def relative(rows: int, seed: int = 0) -> torch.Tensor:
+    pose = people(rows, seed=seed)[:, 0].float()
+    return pose - pose[:, :1]
+
+
+def everyone(rows: int) -> torch.Tensor:
+    return torch.ones(rows, dtype=torch.bool)
+
+
+def learned(*batches: torch.Tensor) -> Repertoire:
+    made = Repertoire(H36M)
+    for batch in batches:
+        made.add(batch, everyone(len(batch)))
+    return made
+
+
+def directions(pose: torch.Tensor, skeleton: Skeleton = H36M) -> torch.Tensor:
+    bones = unit(pose_to_bones(pose, skeleton))
+    return bones @ body_axes(bones, skeleton)
+
+
+def test_directions_turn_with_the_body_and_know_no_size() -> None:
+    pose = relative(5)
+    R = axis_angle_to_matrix(torch.randn(5, 3, generator=generator()))
+    other = move(stretch(pose, torch.full((5, 9), 0.2), H36M), R, 4 + R[:, 0], H36M)
+    assert torch.allclose(directions(other), directions(pose), atol=1e-5)
+
+
+def test_directions_tell_forward_from_backward() -> None:
+    """As cosines between bones would not."""
+    pose = relative(1)
+    mirrored = pose * torch.tensor([1.0, 1.0, -1.0])
+    here, there = directions(pose), directions(mirrored)
+    assert torch.allclose(here[..., :2], there[..., :2], atol=1e-5)
+    assert torch.allclose(here[..., 2], -there[..., 2], atol=1e-5)
+
+
+def test_the_axes_are_hips_and_spine() -> None:
+    pose = torch.zeros(1, 16, 3)
+    pose[:, 1, 0], pose[:, 4, 0], pose[:, 7, 1] = -0.1, 0.1, -0.2  # right, left, up on the screen
+    found = directions(pose)[0]
+    assert torch.allclose(found[0].abs(), torch.tensor([1.0, 0.0, 0.0]), atol=1e-5)
+    assert torch.allclose(found[6], torch.tensor([0.0, 1.0, 0.0]), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_any_skeleton_has_finite_numbers(name: str) -> None:
+    skeleton = SKELETONS[name]
+    nobody = torch.zeros(4, skeleton.num_joints, 3)
+    for pose in (random_poses(skeleton, 4, dtype=torch.float32), nobody):
+        found = Repertoire(skeleton)
+        found.add(pose, everyone(4))
+        assert found.rarity(pose).isfinite().all()
+        assert found.bends(pose, generator()).isfinite().all()
+
+
+def test_a_chain_has_the_cameras_axes() -> None:
+    chain = Skeleton((-1, 0, 1))
+    pose = torch.tensor([[[0.0, 0, 0], [0, 2, 0], [3, 2, 0]]])
+    wanted = torch.tensor([[[0.0, 1, 0], [1, 0, 0]]])
+    assert torch.allclose(directions(pose, chain), wanted)
+
+
+def test_rarity_is_mahalanobis_distance_per_dimension() -> None:
+    pose = relative(400)
+    distance = learned(pose).rarity(pose)
+    x = directions(pose).flatten(1).double()
+    spread = x - x.mean(0)
+    cov = spread.T @ spread / len(x) + 1e-3 * torch.eye(45, dtype=torch.float64)
+    wanted = ((spread @ cov.inverse()) * spread).mean(1).sqrt()
+    assert torch.allclose(distance.double(), wanted, rtol=1e-3)
+
+
+def test_a_pose_unlike_the_others_is_rare_and_becomes_common_when_seen_often() -> None:
+    walking, kick = relative(300), relative(1, seed=5)
+    kick[:, 2:4] += torch.tensor([0.3, -0.5, 0.4])  # a leg in the air
+    before = learned(torch.cat([walking, kick]))
+    assert before.rarity(kick) > 2 * before.rarity(walking).mean()
+    crowd = torch.cat([walking, kick.expand(300, -1, -1)])
+    after = learned(torch.cat([walking, kick]), *[crowd] * 100)
+    assert after.rarity(kick) < 0.6 * before.rarity(kick)
+
+
+def test_rows_that_do_not_count_move_nothing() -> None:
+    pose = relative(50)
+    padded = torch.cat([pose, torch.zeros(10, 16, 3)])
+    alone, among = learned(pose), Repertoire(H36M)
+    among.add(padded, torch.arange(60) < 50)
+    assert torch.allclose(among.mean, alone.mean, atol=1e-6)
+    assert torch.allclose(among.cov, alone.cov, atol=1e-6)
+
+
+def test_each_bone_bends_as_it_moves_in_the_data() -> None:
+    """The left wrist alone, along one axis of the body: so do the bends, in any view."""
+    standing = relative(1).expand(500, -1, -1).clone()
+    bones = unit(pose_to_bones(standing, H36M))
+    axes = body_axes(bones, H36M)
+    swing = 0.2 * torch.randn(500, 1, generator=generator())
+    standing[:, 12] += swing * axes[:, :, 1]  # up and down, for a hand that points ahead
+    R = axis_angle_to_matrix(torch.randn(500, 3, generator=generator(1)))
+    turned = standing @ R.mT
+    found = learned(standing).bends(turned, generator(2))
+    spread = found.square().mean(0).sum(-1).sqrt()
+    others = [k for k in range(15) if k != 11]
+    assert spread[11] > 3 * spread[others].max()
+    own = directions(standing)[:, 11]
+    back = (found @ R @ axes)[:, 11]
+    assert torch.allclose(
+        back.T.cov(), own.T.cov() + 1e-3 * torch.eye(3), atol=0.15 * own.var(0).max()
+    )
+
+
+def test_it_goes_on_where_it_was_saved() -> None:
+    first, second = learned(relative(40)), Repertoire(H36M)
+    second.load_state_dict(first.state_dict())
+    for one in (first, second):
+        one.add(relative(30, seed=1), everyone(30))
+    assert torch.equal(first.rarity(relative(8)), second.rarity(relative(8)))
