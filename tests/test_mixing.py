@@ -55,6 +55,73 @@ def test_a_share_of_less_than_half_a_row_is_none() -> None:
     assert augmented(given, ratio=0.06) is given
 
 
+def test_the_share_goes_from_start_to_end_over_the_run() -> None:
+    augmenter, _, _ = attached(small("random", ratio=(1.0, 0.25)), epochs=4)
+    shares = []
+    for _ in range(4):
+        before = augmenter.stats()["rows"]
+        augmenter(batch())
+        shares.append((augmenter.stats()["rows"] - before) / ROWS)
+        augmenter.end_epoch()
+    assert shares == [0.75, 0.625, 0.5, 0.25]  # 6.5, 5, 3.5 and 2 rows, rounded
+    endless, _, _ = attached(small("random", ratio=(1.0, 0.25)))
+    endless(batch())
+    assert endless.stats()["rows"] == 2  # no length given: the end from the start
+
+
+# What is learned from the poses
+
+
+STILL = dict(turn=0.0, tilt=0.0, roll=0.0, bend=0.0, stretch=0.0, size=0.0, swap=False)
+
+
+def shape(pose_3d: torch.Tensor) -> torch.Tensor:
+    """Distances between joints, which no view changes: (B, J, J)."""
+    return torch.cdist(pose_3d, pose_3d)
+
+
+def odd_one_out(rows: int = 64) -> tuple[torch.Tensor, ...]:
+    """The same pose in all rows but one, whose left arm is up."""
+    pose_3d, _, action, camera = batch(rows=rows)
+    pose_3d = pose_3d[:1].expand(rows, -1, -1).clone()
+    pose_3d[5, 11:13] -= torch.tensor([0.2, 0.5, 0.0])
+    return pose_3d, reprojected(pose_3d, camera), action, camera
+
+
+def reprojected(pose_3d: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:
+    return torch.as_tensor(reproject(pose_3d[:, None], camera))[:, 0].float()
+
+
+@pytest.mark.parametrize(("balance", "least", "most"), [(0.0, 1, 1), (4.0, 8, 64)])
+def test_rare_poses_come_more_often(balance: float, least: int, most: int) -> None:
+    config = small("random", **STILL, ratio=1.0, balance=balance)
+    given = odd_one_out()
+    made = attached(config)[0](given)
+    odd = shape(given[0][5:6])
+    like_it = (shape(made[0]) - odd).abs().amax((1, 2)) < 1e-3
+    assert least <= int(like_it.sum()) <= most
+
+
+def test_bends_go_where_bones_move() -> None:
+    """Only the left forearm moves in these data, so only it is bent."""
+    rows = 64
+    pose_3d, _, action, camera = batch(rows=rows)
+    pose_3d = pose_3d[:1].expand(rows, -1, -1).clone()
+    pose_3d[:, 12] += 0.15 * torch.randn(rows, 3, generator=torch.Generator().manual_seed(0))
+    given = (pose_3d, reprojected(pose_3d, camera), action, camera)
+    made = attached(small("random", **STILL, ratio=1.0, flex=3.0))[0](given)
+    rows_made = changed_rows(given[0], made[0])
+    moved = (shape(made[0]) - shape(pose_3d))[rows_made].square().mean(0).sqrt()
+    others = [j for j in range(16) if j != 12]
+    assert moved[12].mean() > 2 * moved[others][:, others].mean()
+
+
+def test_without_bone_angles_every_row_keeps_its_pose() -> None:
+    given = batch()
+    made = attached(small("default", ba=False, bl=False, ratio=1.0, learned=False))[0](given)
+    assert (shape(made[0]) - shape(given[0])).abs().max() < 1e-4
+
+
 # append
 
 
