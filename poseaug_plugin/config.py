@@ -152,6 +152,11 @@ class PoseAugConfig:
         return start, end
 
     @property
+    def watches(self) -> bool:
+        """Whether how people move is learned from the caller's poses."""
+        return self.ba and bool(self.balance or self.flex)
+
+    @property
     def trains(self) -> bool:
         """Whether there is anything to train."""
         return self.learned and (self.ba or self.bl or self.rt)

@@ -40,10 +40,12 @@ def body_axes(bones: Tensor, skeleton: Skeleton) -> Tensor:
 class Repertoire:
     """Running moments of bone directions (K * 3 numbers), on the device of the poses."""
 
-    def __init__(self, skeleton: Skeleton) -> None:
+    def __init__(self, skeleton: Skeleton, device: torch.device) -> None:
+        size = 3 * skeleton.num_bones
         self.skeleton = skeleton
         self.batches = 0
-        self.mean = self.cov = torch.zeros(())
+        self.mean = torch.zeros(size, device=device)
+        self.cov = torch.zeros(size, size, device=device)
 
     def _directions(self, pose_3d: Tensor) -> tuple[Tensor, Tensor]:
         """Of poses (B, J, 3): unit bones in the body's axes, (B, K, 3), and those axes."""
@@ -63,8 +65,8 @@ class Repertoire:
         mean = weight @ x
         cov = (weight[:, None] * (x - mean)).T @ (x - mean)
         renewed = max(MEMORY, 1 / (self.batches + 1))
-        self.mean = torch.lerp(self.mean.to(x), mean, renewed)
-        self.cov = torch.lerp(self.cov.to(x), cov, renewed)
+        self.mean = torch.lerp(self.mean, mean, renewed)
+        self.cov = torch.lerp(self.cov, cov, renewed)
         self.batches += 1
 
     def rarity(self, pose_3d: Tensor) -> Tensor:
@@ -86,8 +88,9 @@ class Repertoire:
     def state_dict(self) -> dict[str, Any]:
         return {"batches": self.batches, "mean": self.mean.clone(), "cov": self.cov.clone()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.batches, self.mean, self.cov = state["batches"], state["mean"], state["cov"]
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        self.batches = state["batches"]
+        self.mean, self.cov = state["mean"].to(device), state["cov"].to(device)
 
 
 def _root(cov: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class Trainer:
         self.nets: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.pools: dict[str, Pool] = {}
-        self.repertoire = Repertoire(skeleton)
+        self.repertoire = Repertoire(skeleton, device)
         self.watch = CollapseWatch()
         self.turns = 0
         self.measures: dict[str, Tensor] = {}
@@ -97,7 +97,7 @@ class Trainer:
     @torch.no_grad()
     def pairs(self, poses: PoseBatch, rows: Tensor) -> tuple[PoseBatch, Tensor]:
         """Augmented pairs to stand in `rows` (N,) of a batch, and which of them count (N,)."""
-        if self.config.ba:
+        if self.config.watches:
             self.repertoire.add(poses.pose_3d[:, poses.middle], poses.valid)
         made, good, _ = self.sample(poses.pick(self._donors(poses, rows)))
         return made, good & poses.valid[rows]
@@ -107,7 +107,7 @@ class Trainer:
 
         People of one scene keep their own.
         """
-        if not (self.config.ba and self.config.balance) or poses.group is not None:
+        if not (self.config.watches and self.config.balance) or poses.group is not None:
             return rows
         rarity = self.repertoire.rarity(poses.pose_3d[:, poses.middle])
         weight = (rarity**self.config.balance * poses.valid).clamp_min(1e-12)
@@ -145,7 +145,7 @@ class Trainer:
         made: Augmentation = self.augmentor(
             poses.pose_3d, poses.root[:, poses.middle], poses.camera, self.generator
         )
-        if self.config.ba and self.config.flex and self.repertoire.batches:
+        if self.config.watches and self.repertoire.batches:
             bends = self.repertoire.bends(poses.pose_3d[:, poses.middle], self.generator)
             most = self.config.flex * torch.rand(
                 len(poses), 1, 1, generator=self.generator, device=self.device
@@ -309,7 +309,7 @@ class Trainer:
             optimizer.load_state_dict(state["optimizers"][name])
         for name, pool in self.pools.items():
             pool.load_state_dict(state["pools"][name], self.device)
-        self.repertoire.load_state_dict(state["repertoire"])
+        self.repertoire.load_state_dict(state["repertoire"], self.device)
         self._weights.set_state(state["weights"].cpu())
         saved = state["generator"].cpu()
         if saved.shape == self.generator.get_state().shape:  # a CUDA state does not fit a CPU

@@ -11,6 +11,8 @@ from poseaug_plugin.operators import axis_angle_to_matrix, move, stretch
 from poseaug_plugin.repertoire import Repertoire, body_axes
 from poseaug_plugin.skeleton import SKELETONS, Skeleton
 
+CPU = torch.device("cpu")
+
 
 def relative(rows: int, seed: int = 0) -> torch.Tensor:
     pose = people(rows, seed=seed)[:, 0].float()
@@ -22,7 +24,7 @@ def everyone(rows: int) -> torch.Tensor:
 
 
 def learned(*batches: torch.Tensor) -> Repertoire:
-    made = Repertoire(H36M)
+    made = Repertoire(H36M, CPU)
     for batch in batches:
         made.add(batch, everyone(len(batch)))
     return made
@@ -62,7 +64,7 @@ def test_any_skeleton_has_finite_numbers(name: str) -> None:
     skeleton = SKELETONS[name]
     nobody = torch.zeros(4, skeleton.num_joints, 3)
     for pose in (random_poses(skeleton, 4, dtype=torch.float32), nobody):
-        found = Repertoire(skeleton)
+        found = Repertoire(skeleton, CPU)
         found.add(pose, everyone(4))
         assert found.rarity(pose).isfinite().all()
         assert found.bends(pose, generator()).isfinite().all()
@@ -98,7 +100,7 @@ def test_a_pose_unlike_the_others_is_rare_and_becomes_common_when_seen_often() -
 def test_rows_that_do_not_count_move_nothing() -> None:
     pose = relative(50)
     padded = torch.cat([pose, torch.zeros(10, 16, 3)])
-    alone, among = learned(pose), Repertoire(H36M)
+    alone, among = learned(pose), Repertoire(H36M, CPU)
     among.add(padded, torch.arange(60) < 50)
     assert torch.allclose(among.mean, alone.mean, atol=1e-6)
     assert torch.allclose(among.cov, alone.cov, atol=1e-6)
@@ -125,8 +127,8 @@ def test_each_bone_bends_as_it_moves_in_the_data() -> None:
 
 
 def test_it_goes_on_where_it_was_saved() -> None:
-    first, second = learned(relative(40)), Repertoire(H36M)
-    second.load_state_dict(first.state_dict())
+    first, second = learned(relative(40)), Repertoire(H36M, CPU)
+    second.load_state_dict(first.state_dict(), CPU)
     for one in (first, second):
         one.add(relative(30, seed=1), everyone(30))
     assert torch.equal(first.rarity(relative(8)), second.rarity(relative(8)))
