@@ -54,7 +54,7 @@ class PoseAugConfig:
     focal: Range = (0.5, 1.0)  # factor on the row's focal length
     bend: float = 0.0  # longest random step added to a unit bone, in any direction
     # The same along the ways that each bone moves in the data so far, in standard deviations.
-    flex: float = 3.0
+    flex: float = 1.5
     stretch: float = 0.1  # random factor 1 +- stretch on the length of each mirrored bone pair
     size: float = 0.15  # random factor 1 +- size on the whole body
     swap: bool = True  # give each row the bone lengths of another row's person first
