@@ -13,18 +13,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from common import circumstances
 from h36m_files import Pairs
 from lifters import GraphLifter, SimpleBaseline, SpatialGraphLifter, VideoPose
-from metrics import report
 from poseaug_plugin import PoseAugConfig, PoseAugmenter
+from quickstart import Batch, endless, evaluate
 from splits import TRAIN, Split, splits
 
-__all__ = ["ESTIMATORS", "RECIPES", "Batches", "Look", "Run", "compete", "evaluate", "train"]
+__all__ = ["ESTIMATORS", "RECIPES", "Batches", "Look", "Run", "compete", "train"]
 
-Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 Look = Callable[[int, nn.Module, Batch], None]
 
 #: How to make each estimator, and its peak learning rate: about the best of those tried for recipe
@@ -138,7 +137,7 @@ def train(
         loader = augmenter.wrap(loader)
 
     model.train()
-    for step, batch in enumerate(itertools.islice(_endless(loader), run.updates)):
+    for step, batch in enumerate(itertools.islice(endless(loader), run.updates)):
         pose_3d, pose_2d, _, _ = batch
         if look:
             look(step, model, batch)
@@ -151,19 +150,6 @@ def train(
     return model, augmenter
 
 
-def _endless(loader: Batches) -> Iterator[Batch]:
-    while True:
-        yield from loader
-
-
-@torch.no_grad()
-def evaluate(model: nn.Module, pairs: Pairs) -> dict[str, float]:
-    """MPJPE, PA-MPJPE (mm), PCK and AUC (percent) of root-relative poses, in evaluation mode."""
-    model.eval()
-    answers = torch.cat([model(x) for x in pairs.pose_2d.split(4096)])
-    return report(answers, pairs.root_relative)
-
-
 def compete(run: Run, tick: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Train, test once, and say all that is needed to repeat it."""
     torch.set_num_threads(1)  # steps are too small to share
@@ -173,7 +159,7 @@ def compete(run: Run, tick: Callable[[], None] = lambda: None) -> dict[str, Any]
     seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
     return {
         "settings": json.loads(run.key),
-        "tests": {name: evaluate(model, test) for name, test in tests.items()},
+        "tests": {name: evaluate(model, test, "cpu") for name, test in tests.items()},
         "seconds": seconds,
         "rows": {"training": len(pairs), **{name: len(test) for name, test in tests.items()}},
         "stats": augmenter.stats() if augmenter else {},

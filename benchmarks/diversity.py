@@ -20,11 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from common import markdown
-from contest import Batch, Run, train
+from contest import Run, train
 from h36m_files import Pairs
 from metrics import mpjpe
 from poseaug_plugin import Skeleton
 from poseaug_plugin.bones import lengths, pose_to_bones, unit
+from quickstart import Batch
 from splits import splits
 
 matplotlib.use("Agg")

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+import common  # noqa: F401  (finds the examples)
+from h36m_cameras import cameras
 from poseaug_plugin import PoseAugConfig, PoseAugmenter, Skeleton
 from poseaug_plugin.bones import bones_to_pose
 from poseaug_plugin.camera import project
 from poseaug_plugin.skeleton import SKELETONS
 
 __all__ = ["AXES", "Axis", "Fed"]
-
-CAMERA = 2.29, 2.29, 0.025, 0.029, -0.207, 0.248, -0.003, -0.001, -0.001  # Human3.6M's first
 
 
 class PerJoint(nn.Module):
@@ -102,5 +102,6 @@ def clips(rows: int, frames: int, skeleton: Skeleton) -> tuple[Tensor, Tensor, T
     share = torch.linspace(0, 0.3, frames)[:, None, None]
     directions = nn.functional.normalize(start + share * (end - start), dim=-1)
     pose_3d = bones_to_pose(0.15 * directions, skeleton) + torch.tensor([0.0, 0.0, 5.0])
-    camera = torch.tensor(CAMERA).repeat(rows, 1)
+    lens = cameras("S1")[0].intrinsics
+    camera = torch.tensor(lens, dtype=torch.float32).repeat(rows, 1)
     return project(pose_3d, camera[:, None]), pose_3d, camera

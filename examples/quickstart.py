@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 import embedded
@@ -80,13 +80,13 @@ def train(
     return model, augmenter
 
 
-def endless(loader: DataLoader[Batch]) -> Iterator[Batch]:
+def endless(loader: Iterable[Batch]) -> Iterator[Batch]:
     while True:
         yield from loader
 
 
 @torch.no_grad()
-def evaluate(model: SimpleBaseline, pairs: Pairs, device: str) -> dict[str, float]:
+def evaluate(model: nn.Module, pairs: Pairs, device: str) -> dict[str, float]:
     """MPJPE and the rest on root-relative poses, in evaluation mode."""
     model.eval()
     answers = torch.cat([model(x.to(device)).cpu() for x in pairs.pose_2d.split(8192)])

@@ -183,7 +183,8 @@ class PoseAugConfig:
         value = getattr(self, name)
         if value is None and name in _OPTIONAL:
             return
-        is_range = name in _RANGES and not (name == "ratio" and isinstance(value, (int, float)))
+        alone = name in _EITHER and isinstance(value, (int, float))
+        is_range = name in _RANGES and not alone
         ends = value if is_range and isinstance(value, (tuple, list)) else (value,)
         numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in ends)
         if (is_range and len(ends) != 2) or not numbers:
@@ -230,6 +231,7 @@ _RELEASED: dict[str, Any] = dict(
 
 _SPANS = {"distance", "focal"}
 _RANGES = _SPANS | {"ratio", "beta", "ba_ratio", "rt_ratio"}
+_EITHER = {"ratio"}  # one number, or a range
 _OPTIONAL = {"limit_ba", "turn_rows"}
 _WHOLE = {"width", "d_width", "noise", "every", "d_every", "pool", "seed", "turn_rows"}
 _LIMITS: tuple[tuple[str, float, float], ...] = (

@@ -47,11 +47,10 @@ class Repertoire:
         self.mean = torch.zeros(size, device=device)
         self.cov = torch.zeros(size, size, device=device)
 
-    def _directions(self, pose_3d: Tensor) -> tuple[Tensor, Tensor]:
-        """Of poses (B, J, 3): unit bones in the body's axes, (B, K, 3), and those axes."""
+    def _directions(self, pose_3d: Tensor) -> Tensor:
+        """Unit bones of poses (B, J, 3) in the body's axes, (B, K * 3)."""
         bones = unit(pose_to_bones(pose_3d, self.skeleton))
-        axes = body_axes(bones, self.skeleton)
-        return bones @ axes, axes
+        return (bones @ body_axes(bones, self.skeleton)).flatten(1)
 
     def add(self, pose_3d: Tensor, valid: Tensor) -> None:
         """Take in a batch.
@@ -60,7 +59,7 @@ class Repertoire:
             pose_3d: (B, J, 3) root-relative.
             valid: (B,) bool, rows that count.
         """
-        x = self._directions(pose_3d)[0].flatten(1)
+        x = self._directions(pose_3d)
         weight = valid.to(x) / valid.sum().clamp_min(1)
         mean = weight @ x
         cov = (weight[:, None] * (x - mean)).T @ (x - mean)
@@ -71,13 +70,13 @@ class Repertoire:
 
     def rarity(self, pose_3d: Tensor) -> Tensor:
         """Distance (B,) of poses (B, J, 3) from the mean pose: Mahalanobis', about 1 on average."""
-        spread = self._directions(pose_3d)[0].flatten(1) - self.mean
+        spread = self._directions(pose_3d) - self.mean
         lower = _root(self.cov)
         return torch.linalg.solve_triangular(lower, spread.T, upper=False).square().mean(0).sqrt()
 
     def bends(self, pose_3d: Tensor, generator: torch.Generator) -> Tensor:
         """Steps (B, K, 3) for the unit bones of poses (B, J, 3), drawn from how each bone moves."""
-        axes = self._directions(pose_3d)[1]
+        axes = body_axes(unit(pose_to_bones(pose_3d, self.skeleton)), self.skeleton)
         bones = range(self.skeleton.num_bones)
         own = self.cov.view(len(bones), 3, len(bones), 3)[bones, :, bones]  # (K, 3, 3)
         step = torch.randn(

@@ -107,7 +107,7 @@ class Trainer:
 
         People of one scene keep their own.
         """
-        if not (self.config.watches and self.config.balance) or poses.group is not None:
+        if not (self.config.ba and self.config.balance) or poses.group is not None:
             return rows
         rarity = self.repertoire.rarity(poses.pose_3d[:, poses.middle])
         weight = (rarity**self.config.balance * poses.valid).clamp_min(1e-12)
@@ -145,7 +145,7 @@ class Trainer:
         made: Augmentation = self.augmentor(
             poses.pose_3d, poses.root[:, poses.middle], poses.camera, self.generator
         )
-        if self.config.watches and self.repertoire.batches:
+        if self.config.ba and self.config.flex and self.repertoire.batches:
             bends = self.repertoire.bends(poses.pose_3d[:, poses.middle], self.generator)
             most = self.config.flex * torch.rand(
                 len(poses), 1, 1, generator=self.generator, device=self.device
