@@ -19,7 +19,7 @@ from .camera import project, zoom
 from .config import PoseAugConfig
 from .nets import ParallelLinear, ParallelNorm, leaky
 from .operators import axis_angle_to_matrix, bend, move, stretch
-from .prior import Draw, draw, swap_lengths
+from .prior import Draw, draw
 from .skeleton import Skeleton
 
 __all__ = ["Augmentation", "Augmentor"]
@@ -176,8 +176,6 @@ class Augmentor(nn.Module):
         if "bl" in raw:
             learned_bl = config.limit_bl * (raw["bl"] * self.keep_group).tanh()
         gamma_bl = learned_bl + prior.gamma_bl if prior else learned_bl
-        if config.swap and config.bl:
-            gamma_bl = (1 + gamma_bl) * (1 + swap_lengths(centre, skeleton, generator)) - 1
 
         R, t, camera = self._place(raw, prior, root, camera)
         return Augmentation(gamma_ba, gamma_bl, R, t, camera, learned_bl)

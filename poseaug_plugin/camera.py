@@ -79,7 +79,7 @@ def project(
         pose_3d: (..., J, 3).
         intrinsics: (..., 9), broadcast over the joints and any further leading dimensions.
         floor: depth in metres below which a joint is projected as if it stood there, so that no
-            value is infinite. Such a pair is not in the frame: see `in_frame`.
+            value is infinite. Such a pair is not in the frame: see `in_frame`. `-math.inf`: none.
         limit: clamp X/Z and Y/Z to +-limit, as VideoPose3D's formula does with 1. It hides wrong
             pairs, so it is off; the discriminators' inputs are bounded with it.
 

@@ -57,7 +57,12 @@ class PoseAugConfig:
     flex: float = 1.5
     stretch: float = 0.1  # random factor 1 +- stretch on the length of each mirrored bone pair
     size: float = 0.15  # random factor 1 +- size on the whole body
-    swap: bool = True  # give each row the bone lengths of another row's person first
+    # Each row first gets the bone lengths of another row's person; for the learned part this is
+    # the original then.
+    swap: bool = True
+    # As the released code: 2D clamped at 45 degrees off the axis, frames without a left and an
+    # upper side, people behind the camera, no eps where the feedback divides. To compare with.
+    traps: bool = False
     # Whose pose a row gets: its own (0), or any of the batch, rare ones more often: as likely as
     # its distance from the mean pose, to this power.
     balance: float = 2.0

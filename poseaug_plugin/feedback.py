@@ -47,10 +47,13 @@ def tier_errors(predicted: Tensor, target: Tensor, skeleton: Skeleton) -> Tensor
     return torch.stack(columns, -1)
 
 
-def ratio_feedback(harder: Tensor, easier: Tensor, target: float, band: float) -> Tensor:
+def ratio_feedback(
+    harder: Tensor, easier: Tensor, target: float, band: float, least: float = 1e-3
+) -> Tensor:
     """Mean squared distance of harder / easier from the target, zero inside the band.
 
     Args:
-        harder, easier: (B, 3) from `tier_errors`; the original's is floored at 1 mm.
+        harder, easier: (B, 3) from `tier_errors`.
+        least: metres that the original's counts for at least, where it divides.
     """
-    return outside_band(harder / easier.clamp_min(1e-3), target, band)
+    return outside_band(harder / easier.clamp_min(least), target, band)

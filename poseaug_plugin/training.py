@@ -6,6 +6,7 @@ then, every `d_every` turns, the discriminators on what it just made.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -31,8 +32,10 @@ from .losses import (
     squared_error,
     threshold_penalty,
 )
+from .operators import stretch
 from .pool import Pool
 from .poses import PoseBatch
+from .prior import swap_lengths
 from .repertoire import Repertoire
 from .skeleton import Skeleton
 
@@ -116,11 +119,17 @@ class Trainer:
     @torch.no_grad()
     def sample(self, poses: PoseBatch) -> tuple[PoseBatch, Tensor, Augmentation]:
         """Augmented pairs, which of them count (B,), and the parameters that made them."""
-        aug = self._augment(poses)
-        pose_3d = aug.apply(poses.pose_3d, self.skeleton, poses.path)
+        swapped, other = self._swapped(poses)
+        aug = self._augment(swapped)
+        pose_3d = aug.apply(swapped.pose_3d, self.skeleton, poses.path)
+        aug = replace(aug, gamma_bl=(1 + aug.gamma_bl) * (1 + other) - 1)
         config = self.config
-        made = self._as_batch(poses, pose_3d, aug.camera)
-        good = in_frame(pose_3d, made.pose_2d, depth=config.depth, height=config.frame_height)
+        made = self._as_batch(poses, pose_3d, aug.camera, limit=1.0 if config.traps else None)
+        good = (
+            (made.pose_2d <= 1).all(-1).all(-1)  # as published: two sides, any depth
+            if config.traps
+            else in_frame(pose_3d, made.pose_2d, depth=config.depth, height=config.frame_height)
+        )
         good = good.all(1) & poses.valid
         leader = poses.leader
         if leader is not None:  # one person out of the frame spoils the scene
@@ -133,13 +142,25 @@ class Trainer:
     ) -> PoseBatch:
         """Absolute poses (B, T, J, 3) and what a camera (B, 9) sees of them."""
         root = pose_3d[:, :, self.skeleton.root]
+        # Behind the camera the published projection turns left and right round.
+        floor = {"floor": -math.inf} if self.config.traps else {}
         return replace(
             poses,
-            pose_2d=project(pose_3d, camera[:, None], limit=limit),
+            pose_2d=project(pose_3d, camera[:, None], limit=limit, **floor),
             pose_3d=pose_3d - root[:, :, None],
             root=root,
             camera=camera,
         )
+
+    def _swapped(self, poses: PoseBatch) -> tuple[PoseBatch, Tensor]:
+        """Rows with the bone lengths of other rows' people, and gamma_bl (B or 1, G) that did it.
+
+        The 2D is left as it was.
+        """
+        if not (self.config.swap and self.config.bl):
+            return poses, poses.pose_3d.new_zeros(1, self.skeleton.num_groups)
+        other = swap_lengths(poses.pose_3d[:, poses.middle], self.skeleton, self.generator)
+        return replace(poses, pose_3d=stretch(poses.pose_3d, other[:, None], self.skeleton)), other
 
     def _augment(self, poses: PoseBatch) -> Augmentation:
         made: Augmentation = self.augmentor(
@@ -168,6 +189,10 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * curriculum.lr_factor
 
+        if config.swap and config.bl:  # as published: what follows knows these bodies alone
+            poses, _ = self._swapped(poses)
+            placed = poses.pose_3d + poses.root[:, :, None]
+            poses = self._as_batch(poses, placed, poses.camera, limit=1.0)
         aug = self._augment(poses)
         bent = aug.bend(poses.pose_3d, skeleton)
         final = aug.finish(bent, skeleton, poses.path)
@@ -250,10 +275,11 @@ class Trainer:
         easier, harder, harder_ba = (
             tier_errors(*pair, skeleton)[:, tiers] for pair in (original, ask(made), ask(only_bent))
         )
+        least = {"least": 0.0} if config.traps else {}
         loss = config.rt_weight * ratio_feedback(
-            harder, easier, curriculum.between(config.rt_ratio), config.rt_band
+            harder, easier, curriculum.between(config.rt_ratio), config.rt_band, **least
         ) + config.ba_weight * ratio_feedback(
-            harder_ba, easier, curriculum.between(config.ba_ratio), config.ba_band
+            harder_ba, easier, curriculum.between(config.ba_ratio), config.ba_band, **least
         )
         return loss, harder.detach().mean() / easier.mean().clamp_min(1e-9)
 

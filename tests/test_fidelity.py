@@ -293,16 +293,17 @@ class Reference:
         """`poses` are absolute; `done` of 50 epochs are over."""
         lr = 1e-4 * (1 - done / 51)
         relative = [[joint - pose[0] for joint in pose] for pose in poses]
-        noise = torch.randn(4, ROWS, NOISE, generator=draws)
         swaps = slow_swap(relative, torch.randperm(ROWS, generator=draws).tolist())
+        poses = [slow_stretch(pose, [s - 1 for s in swap]) for pose, swap in zip(poses, swaps)]
+        relative = [[joint - pose[0] for joint in pose] for pose in poses]
+        noise = torch.randn(4, ROWS, NOISE, generator=draws)
         drawn = slow_parameters(relative, noise, self.parts["augmentor"].weights)
 
         seen = [slow_project(pose, cam) for pose, cam in zip(poses, camera)]
         bent, placed, seen_bent, seen_placed = [], [], [], []
         for row, (ba, bl, r, t) in enumerate(drawn):
             bent.append(slow_bend(poses[row], ba))
-            ratios = [(1 + g) * s - 1 for g, s in zip(bl, swaps[row])]
-            placed.append(slow_move(slow_stretch(bent[row], ratios), r, t))
+            placed.append(slow_move(slow_stretch(bent[row], bl), r, t))
             seen_bent.append(slow_project(bent[row], camera[row]))
             seen_placed.append(slow_project(placed[row], camera[row]))
 
@@ -702,11 +703,12 @@ def posed(x: float, y: float, z: float, **changes: Any) -> tuple[PoseBatch, Tens
 def test_the_frame_has_four_sides(x: float, y: float, published: bool) -> None:
     """Published: a person beyond the left or the upper side stays. Ours: none beyond any side.
 
-    No field brings the published test back; `frame_height` moves the upper and the lower side.
+    `traps` brings the published test back; `frame_height` moves the upper and the lower side.
     """
     pairs, good = posed(x, y, 6.0)
     assert published_frame_test(pairs.pose_2d[:, 0]).tolist() == [published] * ROWS
     assert good.tolist() == [x == y == 0] * ROWS
+    assert posed(x, y, 6.0, traps=True)[1].tolist() == [published] * ROWS
 
 
 def test_frame_height_moves_the_upper_and_the_lower_side() -> None:
@@ -719,7 +721,7 @@ def test_frame_height_moves_the_upper_and_the_lower_side() -> None:
 def test_a_pose_behind_the_camera_does_not_count() -> None:
     """Published: X/Z of a person behind the camera is in the frame, mirrored. Ours: dropped.
 
-    No field brings that back: `depth` is above 0.
+    `traps` brings it back; `depth` does not, it is above 0.
     """
     poses = doubles()
     behind = absolute(poses) * torch.tensor([1, 1, -1])
@@ -732,14 +734,19 @@ def test_a_pose_behind_the_camera_does_not_count() -> None:
 
 
 def test_depth_says_how_near_is_too_near() -> None:
-    """Published: any depth will do. Ours: `depth`, 0.1 m in this preset."""
+    """Published: any depth will do, as with `traps`. Ours: `depth`, 0.1 m in this preset."""
     assert released().depth == 0.1
     assert posed(0, 0, 6.0)[1].all()
     assert posed(0, 0, 6.0, depth=7.0)[1].sum() == 0
+    assert posed(0, 0, 6.0, depth=7.0, traps=True)[1].all()
+    pairs, _ = posed(0, 0, 0.02, traps=True)  # half of each person is behind the camera
+    seen = [slow_project(points(p), c) for p, c in zip(absolute(pairs), pairs.camera)]
+    assert (absolute(pairs)[..., 2] < 0).any()
+    assert close(pairs.pose_2d[:, 0], stacked(seen), atol=1e-9)
 
 
 def test_a_joint_at_the_camera_plane_is_projected_from_a_millimetre_before_it() -> None:
-    """Published: X/Z flips its sign behind the plane and is 0/0 upon it. No field switches it."""
+    """Published: X/Z flips its sign behind the plane and is 0/0 upon it, as with `traps`."""
     camera = torch.tensor([2.0, 2.0, *[0.0] * 7]).double()
     joints = torch.tensor([[0.2, -0.1, -0.01], [0.0, 0.0, 0.0], [0.2, -0.1, 1.0]]).double()
     published = slow_project(points(joints[:1]), camera)
@@ -748,12 +755,13 @@ def test_a_joint_at_the_camera_plane_is_projected_from_a_millimetre_before_it() 
     ours = project(joints, camera, limit=1.0)
     assert close(ours, torch.tensor([[2.0, -2.0], [0.0, 0.0], [0.4, -0.2]]).double())
     assert project(joints, camera)[0].tolist() == pytest.approx([400, -200])
+    assert close(project(joints[:1], camera, limit=1.0, floor=-math.inf), published[0][None])
 
 
 def test_pairs_for_the_caller_are_not_clamped() -> None:
     """Published: rays past 45 degrees are clamped, which makes wrong 2D. Ours: true, dropped.
 
-    The networks' own inputs are clamped as published. No field switches it.
+    The networks' own inputs are clamped as published; `traps` clamps the caller's too.
     """
     pairs, good = posed(-3.0, -1.5, 2.0)
     placed = absolute(pairs)
@@ -765,6 +773,9 @@ def test_pairs_for_the_caller_are_not_clamped() -> None:
     assert not close(pairs.pose_2d[:, 0], both[0], atol=0.1)
     assert published_frame_test(both[0]).all()
     assert not good.any()
+    pairs, good = posed(-3.0, -1.5, 2.0, traps=True)
+    assert close(pairs.pose_2d[:, 0], both[0], atol=1e-9)
+    assert good.all()
 
 
 def test_bones_of_no_length_stay_finite() -> None:
@@ -790,10 +801,21 @@ def test_a_bend_that_cancels_its_bone_leaves_it() -> None:
 
 
 def test_a_perfect_answer_to_the_original_is_held_for_a_millimetre_off() -> None:
-    """Published: the ratio divides by 0. Ours: by 1 mm at least."""
+    """Published: the ratio divides by 0, as with `traps`. Ours: by 1 mm at least."""
     harder, easier = torch.full((1, 3), 0.02).double(), torch.zeros(1, 3).double()
     assert (harder / easier).isinf().all()
     assert float(ratio_feedback(harder, easier, 5.0, 2.0)) == pytest.approx((20 - 5) ** 2)
+    poses = doubles()
+
+    def knows(model: torch.nn.Module, pose_2d: Tensor) -> Tensor:
+        return poses.pose_3d if pose_2d.equal(poses.pose_2d) else model(pose_2d)
+
+    estimator = Estimator(lifter(), knows)
+    for traps in (False, True):
+        made = doubled_trainer(swap=False, traps=traps)
+        with estimator.untouched():
+            made.turn(poses, estimator, POSEAUG, Curriculum(50, 2, 10))
+        assert made.measures["feedback"].isfinite() == (not traps)
 
 
 def test_the_estimator_is_asked_in_evaluation_mode() -> None:
@@ -831,20 +853,27 @@ def test_errors_are_measured_from_the_answers_own_root() -> None:
         assert close(asked, published, atol=1e-9) is not root
 
 
-def test_swapped_lengths_come_with_the_augmentation() -> None:
+def test_bodies_are_swapped_before_all_else() -> None:
     """Published: before each epoch all training poses get another subject's lengths, and what
-    the networks are shown, the reals and the original's error follow. Ours: another row's
-    lengths, on top of the learned ratio; reals and originals keep theirs. `swap` switches it.
+    the networks are shown, the reals and the original's error follow. Ours: the same with the
+    lengths of another row of the batch, drawn anew each time. `swap` switches it.
     """
     poses = doubles()
     relative = [points(p) for p in poses.pose_3d[:, 0]]
     made = doubled_trainer()
     draws = torch.Generator().set_state(made.generator.get_state())
-    torch.randn(4, ROWS, NOISE, generator=draws)
     factors = slow_swap(relative, torch.randperm(ROWS, generator=draws).tolist())
-    aug = made._augment(poses)
-    slow = (1 + aug.learned_bl) * torch.stack([torch.stack(f) for f in factors]) - 1
-    assert close(aug.gamma_bl, slow)
-    plain = doubled_trainer(swap=False)._augment(poses)
+    bodies = [slow_stretch(p, [s - 1 for s in swap]) for p, swap in zip(relative, factors)]
+    noise = torch.randn(4, ROWS, NOISE, generator=draws)
+    weights = {name: p.detach() for name, p in made.augmentor.named_parameters()}
+    slow = [
+        slow_move(slow_stretch(slow_bend(body, ba), bl), r, t)
+        for body, (ba, bl, r, t) in zip(bodies, slow_parameters(bodies, noise, weights))
+    ]
+    pairs, _, aug = made.sample(poses)
+    assert close(absolute(pairs), stacked(slow))
+    assert close(aug.apply(poses.pose_3d, H36M), absolute(pairs)[:, None])  # told of the whole way
+    ratios = torch.stack([torch.stack(swap) for swap in factors])
+    assert close(aug.gamma_bl, (1 + aug.learned_bl) * ratios - 1)
+    _, _, plain = doubled_trainer(swap=False).sample(poses)
     assert close(plain.gamma_bl, plain.learned_bl)
-    assert close(plain.learned_bl, aug.learned_bl)

@@ -94,7 +94,7 @@ def test_a_restarted_part_is_new() -> None:
 # Samples
 
 
-@pytest.mark.parametrize("frames", [1, 40])
+@pytest.mark.parametrize("frames", [1, 120])
 @pytest.mark.parametrize("preset", ["residual", "random"])
 def test_a_sample_is_a_true_pair(preset: str, frames: int) -> None:
     given = poses(32, frames)
