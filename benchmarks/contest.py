@@ -48,6 +48,8 @@ RECIPES: dict[str, PoseAugConfig | None] = {
     "even-ratio": PoseAugConfig.default(ratio=0.5),
     "no-balance": PoseAugConfig.default(balance=0.0),
     "no-flex": PoseAugConfig.default(flex=0.0, bend=0.6),
+    "no-shift": PoseAugConfig.default(shift=0.0),
+    "random-shift": PoseAugConfig.random(shift=0.025),  # that part alone, nothing learned
     "no-ba": PoseAugConfig.default(ba=False),
     "no-bl": PoseAugConfig.default(bl=False),
     "no-rt": PoseAugConfig.default(rt=False),

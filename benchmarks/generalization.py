@@ -165,6 +165,7 @@ def table(records: Sequence[Record]) -> str:
 _SHOWN = {
     "source": ["MPJPE", "PA-MPJPE"],
     "views": ["MPJPE"],
+    "studio": ["MPJPE", "PA-MPJPE"],
     "cross": ["MPJPE", "PA-MPJPE", "PCK", "AUC"],
 }
 

@@ -1,8 +1,8 @@
 """What the benchmark trains on and tests on, and the split on which choices are made.
 
 Tests are the source's own (S9, S11) and another studio's. Choices never look at them: `validation`
-leaves S8 and a third of the kinds of action out of the training set, and tests on S8, once as
-filmed and once in views and bodies that the studio has not.
+leaves S8 and a third of the kinds of action out of the training set, and tests on S8: as filmed, in
+views and bodies that the studio has not, and with its joints defined as no studio defines them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import embedded
 from h36m_cameras import cameras
 from h36m_files import Clip, Pairs, load_h36m, load_pose_npz
 from poseaug_plugin import Skeleton
-from poseaug_plugin.operators import stretch
+from poseaug_plugin.operators import shift, stretch
 from quickstart import TEST, TRAIN
 
 __all__ = ["HELD_OUT", "TRAIN", "kinds", "refilmed", "splits", "validation"]
@@ -29,6 +29,7 @@ __all__ = ["HELD_OUT", "TRAIN", "kinds", "refilmed", "splits", "validation"]
 HELD_OUT = "S8"  # the training subject that choices are made on
 SHOT = 10  # frames before one camera, refilmed
 TAKES = 4  # times each frame of an action left out is refilmed
+MOVED = 0.025  # metres, per axis: how far another studio puts the joints of the trunk
 
 Split = tuple[Pairs, dict[str, Pairs]]
 
@@ -88,6 +89,7 @@ def validation(pairs: Pairs, subjects: Sequence[str]) -> Split:
     - `source`: the other kinds of action, as filmed.
     - `views`: the same, refilmed.
     - `cross`: the kinds left out, refilmed: new pose, new body, new view.
+    - `studio`: the same with the joints of the trunk elsewhere: also a new definition of them.
 
     Raises:
         ValueError: no subject is left to train on.
@@ -102,10 +104,11 @@ def validation(pairs: Pairs, subjects: Sequence[str]) -> Split:
         "source": seen,
         "views": refilmed(seen, seed=1),
         "cross": refilmed(unseen, seed=2, takes=TAKES),
+        "studio": refilmed(unseen, seed=3, takes=TAKES, moved=MOVED),
     }
 
 
-def refilmed(pairs: Pairs, seed: int, takes: int = 1) -> Pairs:
+def refilmed(pairs: Pairs, seed: int, takes: int = 1, moved: float = 0.0) -> Pairs:
     """One subject's motion as other bodies before other cameras; exact 2D.
 
     Every ten frames are a shot with a body (size within 12 %, each mirrored pair of bones within
@@ -115,6 +118,8 @@ def refilmed(pairs: Pairs, seed: int, takes: int = 1) -> Pairs:
     Args:
         pairs: filmed by Human3.6M's four cameras; the first one's rows are taken.
         takes: shots of each frame.
+        moved: metres; hips, shoulders, spine, thorax and head of a shot lie elsewhere in the body,
+            by a normal draw of this size on each axis, left and right mirrored.
     """
     rng = np.random.default_rng(seed)
     subject = str(pairs.subject[0])
@@ -125,7 +130,7 @@ def refilmed(pairs: Pairs, seed: int, takes: int = 1) -> Pairs:
     shots: list[Clip] = []
     for _ in range(takes):
         for frames in torch.arange(len(pairs)).split(SHOT):
-            body = _other_body(rng, world[frames]).numpy()
+            body = _redefined(rng, _other_body(rng, world[frames]), moved).numpy()
             action = str(pairs.action[int(frames[0])])
             shots.append(embedded.film(body, embedded.roaming_camera(rng, body), subject, action))
     return Pairs.gather(shots)
@@ -140,7 +145,19 @@ def _other_body(rng: np.random.Generator, world: Tensor) -> Tensor:
     return body
 
 
+def _redefined(rng: np.random.Generator, world: Tensor, moved: float) -> Tensor:
+    """(T, 16, 3): the joints of the trunk moved in the body's own axes, all frames alike."""
+    if not moved:
+        return world
+    step = moved * torch.from_numpy(rng.standard_normal((16, 3)))
+    offset = torch.zeros_like(step)
+    offset[_LEFT], offset[_RIGHT] = step[_LEFT], step[_LEFT] * torch.tensor([-1.0, 1.0, 1.0])
+    offset[_MIDDLE] = step[_MIDDLE] * torch.tensor([0.0, 1.0, 1.0])
+    return shift(world, offset, _SKELETON)
+
+
 _SKELETON = Skeleton.of("h36m_16")
+_LEFT, _RIGHT, _MIDDLE = [4, 10], [1, 13], [7, 8, 9]  # hips and shoulders; spine, thorax, head
 
 
 def _among(names: NDArray[np.str_], wanted: Sequence[str]) -> Tensor:

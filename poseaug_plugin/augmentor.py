@@ -18,7 +18,7 @@ from .bones import lengths, pose_to_bones
 from .camera import project, zoom
 from .config import PoseAugConfig
 from .nets import ParallelLinear, ParallelNorm, leaky
-from .operators import axis_angle_to_matrix, bend, move, stretch
+from .operators import axis_angle_to_matrix, bend, move, shift, stretch
 from .prior import Draw, draw
 from .skeleton import Skeleton
 
@@ -35,6 +35,7 @@ class Augmentation:
     t: Tensor  # (B, 3) metres
     camera: Tensor  # (B, 9)
     learned_bl: Tensor  # (B, G) the network's share of gamma_bl, which regularisation looks at
+    offset: Tensor | None = None  # (B, J, 3) metres, the body's axes: joints defined otherwise
 
     def shared(self, leader: Tensor) -> Augmentation:
         """Every row seen as its leader (B,) is: one view of one scene."""
@@ -45,7 +46,7 @@ class Augmentation:
         return bend(pose_3d, self.gamma_ba[:, None], skeleton)
 
     def finish(self, bent: Tensor, skeleton: Skeleton, path: Tensor | None = None) -> Tensor:
-        """BL and RT on top of BA.
+        """Definition, BL and RT on top of BA.
 
         Args:
             bent: (B, T, J, 3) from `bend`.
@@ -56,7 +57,10 @@ class Augmentation:
         Returns:
             (B, T, J, 3), absolute.
         """
-        pose = stretch(bent, self.gamma_bl[:, None], skeleton)
+        pose = bent
+        if self.offset is not None:
+            pose = shift(pose, self.offset[:, None], skeleton)
+        pose = stretch(pose, self.gamma_bl[:, None], skeleton)
         R = self.R[:, None]
         t = self.t[:, None]
         if path is not None:
@@ -178,7 +182,8 @@ class Augmentor(nn.Module):
         gamma_bl = learned_bl + prior.gamma_bl if prior else learned_bl
 
         R, t, camera = self._place(raw, prior, root, camera)
-        return Augmentation(gamma_ba, gamma_bl, R, t, camera, learned_bl)
+        offset = prior.offset if prior else None
+        return Augmentation(gamma_ba, gamma_bl, R, t, camera, learned_bl, offset)
 
     def _place(
         self, raw: dict[str, Tensor], prior: Draw | None, root: Tensor, camera: Tensor

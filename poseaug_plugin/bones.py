@@ -18,6 +18,7 @@ from .errors import SkeletonError
 from .skeleton import Skeleton
 
 __all__ = [
+    "body_axes",
     "bones_to_pose",
     "gather",
     "index_tensor",
@@ -76,6 +77,25 @@ def lengths(bones: Tensor) -> Tensor:
 def unit(bones: Tensor) -> Tensor:
     """Unit directions (..., K, 3); a zero bone stays zero."""
     return F.normalize(bones, dim=-1, eps=EPS)
+
+
+def body_axes(bones: Tensor, skeleton: Skeleton) -> Tensor:
+    """Axes (..., 3, 3) that turn with the body, as columns, from its unit bones (..., K, 3).
+
+    Across is from the root's second bone to its first (hip to hip), up along its last (the spine).
+    A root with a single bone has no such frame: the axes are the camera's.
+    """
+    first, *others = (skeleton.bone_of[j] for j in skeleton.children[skeleton.root])
+    if not others:
+        return torch.eye(3).to(bones).expand(*bones.shape[:-2], 3, 3)
+    across = unit(bones[..., first, :] - bones[..., others[0], :])
+    up = (
+        bones[..., others[-1], :]
+        if len(others) > 1
+        else bones[..., first, :] + bones[..., others[0], :]
+    )
+    ahead = unit(torch.linalg.cross(across, up, dim=-1))
+    return torch.stack([across, torch.linalg.cross(ahead, across, dim=-1), ahead], -1)
 
 
 def kcs(bones: Tensor) -> Tensor:

@@ -57,6 +57,9 @@ class PoseAugConfig:
     flex: float = 1.5
     stretch: float = 0.1  # random factor 1 +- stretch on the length of each mirrored bone pair
     size: float = 0.15  # random factor 1 +- size on the whole body
+    # Metres, standard deviation on each axis of the body, left and right mirrored: other data sets
+    # define joints otherwise.
+    shift: float = 0.025
     # Each row first gets the bone lengths of another row's person; for the learned part this is
     # the original then.
     swap: bool = True
@@ -120,7 +123,7 @@ class PoseAugConfig:
     @classmethod
     def random(cls, **changes: Any) -> PoseAugConfig:
         """The control: the whole prior, nothing learned."""
-        return cls(**{"bend": 0.6, "flex": 0.0, "balance": 0.0, **changes})
+        return cls(**{"bend": 0.6, "flex": 0.0, "balance": 0.0, "shift": 0.0, **changes})
 
     @classmethod
     def paper(cls, **changes: Any) -> PoseAugConfig:
@@ -211,6 +214,7 @@ _PUBLISHED: dict[str, Any] = dict(
     swap=False,
     balance=0.0,
     flex=0.0,
+    shift=0.0,
     learned=True,
     limit_ba=None,
     limit_bl=0.2,
@@ -250,6 +254,7 @@ _LIMITS: tuple[tuple[str, float, float], ...] = (
     ("focal", 0.05, 20),
     ("bend limit_ba", 0, 2),
     ("stretch size limit_bl", 0, 0.9),
+    ("shift", 0, 1),
     ("limit_t", 0, 2),
     ("width d_width noise every d_every pool turn_rows", 1, 1 << 24),
     ("seed", 0, 2**63 - 1),

@@ -1,4 +1,4 @@
-"""The three differentiable operators of PoseAug, pure functions of a pose and its parameters.
+"""The three differentiable operators of PoseAug, and one of ours: pure functions of a pose.
 
 Poses are (..., J, 3), camera frame, metres; parameters broadcast over leading dimensions, so one
 gamma or one (R, t) of shape (B, 1, ...) moves every frame of a clip alike.
@@ -11,10 +11,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from .bones import EPS, bones_to_pose, gather, lengths, pose_to_bones, unit
+from .bones import EPS, body_axes, bones_to_pose, gather, lengths, pose_to_bones, unit
 from .skeleton import Skeleton
 
-__all__ = ["axis_angle_to_matrix", "bend", "move", "root_relative", "stretch"]
+__all__ = ["axis_angle_to_matrix", "bend", "move", "root_relative", "shift", "stretch"]
 
 
 def root_relative(pose_3d: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
@@ -49,6 +49,16 @@ def stretch(pose_3d: Tensor, gamma_bl: Tensor, skeleton: Skeleton) -> Tensor:
     relative, root = root_relative(pose_3d, skeleton)
     bones = pose_to_bones(relative, skeleton)
     return bones_to_pose(bones * (1 + gamma_bl)[..., None], skeleton) + root
+
+
+def shift(pose_3d: Tensor, offset: Tensor, skeleton: Skeleton) -> Tensor:
+    """Definition: each joint moved by `offset` (..., J, 3), metres, along the body's own axes.
+
+    What one data set calls a hip lies centimetres from what another does. The body stays as it is;
+    the joint that moves takes no other along. Ours, not PoseAug's.
+    """
+    axes = body_axes(unit(pose_to_bones(pose_3d, skeleton)), skeleton)
+    return pose_3d + offset @ axes.mT
 
 
 def move(pose_3d: Tensor, R: Tensor, t: Tensor, skeleton: Skeleton) -> Tensor:

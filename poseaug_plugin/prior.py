@@ -5,6 +5,7 @@ The control every learned augmentor has to beat, and the ground the default one 
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ class Draw:
     place: Tensor  # (B, 2) where the root falls on the screen, from the image centre
     distance: Tensor  # (B,) metres
     focal: Tensor  # (B,) factor on the row's focal length
+    offset: Tensor | None  # (B, J, 3) metres, the body's axes; None: joints stay where they are
 
 
 def draw(rows: int, skeleton: Skeleton, config: PoseAugConfig, generator: torch.Generator) -> Draw:
@@ -57,7 +59,29 @@ def draw(rows: int, skeleton: Skeleton, config: PoseAugConfig, generator: torch.
         place=config.place * (2 * place - 1),
         distance=near + (far - near) * distance[:, 0],
         focal=torch.exp(wide + (narrow - wide) * focal[:, 0]),
+        offset=_offset(rows, skeleton, config.shift, generator)
+        if config.bl and config.shift
+        else None,
     )
+
+
+def _offset(rows: int, skeleton: Skeleton, size: float, generator: torch.Generator) -> Tensor:
+    """Normal steps (B, J, 3), left and right mirrored, joints in the middle not sideways."""
+    step = torch.randn(rows, skeleton.num_joints, 3, generator=generator, device=generator.device)
+    sources, signs = _mirror(skeleton, step.device)
+    return size * signs * step[:, sources]
+
+
+@functools.lru_cache(maxsize=64)
+def _mirror(skeleton: Skeleton, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Whose step each joint takes (J,), and the factors (J, 3) on it; the root stays."""
+    sources, signs = torch.arange(skeleton.num_joints), torch.ones(skeleton.num_joints, 3)
+    left, right = list(skeleton.left), list(skeleton.right)
+    sources[right] = sources[left]
+    signs[:, 0] = 0
+    signs[left, 0], signs[right, 0] = 1, -1
+    signs[skeleton.root] = 0
+    return sources.to(device), signs.to(device)
 
 
 def swap_lengths(pose_3d: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:

@@ -13,28 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .bones import pose_to_bones, unit
+from .bones import body_axes, pose_to_bones, unit
 from .skeleton import Skeleton
 
-__all__ = ["Repertoire", "body_axes"]
+__all__ = ["Repertoire"]
 
 MEMORY = 0.02  # share of the running moments that each batch renews
 RIDGE = 1e-3  # added variance: directions that never move must not count as rare when they do
-
-
-def body_axes(bones: Tensor, skeleton: Skeleton) -> Tensor:
-    """Axes (B, 3, 3) that turn with the body, as columns, from its unit bones (B, K, 3).
-
-    Across is from the root's second bone to its first (hip to hip), up along its last (the spine).
-    A root with a single bone has no such frame: the axes are the camera's.
-    """
-    first, *others = (skeleton.bone_of[j] for j in skeleton.children[skeleton.root])
-    if not others:
-        return torch.eye(3, device=bones.device).expand(len(bones), 3, 3)
-    across = unit(bones[:, first] - bones[:, others[0]])
-    up = bones[:, others[-1]] if len(others) > 1 else bones[:, first] + bones[:, others[0]]
-    ahead = unit(torch.linalg.cross(across, up, dim=-1))
-    return torch.stack([across, torch.linalg.cross(ahead, across, dim=-1), ahead], -1)
 
 
 class Repertoire:

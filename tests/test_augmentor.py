@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from helpers import H36M, PRESETS, cameras, generator, people, random_poses, settings
 from poseaug_plugin.augmentor import Augmentation, Augmentor
-from poseaug_plugin.bones import lengths, pose_to_bones
+from poseaug_plugin.bones import body_axes, lengths, pose_to_bones, unit
 from poseaug_plugin.camera import Camera, project
 from poseaug_plugin.operators import axis_angle_to_matrix, bend
 from poseaug_plugin.skeleton import SKELETONS, Skeleton
@@ -20,7 +20,7 @@ NO_PRIOR = ("paper", "released")
 ALL = ("residual", "random", *NO_PRIOR)
 #: A prior that always draws the same: nothing bent, upright, 4 m away in the middle.
 STILL = dict(turn=0.0, tilt=0.0, roll=0.0, distance=(4.0, 4.0), place=0.0, focal=(1.0, 1.0))
-STILL.update(bend=0.0, stretch=0.0, size=0.0, swap=False)
+STILL.update(bend=0.0, stretch=0.0, size=0.0, shift=0.0, swap=False)
 
 
 def inputs(rows: int, frames: int = 1, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -60,8 +60,8 @@ def constant(net: Augmentor, **raw: list[float]) -> Augmentor:
 
 
 def same(one: Augmentation, two: Augmentation) -> bool:
-    names = [field.name for field in fields(Augmentation)]
-    return all(torch.equal(getattr(one, name), getattr(two, name)) for name in names)
+    values = [(getattr(one, f.name), getattr(two, f.name)) for f in fields(Augmentation)]
+    return all(a is b if a is None else torch.equal(a, b) for a, b in values)
 
 
 # What is drawn
@@ -311,6 +311,19 @@ def test_a_clip_has_one_gamma_and_one_view_and_walks_on() -> None:
     assert torch.allclose(moved[:, 2, 0], made.t)  # the centre frame stands at t
     on_the_spot = made.apply(pose, H36M)
     assert torch.allclose(on_the_spot[:, :, 0], made.t[:, None].expand(4, 5, 3))
+
+
+def test_a_clip_has_one_definition_of_its_joints() -> None:
+    net = make("random", **{**STILL, "shift": 0.05})
+    pose, root, camera, path = inputs(4, 5)
+    made = net(pose, root, camera, generator())
+    moved = made.apply(pose, H36M, path)
+    assert made.offset is not None
+    for frame in range(5):
+        axes = body_axes(unit(pose_to_bones(pose[:, frame], H36M)), H36M)
+        steps = (moved - moved[:, :, :1] - pose)[:, frame] @ made.R @ axes
+        assert torch.allclose(steps, made.offset, atol=1e-5)
+    assert made.offset.norm(dim=-1).max() > 0.05
 
 
 def test_the_centre_frame_is_what_the_network_looks_at() -> None:

@@ -21,6 +21,7 @@ NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
     "focal": ((0.0, 1.0), (0.5, 21.0), (1.0, 0.5)),
     **dict.fromkeys(("bend", "limit_ba", "limit_t"), (-0.1, 2.1)),
     **dict.fromkeys(("stretch", "size", "limit_bl"), (-0.1, 1.0)),
+    "shift": (-0.01, 2.0),
     **dict.fromkeys(
         ("width", "d_width", "noise", "every", "d_every", "pool", "turn_rows"),
         (0, -5, 1.5, 1 << 25),
@@ -105,7 +106,7 @@ def test_limits_themselves_are_allowed() -> None:
 
 def test_presets() -> None:
     assert PoseAugConfig.default() == PoseAugConfig()
-    assert PoseAugConfig.random() == PoseAugConfig(bend=0.6, flex=0.0, balance=0.0)
+    assert PoseAugConfig.random() == PoseAugConfig(bend=0.6, flex=0.0, balance=0.0, shift=0.0)
     paper, released = PoseAugConfig.paper(), PoseAugConfig.released()
     for published in (paper, released):
         assert not published.prior

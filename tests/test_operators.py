@@ -15,6 +15,7 @@ from poseaug_plugin.operators import (
     bend,
     move,
     root_relative,
+    shift,
     stretch,
 )
 from poseaug_plugin.skeleton import SKELETONS, Skeleton
@@ -119,6 +120,23 @@ def test_one_set_of_parameters_moves_every_frame_of_a_clip() -> None:
             one = bend(clip[row, frame], gamma_ba[row, 0], H36M)
             one = move(stretch(one, gamma_bl[row, 0], H36M), R[row, 0], t[row, 0], H36M)
             assert torch.allclose(whole[row, frame], one)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_shift_goes_along_the_body_and_takes_no_other_joint_along(name: str) -> None:
+    skeleton = SKELETONS[name]
+    pose = random_poses(skeleton, 5, 2)
+    offset = noise(5, 1, skeleton.num_joints, 3, scale=0.05)
+    moved = shift(pose, offset, skeleton) - pose
+    assert torch.allclose(moved.norm(dim=-1), offset.norm(dim=-1).expand(5, 2, -1))
+    alone = torch.zeros_like(offset)
+    alone[..., 3, :] = offset[..., 3, :]
+    others = [j for j in range(skeleton.num_joints) if j != 3]
+    assert torch.equal(shift(pose, alone, skeleton)[..., others, :], pose[..., others, :])
+    offset[..., skeleton.root, :] = 0
+    R, t = axis_angle_to_matrix(noise(5, 1, 3, scale=3.0)), noise(5, 1, 3)
+    turned = move(shift(pose, offset, skeleton), R, t, skeleton)
+    assert torch.allclose(shift(move(pose, R, t, skeleton), offset, skeleton), turned)
 
 
 def test_move_turns_about_the_root() -> None:

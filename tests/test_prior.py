@@ -88,6 +88,21 @@ def test_the_person_turns_first_then_the_camera_tilts_then_rolls() -> None:
     assert drawn(turn=math.pi).R[:, 0, 0].min() < -0.99  # people seen from behind
 
 
+def test_joints_shift_alike_on_both_sides_and_in_the_middle_stay_there() -> None:
+    assert drawn().offset is None
+    assert drawn(bl=False, shift=0.03).offset is None
+    offset = drawn(shift=0.03).offset
+    assert offset is not None
+    left, right = offset[:, list(H36M.left)], offset[:, list(H36M.right)]
+    assert torch.equal(left * torch.tensor([-1.0, 1.0, 1.0]), right)
+    middle = offset[:, [7, 8, 9]]
+    assert not middle[..., 0].any()
+    assert not offset[:, 0].any()
+    for free in (left, middle[..., 1:]):
+        assert torch.allclose(free.std(0), torch.full_like(free[0], 0.03), rtol=0.1)
+        assert float(free.mean(0).abs().max()) < 0.003
+
+
 @pytest.mark.parametrize("off", ["ba", "bl"])
 def test_what_is_switched_off_is_neutral(off: str) -> None:
     made = drawn(**{off: False})
@@ -97,7 +112,7 @@ def test_what_is_switched_off_is_neutral(off: str) -> None:
 
 def test_the_generator_decides_and_nothing_else_is_drawn_from() -> None:
     before = torch.get_rng_state()
-    one, two, other = drawn(seed=1, rows=8), drawn(seed=1, rows=8), drawn(seed=2, rows=8)
+    one, two, other = (drawn(seed=seed, rows=8, shift=0.02) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     for field in fields(Draw):
         first = getattr(one, field.name)

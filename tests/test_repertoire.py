@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from helpers import H36M, PRESETS, generator, people, random_poses
-from poseaug_plugin.bones import pose_to_bones, unit
+from poseaug_plugin.bones import body_axes, pose_to_bones, unit
 from poseaug_plugin.operators import axis_angle_to_matrix, move, stretch
-from poseaug_plugin.repertoire import Repertoire, body_axes
+from poseaug_plugin.repertoire import Repertoire
 from poseaug_plugin.skeleton import SKELETONS, Skeleton
 
 CPU = torch.device("cpu")
