@@ -1,4 +1,4 @@
-"""Readers of the field's own files: single-frame pairs of a 2D pose and its 3D pose.
+"""Readers of the field's own files: pairs of a 2D pose and its 3D pose.
 
 ``load_h36m`` reads VideoPose3D's ``data_3d_h36m.npz`` and ``data_2d_h36m_*.npz``, which SemGCN,
 PoseAug and most others share; ``load_pose_npz`` reads a plain archive of arrays, such as PoseAug's
@@ -25,10 +25,36 @@ _KEPT = {
     17: [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16],
     16: list(range(16)),
 }
-_HOW_TO_GET = (
-    "VideoPose3D's DATASETS.md says how to make it (Human3.6M grants licences on request); "
-    "embedded.make() needs no files"
-)
+# The left joints of Human3.6M's 17 and 16, which tell its order from MPII's 16 and COCO's 17.
+_LEFT = ({4, 5, 6, 11, 12, 13}, {4, 5, 6, 10, 11, 12})
+
+# Short names of the 2D poses of Human3.6M; any other ending of a file's name will do as well.
+KEYPOINTS = {
+    "gt": "gt",
+    "cpn": "cpn_ft_h36m_dbb",
+    "detectron": "detectron_ft_h36m",
+    "hr": "hr",
+}
+
+# Who offers the files that are known by name.
+OFFERS = {
+    "data_3d_h36m.npz": (
+        "VideoPose3D's DATASETS.md says how to make it (Human3.6M grants licences on request)"
+    ),
+    "data_2d_h36m_gt.npz": "made along with data_3d_h36m.npz: VideoPose3D's DATASETS.md",
+    "data_2d_h36m_cpn_ft_h36m_dbb.npz": "VideoPose3D's DATASETS.md links to it",
+    "data_2d_h36m_detectron_ft_h36m.npz": "VideoPose3D's DATASETS.md links to it",
+    "data_2d_h36m_hr.npz": "PoseAug's DATASETS.md links to it: pre-processed joints files",
+    "mpi_inf_3dhp_valid.npz": "in dataset_extras.tar.gz, which SPIN's fetch_data.sh downloads",
+    "test_3dhp.npz": (
+        "PoseAug's prepare_data_3dhp.py makes it from mpi_inf_3dhp_valid.npz, which serves as well"
+    ),
+    "test_3dpw.npz": (
+        "PoseAug's authors link to a 3DPW test set of 16 joints in "
+        "github.com/jfzhang95/PoseAug/issues/26: save it under this name"
+    ),
+    "cross_a.npz": "not published; load_pose_npz says what such a file holds",
+}
 
 Array = NDArray[Any]
 Clip = tuple[Array, Array, Array, str, str]  # (T, 16, 2), (T, 16, 3), (9,), subject, action
@@ -36,14 +62,17 @@ Clip = tuple[Array, Array, Array, str, str]  # (T, 16, 2), (T, 16, 3), (9,), sub
 
 @dataclass(frozen=True)
 class Pairs:
-    """N single-frame pairs.
+    """N pairs of a 2D and a 3D pose.
 
     Attributes:
         pose_2d: (N, 16, 2) float32, normalised screen: x / w * 2 - 1, y / w * 2 - h / w.
-        pose_3d: (N, 16, 3) float32, camera frame, metres, absolute.
+        pose_3d: (N, 16, 3) float32, camera frame, metres, absolute; some test sets have only the
+            pose relative to the pelvis, and then no camera.
         camera: (N, 9) float32, fx fy cx cy k1 k2 k3 p1 p2 for that screen; NaN where unknown.
         subject: (N,) strings.
         action: (N,) strings.
+        frame: (N,) int64. Rows that follow each other are neighbouring frames of one clip where
+            their numbers do too: clips are apart by more than 1. None: single frames.
 
     Raises:
         ValueError: the fields disagree about N, or one has another shape than above.
@@ -54,10 +83,13 @@ class Pairs:
     camera: Tensor
     subject: NDArray[np.str_]
     action: NDArray[np.str_]
+    frame: Tensor | None = None
 
     def __post_init__(self) -> None:
         n = len(self.pose_2d)
         rest = {"pose_2d": (16, 2), "pose_3d": (16, 3), "camera": (9,), "subject": (), "action": ()}
+        if self.frame is not None:
+            rest["frame"] = ()
         for name, shape in rest.items():
             found = tuple(getattr(self, name).shape)
             if found != (n, *shape):
@@ -70,7 +102,8 @@ class Pairs:
         """The rows that an index tensor, a mask, a slice or a number selects."""
         rows = torch.arange(len(self))[index].reshape(-1)
         tensors = (self.pose_2d[rows], self.pose_3d[rows], self.camera[rows])
-        return Pairs(*tensors, self.subject[rows.numpy()], self.action[rows.numpy()])
+        strings = (self.subject[rows.numpy()], self.action[rows.numpy()])
+        return Pairs(*tensors, *strings, None if self.frame is None else self.frame[rows])
 
     @property
     def root_relative(self) -> Tensor:
@@ -86,12 +119,15 @@ class Pairs:
         """
         pose_2d, pose_3d, camera, subject, action = zip(*clips)
         lengths = [len(clip) for clip in pose_2d]
+        # One number is left out between two clips.
+        frame = np.arange(sum(lengths)) + np.repeat(np.arange(len(lengths)), lengths)
         return Pairs(
-            _tensor(np.concatenate(pose_2d)),
-            _tensor(np.concatenate(pose_3d)),
-            _tensor(np.repeat(np.stack(camera), lengths, axis=0)),
+            torch.from_numpy(np.concatenate(pose_2d, dtype=np.float32)),
+            torch.from_numpy(np.concatenate(pose_3d, dtype=np.float32)),
+            torch.from_numpy(np.repeat(np.stack(camera).astype(np.float32), lengths, axis=0)),
             np.repeat(np.array(subject), lengths),
             np.repeat(np.array(action), lengths),
+            torch.from_numpy(frame),
         )
 
 
@@ -101,12 +137,15 @@ def load_h36m(
     """Human3.6M as VideoPose3D stores it, seen by all four cameras.
 
     These files hold pickled dictionaries, and unpickling can run code: open only files you trust.
+    The 2D of VideoPose3D (``gt``, CPN, Detectron) has Human3.6M's 17 joints, that of SemGCN and
+    PoseAug (``gt``, ``hr``) the 16; both are told apart by their number. Some detections run a few
+    frames longer than the motion: these frames are left out.
 
     Args:
         folder: where ``data_3d_h36m.npz`` (world frame, metres, 32, 17 or 16 joints) and
             ``data_2d_h36m_{keypoints}.npz`` (pixels, 17 or 16 joints) lie.
         subjects: e.g. ``["S9", "S11"]`` or, as on the field's command lines, ``"S9,S11"``.
-        keypoints: the kind of 2D poses: ``gt``, ``cpn_ft_h36m_dbb``, ...
+        keypoints: the kind of 2D poses: a name in ``KEYPOINTS`` or another file's ending.
         stride: keep every so many frames of a clip.
 
     Returns:
@@ -115,7 +154,8 @@ def load_h36m(
     Raises:
         FileNotFoundError: one of the two files is not there.
         ValueError: a subject, action or camera is missing, a clip has too few 2D frames, another
-            number of joints, or ``stride`` is below 1.
+            number of joints or another order of them, motion in millimetres, or ``stride`` is
+            below 1.
     """
     if stride < 1:
         raise ValueError(f"stride is {stride}, expected 1 (every frame) or more")
@@ -123,7 +163,7 @@ def load_h36m(
     if not wanted:
         raise ValueError("subjects is empty, expected names such as S9 and S11")
     motion = _open_pickled(Path(folder) / "data_3d_h36m.npz", "positions_3d")
-    keypoint_file = Path(folder) / f"data_2d_h36m_{keypoints}.npz"
+    keypoint_file = Path(folder) / keypoint_name(keypoints)
     screens = _open_pickled(keypoint_file, "positions_2d")
 
     clips: list[Clip] = []
@@ -132,6 +172,7 @@ def load_h36m(
         actions_3d = _entry(motion, subject, "data_3d_h36m.npz")
         actions_2d = _entry(screens, subject, keypoint_file.name)
         for action, world in actions_3d.items():
+            check_metres(world, f"data_3d_h36m.npz, {subject}, {action}")
             where = f"{keypoint_file.name}, {subject}"
             pixels = _entry(actions_2d, action, where)
             if len(pixels) != len(views):
@@ -141,9 +182,19 @@ def load_h36m(
                 )
             for name, view, seen in zip(CAMERA_NAMES, views, pixels):
                 pose_2d, pose_3d = _pair(world, seen, view, f"{where}, {action}, camera {name}")
-                frames = slice(None, None, stride)
-                clips.append((pose_2d[frames], pose_3d[frames], view.intrinsics, subject, action))
+                # At 1.5 million poses, float64 would cost a gigabyte until they are gathered.
+                kept = (poses[::stride].astype(np.float32) for poses in (pose_2d, pose_3d))
+                clips.append((*kept, view.intrinsics, subject, action))
     return Pairs.gather(clips)
+
+
+def keypoint_name(keypoints: str) -> str:
+    """The file that holds Human3.6M's 2D poses of this kind, by a name in ``KEYPOINTS`` or in full.
+
+    >>> keypoint_name("cpn")
+    'data_2d_h36m_cpn_ft_h36m_dbb.npz'
+    """
+    return f"data_2d_h36m_{KEYPOINTS.get(keypoints, keypoints)}.npz"
 
 
 def load_pose_npz(path: str | Path) -> Pairs:
@@ -151,22 +202,20 @@ def load_pose_npz(path: str | Path) -> Pairs:
 
     Reads ``pose3d`` (N, 16 or 17, 3) metres in the camera frame and ``pose2d`` (N, 16 or 17, 2) on
     the normalised screen; if there, ``cam`` (N, 9), else the cameras are NaN, and ``action`` (N,),
-    else empty. The file's name stands as the subject. Nothing is unpickled: safe on any file.
+    else empty. The file's name stands as the subject. Rows are single frames: such a file does not
+    say which of them are neighbours. Nothing is unpickled: safe on any file.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: an array is missing or has another shape, or the units are not those above.
     """
     path = Path(path)
-    _must_exist(path)
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
+    arrays = open_arrays(path)
     pose_3d = _kept(_entry(arrays, "pose3d", path.name), f"{path.name}, pose3d")
     pose_2d = _kept(_entry(arrays, "pose2d", path.name), f"{path.name}, pose2d")
     if np.abs(pose_2d).max(initial=0) > 10:
         raise ValueError(f"{path.name}, pose2d looks like pixels, expected x / w * 2 - 1")
-    if np.abs(pose_3d).max(initial=0) > 100:
-        raise ValueError(f"{path.name}, pose3d looks like millimetres, expected metres")
+    check_metres(pose_3d, f"{path.name}, pose3d")
     n = len(pose_2d)
     return Pairs(
         _tensor(pose_2d),
@@ -175,6 +224,24 @@ def load_pose_npz(path: str | Path) -> Pairs:
         np.full(n, path.stem),
         arrays.get("action", np.full(n, "")).astype(np.str_),
     )
+
+
+def open_arrays(path: Path) -> dict[str, Array]:
+    """All arrays of an archive that holds nothing else; nothing is unpickled.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds something else.
+    """
+    _must_exist(path)
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def check_metres(pose_3d: Array, where: str) -> None:
+    """Refuse what is too far away for metres with a ValueError."""
+    if np.abs(pose_3d).max(initial=0) > 100:
+        raise ValueError(f"{where} looks like millimetres, expected metres: divide by 1000")
 
 
 def _pair(world: Array, pixels: Array, view: StudioCamera, where: str) -> tuple[Array, Array]:
@@ -196,13 +263,15 @@ def _kept(poses: Array, where: str) -> Array:
         raise ValueError(
             f"{where}: poses are {poses.shape}, expected (N, J, 2 or 3) with J of {list(_KEPT)}"
         )
-    return poses[:, joints]
+    # Unlike poses[:, joints], take keeps each pose in one place: batches are picked 3 times faster.
+    kept: Array = poses.take(joints, axis=1)
+    return kept
 
 
 def _entry(table: Mapping[str, Any], key: str, where: str) -> Any:
     if key not in table:
         there = ", ".join(sorted(table)) or "nothing"
-        raise ValueError(f"{where} has no {key!r}, only {there}; {_HOW_TO_GET}")
+        raise ValueError(f"{where} has no {key!r}, only {there}")
     return table[key]
 
 
@@ -211,13 +280,27 @@ def _open_pickled(path: Path, key: str) -> dict[str, Any]:
     _must_exist(path)
     with np.load(path, allow_pickle=True) as archive:
         table: dict[str, Any] = _entry(archive, key, path.name).item()
+        if "metadata" in archive:
+            _check_order(archive["metadata"].item(), path.name)
     return table
+
+
+def _check_order(metadata: Mapping[str, Any], where: str) -> None:
+    """VideoPose3D's files say which of their joints are on the left, if not how they are named."""
+    sides = metadata.get("keypoints_symmetry")
+    if sides is not None and set(sides[0]) not in _LEFT:
+        raise ValueError(
+            f"{where} has its left joints at {sorted(map(int, sides[0]))}, expected "
+            f"{' or '.join(str(sorted(left)) for left in _LEFT)}: its joints are in another order "
+            "than Human3.6M's, such as COCO's or MPII's; reorder them, and the metadata with them"
+        )
 
 
 def _must_exist(path: Path) -> None:
     if not path.is_file():
         there = ", ".join(sorted(file.name for file in path.parent.glob("*.npz"))) or "no .npz file"
-        raise FileNotFoundError(f"no {path.name} in {path.parent}, only {there}; {_HOW_TO_GET}")
+        offer = OFFERS.get(path.name, f"files known by name: {', '.join(OFFERS)}")
+        raise FileNotFoundError(f"no {path.name} in {path.parent}, only {there}; {offer}")
 
 
 def _tensor(values: Array) -> Tensor:

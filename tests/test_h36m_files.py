@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from h36m_cameras import CAMERA_NAMES, cameras
-from h36m_files import Pairs, load_h36m, load_pose_npz
+from h36m_files import KEYPOINTS, OFFERS, Pairs, keypoint_name, load_h36m, load_pose_npz
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 OF_32 = [0, 1, 2, 3, 6, 7, 8, 12, 13, 15, 17, 18, 19, 25, 26, 27]
@@ -29,10 +30,12 @@ def pixels(frames: int, joints: int = 17, seed: int = 0, channels: int = 2) -> N
     return rng.uniform(100, 900, (frames, joints, channels)).astype(np.float32)
 
 
-def write(folder: Path, positions_3d: Any, positions_2d: Any, keypoints: str = "gt") -> Path:
+def write(
+    folder: Path, positions_3d: Any, positions_2d: Any, keypoints: str = "gt", **metadata_: Any
+) -> Path:
     """The two archives as VideoPose3D writes them."""
     np.savez_compressed(folder / "data_3d_h36m.npz", positions_3d=positions_3d)
-    metadata: Any = {"layout_name": "h36m", "num_joints": 17}
+    metadata: Any = {"layout_name": "h36m", "num_joints": 17, **metadata_}
     np.savez_compressed(
         folder / f"data_2d_h36m_{keypoints}.npz", positions_2d=positions_2d, metadata=metadata
     )
@@ -134,8 +137,12 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"data_3d_h36m.npz.*no .npz file.*DATASETS"):
         load_h36m(tmp_path, ["S9"])
     small(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"data_2d_h36m_cpn.npz.*data_2d_h36m_gt.npz"):
+    with pytest.raises(FileNotFoundError, match=r"cpn_ft_h36m_dbb.npz.*_gt.npz.*VideoPose3D"):
         load_h36m(tmp_path, ["S9"], keypoints="cpn")
+    with pytest.raises(FileNotFoundError, match=r"data_2d_h36m_hr.npz.*PoseAug's DATASETS"):
+        load_h36m(tmp_path, ["S9"], keypoints="hr")
+    with pytest.raises(FileNotFoundError, match=r"data_2d_h36m_my.npz.*known by name: data_3d"):
+        load_h36m(tmp_path, ["S9"], keypoints="my")
     with pytest.raises(ValueError, match=r"data_3d_h36m.npz has no 'S1', only S11, S9"):
         load_h36m(tmp_path, ["S1"])
     with pytest.raises(ValueError, match=r"no cameras for subject 'S2'.*S1, S5"):
@@ -147,6 +154,62 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "data_2d_h36m_odd.npz", something=np.zeros(3))
     with pytest.raises(ValueError, match="has no 'positions_2d', only something"):
         load_h36m(tmp_path, ["S9"], keypoints="odd")
+
+
+@pytest.mark.parametrize("name", KEYPOINTS)
+def test_keypoints_have_short_names(tmp_path: Path, name: str) -> None:
+    kind = KEYPOINTS[name]
+    assert keypoint_name(name) == keypoint_name(kind) == f"data_2d_h36m_{kind}.npz"
+    assert keypoint_name(name) in OFFERS
+    write(tmp_path, {"S9": {"A": world(3)}}, {"S9": {"A": [pixels(3)] * 4}}, kind)
+    assert torch.equal(
+        load_h36m(tmp_path, ["S9"], name).pose_2d, load_h36m(tmp_path, ["S9"], kind).pose_2d
+    )
+
+
+@pytest.mark.parametrize(
+    ("joints", "left", "right", "fits"),
+    [
+        (17, [4, 5, 6, 11, 12, 13], [1, 2, 3, 14, 15, 16], True),
+        (16, [4, 5, 6, 10, 11, 12], [1, 2, 3, 13, 14, 15], True),
+        (16, [3, 4, 5, 13, 14, 15], [0, 1, 2, 10, 11, 12], False),  # MPII's
+        (17, [1, 3, 5, 7, 9, 11, 13, 15], [2, 4, 6, 8, 10, 12, 14, 16], False),  # COCO's
+    ],
+)
+def test_joints_in_another_order_are_refused(
+    tmp_path: Path, joints: int, left: list[int], right: list[int], fits: bool
+) -> None:
+    seen = {"S9": {"A": [pixels(3, joints)] * 4}}
+    write(tmp_path, {"S9": {"A": world(3)}}, seen, keypoints_symmetry=[left, right])
+    if fits:
+        assert len(load_h36m(tmp_path, ["S9"])) == 12
+    else:
+        with pytest.raises(ValueError, match=r"gt.npz has its left joints at \[.*another order"):
+            load_h36m(tmp_path, ["S9"])
+
+
+def test_frames_are_numbered_within_their_clip(tmp_path: Path) -> None:
+    pairs = load_h36m(small(tmp_path), ["S9", "S11"])
+    assert pairs.frame is not None
+    # Walking and sitting of S9 and walking of S11, each before four cameras.
+    clips = [5] * 4 + [4] * 4 + [3] * 4
+    apart = torch.ones(len(pairs) - 1, dtype=torch.long)
+    apart[np.cumsum(clips)[:-1] - 1] = 2
+    assert torch.equal(pairs.frame.diff(), apart)
+    some = torch.tensor([7, 3, 20])
+    assert torch.equal(pairs[some].frame, pairs.frame[some])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"frame is \(3,\), expected \(48,\)"):
+        dataclasses.replace(pairs, frame=torch.arange(3))
+
+
+def test_each_pose_lies_in_one_place(tmp_path: Path) -> None:
+    pairs = load_h36m(small(tmp_path), ["S9"])
+    path = tmp_path / "poses.npz"
+    np.savez(path, pose3d=world(6, 17), pose2d=pixels(6) / 500 - 1)
+    plain = load_pose_npz(path)
+    assert plain.frame is None
+    for poses in (pairs.pose_2d, pairs.pose_3d, plain.pose_2d, plain.pose_3d):
+        assert poses.is_contiguous()
 
 
 @pytest.mark.parametrize(
@@ -161,6 +224,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         ({"A": world(5)}, {"A": [pixels(4)] * 4}, r"camera 54138969: 4 frames in 2D for 5 in 3D"),
         ({"A": world(5, 20)}, {"A": [pixels(5)] * 4}, r"\(5, 20, 3\), expected .*\[32, 17, 16\]"),
         ({"A": world(5)}, {"A": [pixels(5, 13)] * 4}, r"\(5, 13, 2\), expected"),
+        ({"A": world(5) * 1000}, {"A": [pixels(5)] * 4}, r"3d_h36m.npz, S9, A looks like milli"),
     ],
 )
 def test_clips_that_do_not_fit_are_named(
