@@ -46,7 +46,7 @@ class Augmentation:
         return bend(pose_3d, self.gamma_ba[:, None], skeleton)
 
     def finish(self, bent: Tensor, skeleton: Skeleton, path: Tensor | None = None) -> Tensor:
-        """Definition, BL and RT on top of BA.
+        """BL, definition of the joints and RT on top of BA.
 
         Args:
             bent: (B, T, J, 3) from `bend`.
@@ -57,10 +57,9 @@ class Augmentation:
         Returns:
             (B, T, J, 3), absolute.
         """
-        pose = bent
+        pose = stretch(bent, self.gamma_bl[:, None], skeleton)
         if self.offset is not None:
             pose = shift(pose, self.offset[:, None], skeleton)
-        pose = stretch(pose, self.gamma_bl[:, None], skeleton)
         R = self.R[:, None]
         t = self.t[:, None]
         if path is not None:

@@ -1,7 +1,8 @@
 """Every number of the plugin, with its unit, checked once and then frozen.
 
-Presets: `default` (a broad prior plus a learned residual), `random` (the prior alone, the control
-every claim needs), `paper` and `released` (as published; see the README for the differences).
+Presets: `default` (a broad prior, and what it learns from the caller's poses), `random` (the prior
+alone, the control every claim needs), `paper` and `released` (as published; see the README for the
+differences).
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class PoseAugConfig:
     stretch: float = 0.1  # random factor 1 +- stretch on the length of each mirrored bone pair
     size: float = 0.15  # random factor 1 +- size on the whole body
     # Metres, standard deviation on each axis of the body, left and right mirrored: other data sets
-    # define joints otherwise.
+    # define joints otherwise. Only with both ba and bl.
     shift: float = 0.025
     # Each row first gets the bone lengths of another row's person; for the learned part this is
     # the original then.
@@ -117,12 +118,12 @@ class PoseAugConfig:
 
     @classmethod
     def default(cls, **changes: Any) -> PoseAugConfig:
-        """A broad prior, and what the augmentor learns on top of it."""
+        """A broad prior, with poses and bends as the caller's data suggest them."""
         return cls(**changes)
 
     @classmethod
     def random(cls, **changes: Any) -> PoseAugConfig:
-        """The control: the whole prior, nothing learned."""
+        """The control: views, places, focal lengths, bodies and bends drawn, nothing learned."""
         return cls(**{"bend": 0.6, "flex": 0.0, "balance": 0.0, "shift": 0.0, **changes})
 
     @classmethod

@@ -44,8 +44,12 @@ class Discriminator3d(nn.Module):
             tuple(group) for _, group in itertools.groupby(sorted(parts, key=len), key=len)
         ]
         paths = len(parts)
+        # Released: each path takes the whole body's KCS, zero outside its part; weights start so.
+        fan_in = skeleton.num_bones**2
         self.first = nn.ModuleList(
-            ParallelLinear(len(group), len(group[0]) ** 2, width, generator)
+            ParallelLinear(
+                len(group), len(group[0]) ** 2, width, generator, fan_in=[fan_in] * len(group)
+            )
             for group in self.groups
         )
         self.second = ParallelLinear(paths, width, width, generator)

