@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -48,19 +50,30 @@ class TemporalLifter(nn.Module):
 
     (B, 27, J, 2) to the centre frame's (B, 1, J, 3). Strided for training on single windows, where
     every frame that a dilated layer would drop is never computed.
+
+    Args:
+        joints: J, the root first.
+        width: channels; 1024 in the paper.
+        dropout: 0.25 in the paper.
+        answers: joints whose place it predicts, the last so many; J where absent.
     """
 
     filter_widths: tuple[int, ...] = (3, 3, 3)  # frames that each layer takes together
     pad = 13  # frames before and after the centre
 
-    def __init__(self, joints: int = 16, width: int = 128, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        joints: int = 16,
+        width: int = 128,
+        dropout: float = 0.1,
+        answers: int | None = None,
+    ) -> None:
         super().__init__()
-        self.joints = joints
         first, *rest = self.filter_widths
         self.expand = _convolution(2 * joints, width, first, dropout)
         self.layers = nn.ModuleList(_convolution(width, width, size, dropout) for size in rest)
         self.mixes = nn.ModuleList(_convolution(width, width, 1, dropout) for _ in rest)
-        self.shrink = nn.Conv1d(width, 3 * joints, 1)
+        self.shrink = nn.Conv1d(width, 3 * (answers or joints), 1)
 
     def set_bn_momentum(self, momentum: float) -> None:
         for module in self.modules():
@@ -71,7 +84,7 @@ class TemporalLifter(nn.Module):
         h = self.expand(pose_2d.flatten(2).transpose(1, 2))
         for size, layer, mix in zip(self.filter_widths[1:], self.layers, self.mixes):
             h = h[:, :, size // 2 :: size] + mix(layer(h))
-        return self.shrink(h).transpose(1, 2).unflatten(-1, (self.joints, 3))
+        return self.shrink(h).transpose(1, 2).unflatten(-1, (-1, 3))
 
 
 class VideoPose(TemporalLifter):
@@ -84,13 +97,19 @@ class VideoPose(TemporalLifter):
     filter_widths = (1, 1, 1, 1, 1)
     pad = 0
 
-    def __init__(self, joints: int = 16, width: int = 256, dropout: float = 0.05) -> None:
-        super().__init__(joints, width, dropout)
+    def __init__(
+        self,
+        joints: int = 16,
+        width: int = 256,
+        dropout: float = 0.05,
+        answers: int | None = None,
+    ) -> None:
+        super().__init__(joints, width, dropout, answers)
 
     def forward(self, pose_2d: Tensor) -> Tensor:
         # Filters of one frame cannot tell a batch from a clip, and a clip is faster.
-        pose = super().forward(pose_2d[None])[0]
-        return torch.cat([torch.zeros_like(pose[:, :1]), pose[:, 1:]], 1)
+        pose = super().forward(pose_2d[None])[0][:, 1 - pose_2d.shape[1] :]
+        return torch.cat([torch.zeros_like(pose[:, :1]), pose], 1)
 
 
 def _convolution(inputs: int, width: int, size: int, dropout: float) -> nn.Sequential:
@@ -148,7 +167,7 @@ class GraphLifter(nn.Module):
     softmax over learned edge strengths, through another.
     """
 
-    convolution = _GraphConvolution
+    convolution: Callable[[Tensor, int, int], nn.Module] = _GraphConvolution
 
     def __init__(self, skeleton: str = "h36m_16", width: int = 128, blocks: int = 4) -> None:
         super().__init__()
@@ -158,7 +177,7 @@ class GraphLifter(nn.Module):
             nn.Sequential(*(self.convolution(groups, width, width) for _ in range(2)))
             for _ in range(blocks)
         )
-        self.last = nn.Linear(width, 3)
+        self.last: nn.Module = nn.Linear(width, 3)
 
     @staticmethod
     def groups(tree: Skeleton) -> Tensor:
@@ -175,6 +194,8 @@ class GraphLifter(nn.Module):
 
 class SpatialGraphLifter(GraphLifter):
     """ST-GCN's graph on one frame (Cai et al., ICCV 2019), without its hierarchical pooling.
+
+    The whole of it is `STGCN` in `published_lifters.py`.
 
     Neighbours come in four groups, each with its own matrix: the joint itself, its parent (closer
     to the root), its children (farther), its mirror image. Groups are averaged, each edge with a

@@ -100,6 +100,36 @@ def test_the_temporal_lifter_sees_27_frames() -> None:
     assert x.grad.abs().sum((0, 2, 3)).gt(0).all()
 
 
+def test_strided_windows_are_a_dilated_clip() -> None:
+    lifter = TemporalLifter(width=8).eval()
+    for buffer in (b for name, b in lifter.named_buffers() if "running" in name):
+        nn.init.uniform_(buffer, 0.5, 1.5)
+    clip = torch.randn(2, 31, 16, 2, generator=generator())
+    h, step = clip.flatten(2).transpose(1, 2), 1
+    for layer, mix in zip([lifter.expand, *lifter.layers], [None, *lifter.mixes]):
+        before, (convolution, *rest) = h, layer
+        h = nn.functional.conv1d(h, convolution.weight, dilation=step)
+        h = nn.Sequential(*rest)(h)
+        if mix is not None:
+            h = before[:, :, step:-step] + mix(h)
+        step *= 3
+    slow = lifter.shrink(h).transpose(1, 2).unflatten(-1, (16, 3))
+    windows = clip.unfold(1, 27, 1).movedim(-1, 2)  # (2, 5, 27, 16, 2)
+    fast = torch.cat([lifter(window) for window in windows.unbind(1)], 1)
+    assert fast.shape == slow.shape == (2, 5, 16, 3)
+    assert torch.allclose(fast, slow, atol=1e-6)
+
+
+def test_joints_that_are_not_asked_for() -> None:
+    assert TemporalLifter(width=8, answers=15)(torch.zeros(2, 27, 16, 2)).shape == (2, 1, 15, 3)
+    torch.manual_seed(0)
+    lifter = VideoPose(width=8, answers=15).eval()
+    pose = lifter(poses_2d(4))
+    assert pose.shape == (4, 16, 3)
+    assert not pose[:, 0].any()
+    assert pose[:, 1:].abs().amin() > 0
+
+
 def test_a_graph_convolution_hears_joint_and_neighbours() -> None:
     lifter = GraphLifter(width=16, blocks=1)
     for joint in range(16):
