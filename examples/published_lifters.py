@@ -225,7 +225,7 @@ def _simple_baseline() -> SimpleBaseline:
 ESTIMATORS: dict[str, Published] = {
     "mlp": Published(_simple_baseline, SimpleBaseline, 4_288_557, 1e-3, 1e-4),
     "semgcn": Published(SemGCN, partial(SemGCN, 64, 3), 267_343, 2e-2, 1e-3),
-    "stgcn": Published(STGCN, partial(STGCN, 48), 3_627_847, 1e-3, 1e-4),
+    "stgcn": Published(STGCN, partial(STGCN, 24), 3_627_847, 1e-3, 1e-4),
     "videopose": Published(
         partial(VideoPose, width=1024, dropout=0.25, answers=15), VideoPose, 8_485_933, 1e-3, 1e-4
     ),
