@@ -77,6 +77,11 @@ class BatchFormat:
         if self.skeleton is not None:
             Skeleton.of(self.skeleton)
 
+    def __str__(self) -> str:
+        """What differs from the defaults: pose_2d=1, pose_3d=0, camera=3, root='absolute'."""
+        told = ((f, getattr(self, f.name)) for f in dataclasses.fields(self))
+        return ", ".join(f"{f.name}={value!r}" for f, value in told if value is not f.default)
+
     # Reading
 
     def read(self, batch: Any, skeleton: Skeleton, camera: Camera) -> PoseBatch:

@@ -34,6 +34,8 @@ class Pool:
         if free:
             self.items[self.filled : self.filled + free] = rows[:free]
             self.filled += free
+        if free == len(rows):
+            return rows
         chunks = rows[free:].split(self.size)  # a batch larger than the pool goes in turns
         return torch.cat([rows[:free], *(self._swap(c, self.items, generator) for c in chunks)])
 

@@ -304,6 +304,7 @@ def test_the_given_camera_stands_in_where_batches_have_none() -> None:
 def test_formats_by_name_are_what_those_codebases_yield() -> None:
     assert FORMATS["semgcn"] == BatchFormat(pose_2d=1, pose_3d=0, root="relative")
     assert FORMATS["poseaug"] == BatchFormat(pose_2d=1, pose_3d=0, camera=3, root="absolute")
+    assert str(FORMATS["poseaug"]) == "pose_2d=1, pose_3d=0, camera=3, root='absolute'"
     assert format_of("semgcn") is FORMATS["semgcn"]
     assert format_of(dict(pose_2d=1, pose_3d=0)) == FORMATS["semgcn"]
 

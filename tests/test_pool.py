@@ -24,8 +24,10 @@ def numbers(rows: Tensor) -> list[int]:
 @pytest.mark.parametrize("shape", [(1,), (16, 2), (9, 16, 3)])
 def test_fills_first_then_every_row_is_either_out_or_stored(shape: tuple[int, ...]) -> None:
     pool, rng = Pool(10), generator()
+    before = rng.get_state()
     for start in (0, 4):
         assert numbers(pool(numbered(start, 4, *shape), rng)) == [*range(start, start + 4)]
+    assert torch.equal(rng.get_state(), before)  # nothing to draw for yet
     assert numbers(pool.items)[:8] == list(range(8))
     assert numbers(pool(numbered(8, 4, *shape), rng))[:2] == [8, 9]  # two more fit
     for start in range(12, 72, 6):
