@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from circumstances import markdown
 from datasets import TRAIN
 from h36m_files import KEYPOINTS
 from poseaug_plugin import PoseAugConfig
@@ -225,7 +226,7 @@ def _table(rows: Mapping[Labels, Sequence[Record]], metrics: Sequence[str], refe
         sizes = [str(first["rows"]["training"]), str(first["updates"])]
         theirs = _theirs(labels) if reference else []
         lines.append([*labels, *scores, *sizes, *clocks, str(len(group)), *theirs])
-    return markdown(head, lines)
+    return markdown(head, lines, labels=len(HEAD))
 
 
 def _theirs(labels: Labels) -> list[str]:
@@ -244,9 +245,3 @@ def _spread(values: Iterable[float | None]) -> str:
         return ""
     mean = f"{statistics.fmean(numbers):.1f}"
     return mean + (f" ± {statistics.stdev(numbers):.1f}" if len(numbers) > 1 else "")
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table, labels to the left and numbers to the right."""
-    rules = ["---" if name in (*HEAD, head[0]) else "---:" for name in head]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [head, rules, *rows])

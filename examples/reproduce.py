@@ -14,10 +14,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
-import platform
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -28,12 +25,13 @@ import torch
 from rich.console import Console
 
 import variety
+from circumstances import circumstances, markdown
 from datasets import TRAIN
 from h36m_files import OFFERS, Pairs, keypoint_name
 from jobs import Tick, logged, work
 from protocol import BUDGETS, SAMPLE, Run, Setup, pretrain, train
 from published_lifters import ESTIMATORS
-from questions import ABLATIONS, PRESETS, QUESTIONS, Asked, Labels, Record, grid, markdown, told
+from questions import ABLATIONS, PRESETS, QUESTIONS, Asked, Labels, Record, grid, told
 
 # Running
 
@@ -67,30 +65,7 @@ def _pretrain(setup: Setup, out: Path, device: str, tick: Tick) -> None:
 
 
 def _train(run: Run, out: Path, device: str, tick: Tick) -> Record:
-    return {**train(run, out, device, tick), "circumstances": circumstances(device)}
-
-
-def circumstances(device: str) -> dict[str, str]:
-    """What a number depends on besides its settings."""
-    gpu = torch.cuda.get_device_name() if device.startswith("cuda") else ""
-    return {
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "machine": gpu or f"{platform.machine()}, {os.cpu_count()} cores",
-    }
-
-
-@functools.cache
-def _commit() -> str:
-    """The short hash at the start, with a plus where files differ from it."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        commit = subprocess.check_output([*git, "rev-parse", "--short", "HEAD"], text=True).strip()
-        changed = subprocess.check_output([*git, "status", "--porcelain", "-uno"], text=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit + "+" * bool(changed.strip())
+    return {**train(run, out, device, tick), "circumstances": circumstances()}
 
 
 # Pictures
@@ -231,7 +206,7 @@ def main(argv: list[str] | None = None) -> Record:
     command = shlex.join(["python", "examples/reproduce.py", *(argv or sys.argv[1:])])
     answer = {
         "command": command.replace(str(args.data), "FOLDER"),
-        "circumstances": circumstances(args.device),
+        "circumstances": circumstances(),
         "absent": absent,
         "runs": [{"labels": labels, **r} for labels, group in records.items() for r in group],
         **numbers,
