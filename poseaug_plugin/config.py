@@ -64,6 +64,8 @@ class PoseAugConfig:
     # Each row first gets the bone lengths of another row's person; for the learned part this is
     # the original then.
     swap: bool = True
+    # Augmented 2D is as far off as the row's own: its detector's error, scaled with the person.
+    detector: bool = False
     # As the released code: 2D clamped at 45 degrees off the axis, frames without a left and an
     # upper side, people behind the camera, no eps where the feedback divides. To compare with.
     traps: bool = False

@@ -131,11 +131,19 @@ class Trainer:
             else in_frame(pose_3d, made.pose_2d, depth=config.depth, height=config.frame_height)
         )
         good = good.all(1) & poses.valid
+        if config.detector:
+            made = replace(made, pose_2d=made.pose_2d + self._detection_error(poses, made))
         leader = poses.leader
         if leader is not None:  # one person out of the frame spoils the scene
             spoilt = torch.zeros_like(good).index_put_((leader,), ~good, accumulate=True)
             good = ~spoilt[leader]
         return made, good, aug
+
+    def _detection_error(self, poses: PoseBatch, made: PoseBatch) -> Tensor:
+        """What each row's 2D is off its own 3D (B, T, J, 2), as large as the person is in `made`."""
+        exact = project(poses.pose_3d + poses.root[:, :, None], poses.camera[:, None])
+        before, after = (p.camera[:, None, :2] / p.root[..., 2:] for p in (poses, made))
+        return (poses.pose_2d - exact) * (after / before)[:, :, None]
 
     def _as_batch(
         self, poses: PoseBatch, pose_3d: Tensor, camera: Tensor, limit: float | None = None

@@ -41,7 +41,7 @@ NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
 }
 RANGES = {"distance", "focal", "beta", "ba_ratio", "rt_ratio"}
 CHOICES = {"mix", "networks", "kcs", "feedback", "reg"}
-SWITCHES = {"ba", "bl", "rt", "prior", "swap", "learned", "freeze_trunk", "repair", "traps"}
+SWITCHES = {"ba", "bl", "rt", "prior", "swap", "learned", "freeze_trunk", "repair", "traps", "detector"}
 
 
 def refused(**change: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,24 @@ def test_a_sample_is_a_true_pair(preset: str, frames: int) -> None:
     assert 2 < good.sum() < 32
     assert torch.equal(made.extra_2d, given.extra_2d)
     assert not made.pose_3d.requires_grad
+
+
+def test_the_detectors_error_comes_along_as_large_as_the_person() -> None:
+    given = poses(32, 3)
+    clean, good, _ = trainer("random").sample(given)
+    same_2d, _, _ = trainer("random", detector=True).sample(given)
+    assert torch.allclose(same_2d.pose_2d, clean.pose_2d, atol=1e-5)  # exact 2D stays exact
+    off = 0.02 * torch.randn(given.pose_2d.shape, generator=torch.Generator().manual_seed(0))
+    detected = replace(given, pose_2d=given.pose_2d + off)
+    made, still_good, _ = trainer("random", detector=True).sample(detected)
+    assert torch.equal(made.pose_3d, clean.pose_3d)
+    assert torch.equal(still_good, good)
+    seen = made.camera[:, None, :2] / made.root[..., 2:]
+    size = seen / (given.camera[:, None, :2] / given.root[..., 2:])
+    assert size.min() < 0.7
+    assert size.max() > 1.2
+    wanted = clean.pose_2d + off * size[:, :, None]
+    assert torch.allclose(made.pose_2d[good], wanted[good], atol=1e-5)
 
 
 def test_sampling_leaves_the_poses_alone() -> None:
