@@ -41,7 +41,8 @@ NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
 }
 RANGES = {"distance", "focal", "beta", "ba_ratio", "rt_ratio"}
 CHOICES = {"mix", "networks", "kcs", "feedback", "reg"}
-SWITCHES = {"ba", "bl", "rt", "prior", "swap", "learned", "freeze_trunk", "repair", "traps", "detector"}
+SWITCHES = {"ba", "bl", "rt", "prior", "swap", "learned", "freeze_trunk", "repair"}
+SWITCHES |= {"traps", "detector"}
 
 
 def refused(**change: object) -> str:
