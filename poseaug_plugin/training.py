@@ -140,7 +140,7 @@ class Trainer:
         return made, good, aug
 
     def _detection_error(self, poses: PoseBatch, made: PoseBatch) -> Tensor:
-        """What each row's 2D is off its own 3D, as large as the person is in `made`: (B, T, J, 2)."""
+        """(B, T, J, 2) how far each row's 2D is off its 3D, as large as the person in `made`."""
         exact = project(poses.pose_3d + poses.root[:, :, None], poses.camera[:, None])
         before, after = (p.camera[:, None, :2] / p.root[..., 2:] for p in (poses, made))
         return (poses.pose_2d - exact) * (after / before)[:, :, None]
