@@ -10,6 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 from poseaug_plugin import Camera
 from poseaug_plugin.bones import bones_to_pose, part_kcs, pose_to_bones, unit
 from poseaug_plugin.camera import project
+from poseaug_plugin.objectives import asking, estimator_feedback
 from poseaug_plugin.operators import bend, move, stretch
 from poseaug_plugin.pool import Pool
 from poseaug_plugin.prior import draw
@@ -35,15 +36,20 @@ def works(inside: Inside) -> dict[str, Work]:
     made, _, aug = trainer.sample(few)
     whole = trainer.sample(poses)[0]
     bent = aug.bend(pose, skeleton).requires_grad_()
-    placed = (made.pose_3d + made.root[:, :, None]).requires_grad_()
+    placed = made.absolute.requires_grad_()
     everyone = torch.ones(len(poses), dtype=torch.bool, device=trainer.device)
     pool = Pool(config.pool)
     pool(centre[torch.arange(config.pool) % len(centre)], rng)
 
     def feedback() -> None:
         with estimator.untouched():
-            pairs = trainer._as_batch(few, placed, made.camera, limit=1.0)
-            loss, _ = trainer._feedback(few, bent, pairs, estimator, fmt, inside.curriculum)
+            pairs = {"rt": few.seen(placed, made.camera, skeleton.root, limit=1.0)}
+            if config.feedback == "range":
+                pairs["ba"] = few.seen(
+                    bent + few.root[:, :, None], camera, skeleton.root, limit=1.0
+                )
+            question = asking(estimator, fmt, skeleton)
+            loss, _ = estimator_feedback(few, pairs, question, config, inside.curriculum, skeleton)
             torch.autograd.grad(loss, [bent, placed], allow_unused=True)
 
     def ask() -> None:

@@ -264,8 +264,11 @@ def train(run: Run, out: Path, device: str = "cpu", tick: Tick = lambda _: None)
 def _made(augmenter: PoseAugmenter, batch: Batch) -> dict[str, Tensor]:
     """Augmented pairs of a batch, those that a camera could have taken; windows' centre frames."""
     poses, good, _ = augmenter.preview(batch)
-    pose_3d = poses.pose_3d + poses.root[:, :, None]
-    made = {"pose_3d": centre(pose_3d), "pose_2d": centre(poses.pose_2d), "camera": poses.camera}
+    made = {
+        "pose_3d": centre(poses.absolute),
+        "pose_2d": centre(poses.pose_2d),
+        "camera": poses.camera,
+    }
     return {name: field[good].cpu() for name, field in made.items()}
 
 

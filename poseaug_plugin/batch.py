@@ -223,11 +223,10 @@ class BatchFormat:
 
     def _placed(self, poses: PoseBatch, skeleton: Skeleton) -> Tensor:
         """Poses with their root where this codebase keeps it."""
-        absolute = poses.pose_3d + poses.root[:, :, None]
         if self.space == "image":
-            return to_image(absolute, poses.camera, skeleton.root)
+            return to_image(poses.absolute, poses.camera, skeleton.root)
         if self.root == "absolute":
-            return absolute
+            return poses.absolute
         pose_3d = poses.pose_3d.clone()
         if self.root == "slot":
             pose_3d[:, :, skeleton.root] = poses.root

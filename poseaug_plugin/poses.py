@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .camera import project
 from .codec import Codec
 
 __all__ = ["PoseBatch"]
@@ -56,6 +57,33 @@ class PoseBatch:
             return None
         centre = self.root[:, self.middle, None]
         return self.root - (centre if leader is None else centre[leader])
+
+    @property
+    def absolute(self) -> Tensor:
+        """(B, T, J, 3) poses where they stand, camera frame."""
+        return self.pose_3d + self.root[:, :, None]
+
+    def seen(self, pose_3d: Tensor, camera: Tensor, root: int, **optics: Any) -> PoseBatch:
+        """The same rows with other absolute poses (B, T, J, 3), as cameras (B, 9) see them.
+
+        Args:
+            root: the root joint.
+            optics: `floor` and `limit` of `camera.project`.
+        """
+        place = pose_3d[:, :, root]
+        return replace(
+            self,
+            pose_2d=project(pose_3d, camera[:, None], **optics),
+            pose_3d=pose_3d - place[:, :, None],
+            root=place,
+            camera=camera,
+        )
+
+    def detection_error(self, made: PoseBatch) -> Tensor:
+        """(B, T, J, 2) how far each row's 2D is off its 3D, as large as the person in `made`."""
+        off = self.pose_2d - project(self.absolute, self.camera[:, None])
+        before, after = (p.camera[:, None, :2] / p.root[..., 2:] for p in (self, made))
+        return off * (after / before)[:, :, None]
 
     def to(self, device: torch.device) -> PoseBatch:
         return self._each(lambda x: x.to(device))

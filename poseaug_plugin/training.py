@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from .augmentor import Augmentation, Augmentor
 from .batch import BatchFormat
-from .bones import pose_to_bones, unit
 from .camera import in_frame, project
 from .collapse import CollapseWatch, Verdict
 from .config import PoseAugConfig
@@ -23,15 +22,8 @@ from .curriculum import Curriculum
 from .discriminators import Discriminator2d, Discriminator3d
 from .distributed import average, rank
 from .estimator import Estimator
-from .feedback import exp_feedback, ratio_feedback, tier_errors
-from .losses import (
-    lsgan_discriminator,
-    lsgan_generator,
-    outside_band,
-    past_limit,
-    squared_error,
-    threshold_penalty,
-)
+from .losses import lsgan_discriminator, lsgan_generator
+from .objectives import asking, estimator_feedback, regularisation
 from .operators import stretch
 from .pool import Pool
 from .poses import PoseBatch
@@ -124,7 +116,7 @@ class Trainer:
         pose_3d = aug.apply(swapped.pose_3d, self.skeleton, poses.path)
         aug = replace(aug, gamma_bl=(1 + aug.gamma_bl) * (1 + other) - 1)
         config = self.config
-        made = self._as_batch(poses, pose_3d, aug.camera, limit=1.0 if config.traps else None)
+        made = self._seen(poses, pose_3d, aug.camera, limit=1.0 if config.traps else None)
         good = (
             (made.pose_2d <= 1).all(-1).all(-1)  # as published: two sides, any depth
             if config.traps
@@ -132,33 +124,19 @@ class Trainer:
         )
         good = good.all(1) & poses.valid
         if config.detector:
-            made = replace(made, pose_2d=made.pose_2d + self._detection_error(poses, made))
+            made = replace(made, pose_2d=made.pose_2d + poses.detection_error(made))
         leader = poses.leader
         if leader is not None:  # one person out of the frame spoils the scene
             spoilt = torch.zeros_like(good).index_put_((leader,), ~good, accumulate=True)
             good = ~spoilt[leader]
         return made, good, aug
 
-    def _detection_error(self, poses: PoseBatch, made: PoseBatch) -> Tensor:
-        """(B, T, J, 2) how far each row's 2D is off its 3D, as large as the person in `made`."""
-        exact = project(poses.pose_3d + poses.root[:, :, None], poses.camera[:, None])
-        before, after = (p.camera[:, None, :2] / p.root[..., 2:] for p in (poses, made))
-        return (poses.pose_2d - exact) * (after / before)[:, :, None]
-
-    def _as_batch(
-        self, poses: PoseBatch, pose_3d: Tensor, camera: Tensor, limit: float | None = None
+    def _seen(
+        self, poses: PoseBatch, pose_3d: Tensor, camera: Tensor, limit: float | None = 1.0
     ) -> PoseBatch:
-        """Absolute poses (B, T, J, 3) and what a camera (B, 9) sees of them."""
-        root = pose_3d[:, :, self.skeleton.root]
         # Behind the camera the published projection turns left and right round.
         floor = {"floor": -math.inf} if self.config.traps else {}
-        return replace(
-            poses,
-            pose_2d=project(pose_3d, camera[:, None], limit=limit, **floor),
-            pose_3d=pose_3d - root[:, :, None],
-            root=root,
-            camera=camera,
-        )
+        return poses.seen(pose_3d, camera, self.skeleton.root, limit=limit, **floor)
 
     def _swapped(self, poses: PoseBatch) -> tuple[PoseBatch, Tensor]:
         """Rows with the bone lengths of other rows' people, and gamma_bl (B or 1, G) that did it.
@@ -199,25 +177,25 @@ class Trainer:
 
         if config.swap and config.bl:  # as published: what follows knows these bodies alone
             poses, _ = self._swapped(poses)
-            placed = poses.pose_3d + poses.root[:, :, None]
-            poses = self._as_batch(poses, placed, poses.camera, limit=1.0)
+            poses = self._seen(poses, poses.absolute, poses.camera)
         aug = self._augment(poses)
         bent = aug.bend(poses.pose_3d, skeleton)
-        final = aug.finish(bent, skeleton, poses.path)
-        made = self._as_batch(poses, final, aug.camera, limit=1.0)
+        made = {"rt": self._seen(poses, aug.finish(bent, skeleton, poses.path), aug.camera)}
         fakes, reals = {"d3d": bent[:, middle]}, {"d3d": poses.pose_3d[:, middle]}
         if "d2d" in self.judges:
-            placed = poses.pose_3d[:, middle] + poses.root[:, middle, None]
-            fakes["d2d"] = made.pose_2d[:, middle]
-            reals["d2d"] = project(placed, poses.camera, limit=1.0)
+            fakes["d2d"] = made["rt"].pose_2d[:, middle]
+            reals["d2d"] = project(poses.absolute[:, middle], poses.camera, limit=1.0)
 
         measures: dict[str, Tensor] = {}
-        loss = config.reg_weight * self._regularise(aug, poses.pose_3d[:, middle], bent[:, middle])
+        loss = config.reg_weight * regularisation(aug, reals["d3d"], fakes["d3d"], config, skeleton)
         for part, weight in self.judges.items():
             loss = loss + weight * lsgan_generator(self.nets[part](fakes[part]))
         if config.feedback != "off" and curriculum.warm:
-            value, measures["hardness"] = self._feedback(
-                poses, bent, made, estimator, fmt, curriculum
+            if config.feedback == "range":
+                made["ba"] = self._seen(poses, bent + poses.root[:, :, None], poses.camera)
+            ask = asking(estimator, fmt, skeleton)
+            value, measures["hardness"] = estimator_feedback(
+                poses, made, ask, config, curriculum, skeleton
             )
             measures["feedback"] = value.detach()
             loss = loss + value
@@ -237,59 +215,6 @@ class Trainer:
             for verdict in verdicts:
                 self.start(verdict.part)
         return verdicts
-
-    def _regularise(self, aug: Augmentation, pose_3d: Tensor, bent: Tensor) -> Tensor:
-        config = self.config
-        if config.reg == "threshold":
-            return threshold_penalty(aug.gamma_ba, config.reg_ba) + threshold_penalty(
-                aug.learned_bl, config.reg_bl
-            )
-        before = unit(pose_to_bones(pose_3d, self.skeleton))
-        after = unit(pose_to_bones(bent, self.skeleton))
-        turned = (1 - (before * after).sum(-1)).mean(-1)  # (B,)
-        return outside_band(turned, config.bend_target, config.bend_band) + past_limit(
-            aug.learned_bl, config.reg_bl
-        )
-
-    def _feedback(
-        self,
-        poses: PoseBatch,
-        bent: Tensor,
-        made: PoseBatch,
-        estimator: Estimator,
-        fmt: BatchFormat,
-        curriculum: Curriculum,
-    ) -> tuple[Tensor, Tensor]:
-        """The feedback loss and the mean ratio of errors, augmented over original."""
-        config, skeleton = self.config, self.skeleton
-
-        def ask(asked: PoseBatch) -> tuple[Tensor, Tensor]:
-            """The estimator's answer and what it should be; the centre where it gives only that."""
-            answer = fmt.outputs(estimator(fmt.inputs(asked, asked.pose_2d)), asked, skeleton)
-            whole = answer.shape[1] == asked.pose_3d.shape[1]
-            return answer, asked.pose_3d if whole else asked.pose_3d[:, asked.middle, None]
-
-        with torch.no_grad():
-            original = ask(poses)
-        if config.feedback == "exp":
-            harder, easier = squared_error(*ask(made)), squared_error(*original)
-            loss = config.feedback_weight * exp_feedback(
-                harder, easier, curriculum.between(config.beta)
-            )
-            return loss, (harder.detach().mean() / easier.mean().clamp_min(1e-9)).sqrt()
-        placed = bent + poses.root[:, :, None]
-        only_bent = self._as_batch(poses, placed, poses.camera, limit=1.0)
-        tiers = [i for i, tier in enumerate(skeleton.joint_tiers) if tier]
-        easier, harder, harder_ba = (
-            tier_errors(*pair, skeleton)[:, tiers] for pair in (original, ask(made), ask(only_bent))
-        )
-        least = {"least": 0.0} if config.traps else {}
-        loss = config.rt_weight * ratio_feedback(
-            harder, easier, curriculum.between(config.rt_ratio), config.rt_band, **least
-        ) + config.ba_weight * ratio_feedback(
-            harder_ba, easier, curriculum.between(config.ba_ratio), config.ba_band, **least
-        )
-        return loss, harder.detach().mean() / easier.mean().clamp_min(1e-9)
 
     def _judge(self, part: str, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         net = self.nets[part]

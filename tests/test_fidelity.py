@@ -28,6 +28,7 @@ from poseaug_plugin.estimator import Estimator
 from poseaug_plugin.feedback import ratio_feedback, tier_errors
 from poseaug_plugin.formats import FORMATS
 from poseaug_plugin.losses import lsgan_discriminator, lsgan_generator, outside_band, past_limit
+from poseaug_plugin.objectives import regularisation
 from poseaug_plugin.operators import axis_angle_to_matrix, bend, move, stretch
 from poseaug_plugin.pool import Pool
 from poseaug_plugin.training import Trainer
@@ -585,7 +586,8 @@ def test_regularisation_of_angles_costs_doing_nothing_too() -> None:
         gamma = randoms(ROWS, 15, 3, scale=scale)
         gamma[:, list(FROZEN_BONES)] = 0
         bent = bend(poses.pose_3d, gamma[:, None], H36M)
-        fast = made._regularise(replace(aug, learned_bl=calm), poses.pose_3d[:, 0], bent[:, 0])
+        before, after = poses.pose_3d[:, 0], bent[:, 0]
+        fast = regularisation(replace(aug, learned_bl=calm), before, after, made.config, H36M)
         slow = [
             slow_bent(points(p), slow_bend(points(p), g)) for p, g in zip(absolute_poses, gamma)
         ]

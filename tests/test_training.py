@@ -100,7 +100,7 @@ def test_a_restarted_part_is_new() -> None:
 def test_a_sample_is_a_true_pair(preset: str, frames: int) -> None:
     given = poses(32, frames)
     made, good, _ = trainer(preset, distance=(1.5, 5.0), depth=1.5).sample(given)
-    placed = made.pose_3d + made.root[:, :, None]
+    placed = made.absolute
     off = reproject(placed, made.camera) - made.pose_2d.numpy()
     assert abs(off[good]).max() < 1e-5
     assert made.pose_3d[:, :, 0].abs().max() == 0
