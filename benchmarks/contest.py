@@ -60,8 +60,8 @@ RECIPES: dict[str, PoseAugConfig | None] = {
 }
 
 # What a real batch becomes: its rows as a share of an update's, and the updates it is good for.
-_ROWS = {"replace": 1.0, "append": 0.5, "alternate": 1.0}
-_UPDATES = {"replace": 1, "append": 1, "alternate": 2}
+_ROWS = {"replace": 1.0, "append": 0.5, "alternate": 1.0, "passes": 1.0}
+_UPDATES = {"replace": 1, "append": 1, "alternate": 2, "passes": 2}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from poseaug_plugin import PoseAugConfig, PoseAugmenter, PoseAugWarning
 from poseaug_plugin.batch import BatchFormat
 from poseaug_plugin.curriculum import Curriculum
 from poseaug_plugin.estimator import Estimator
+from poseaug_plugin.mixing import TWICE
 from poseaug_plugin.poses import PoseBatch
 from poseaug_plugin.training import Trainer
 from quickstart import Batch, endless, make_loader
@@ -53,8 +54,8 @@ def steady(preset: str, seed: int = 0) -> PoseAugConfig | None:
 def block(presets: Sequence[str]) -> int:
     """Optimizer steps after which every preset has done all that it does, whole times over."""
     made = [steady(preset) for preset in presets]
-    # "alternate" hands out each batch twice, and takes its turn at the first of the two.
-    learning = [(c, 1 + (c.mix == "alternate")) for c in made if c and c.trains]
+    # These hand out each batch twice, and take their turn at the first of the two.
+    learning = [(c, 1 + (c.mix in TWICE)) for c in made if c and c.trains]
     return math.lcm(*(c.every * c.d_every * twice for c, twice in learning))
 
 

@@ -9,10 +9,11 @@ What the paper leaves open is as in the published code:
   passes once over augmented pairs and once over the real ones.
 
 **Updates are counted so that recipes can be compared**: with n batches in an epoch, the second
-phase is 2n (epochs - WARMUP) updates of the estimator in every recipe. The mix
-"alternate" hands out each batch twice and takes about `epochs` rounds of the loader for them (the
-estimator sees the real pairs while the augmentor warms up, which counts); all others, and the plain
-estimator, which trains on as well, 2 (epochs - WARMUP) rounds. An incomplete batch is dropped.
+phase is 2n (epochs - WARMUP) updates of the estimator in every recipe. The mixes
+"alternate" and "passes" hand out each batch twice and take about `epochs` rounds of the loader for
+them (the estimator sees the real pairs while the augmentor warms up, which counts); all others, and
+the plain estimator, which trains on as well, 2 (epochs - WARMUP) rounds. An incomplete batch is
+dropped.
 
 The last weights are tested. Choosing the best epoch on the test set, as the published code does, is
 an extra result under a name of its own, `BEST`.
@@ -145,7 +146,7 @@ class Run:
     @property
     def rounds(self) -> int:
         """Of the loader, in the second phase."""
-        twice = self.config is not None and self.config.mix == "alternate"
+        twice = self.config is not None and self.config.mix in ("alternate", "passes")
         return self.epochs if twice else 2 * (self.epochs - WARMUP)
 
 

@@ -49,6 +49,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "feedback range": {"feedback": "range"},
     "feedback exp": {"feedback": "exp"},
     "with its traps": {"traps": True},
+    "in passes": {"mix": "passes"},
     **{f"beta {b:g}": {"feedback": "exp", "beta": (b, b)} for b in (1.0, 1.5, 2.0, 3.0, 6.0)},
 }
 

@@ -32,8 +32,10 @@ class PoseAugConfig:
     poseaug_plugin.errors.ConfigError: ratio=2 is out of range; it must lie in 0 to 1.
     """
 
-    # How augmented pairs reach the caller's batch.
-    mix: Literal["replace", "append", "alternate"] = "replace"
+    # How augmented pairs reach the caller: in place of rows; a twin beside each row; each batch
+    # real, then augmented; or, in the released code's order, all of an epoch's before its real
+    # ones, made by an augmentor that trains while the estimator stands still.
+    mix: Literal["replace", "append", "alternate", "passes"] = "replace"
     # Share of the rows that are augmented; two numbers: start to end of the run, so that home is
     # learned last, and not forgotten.
     ratio: float | Range = (0.9, 0.5)

@@ -1,16 +1,16 @@
-"""How the plugin hangs on the caller's objects: an optimizer hook, a watched loader. No maths."""
+"""How the plugin hangs on the caller's optimizer: one hook, that leaves no trace. No maths."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from .errors import AttachError
 
-__all__ = ["Attachment", "StepHook", "WatchedLoader", "inner_optimizer"]
+__all__ = ["Attachment", "StepHook", "inner_optimizer"]
 
 _ATTACHED: weakref.WeakKeyDictionary[torch.optim.Optimizer, weakref.WeakMethod[Any]]
 _ATTACHED = weakref.WeakKeyDictionary()
@@ -75,71 +75,3 @@ def inner_optimizer(optimizer: Any) -> torch.optim.Optimizer:
             "the model, or a wrapper with it in .optimizer."
         )
     return optimizer
-
-
-class WatchedLoader:
-    """The caller's loader: same length, same attributes, its batches seen on the way out.
-
-    Args:
-        loader: any iterable of batches, or an object with `next_epoch()`.
-        see: takes a batch, returns the batches to hand on instead of it.
-        ended: called when an iterator is exhausted; peeking with next(iter(loader)) is free.
-        times: batches handed on per batch, for `len`.
-    """
-
-    def __init__(
-        self,
-        loader: Any,
-        see: Callable[[Any], list[Any]],
-        ended: Callable[[], None],
-        times: Callable[[], int],
-    ) -> None:
-        vars(self).update(_loader=loader, _see=see, _ended=ended, _times=times)
-
-    def __iter__(self) -> Iterator[Any]:
-        return _WatchedIterator(iter(self._loader), self._see, self._ended)
-
-    def __len__(self) -> int:
-        return int(len(self._loader) * self._times())
-
-    def __bool__(self) -> bool:
-        return bool(self._loader)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_loader":  # a copy in the making has no loader yet
-            raise AttributeError(name)
-        value = getattr(self._loader, name)
-        if name == "next_epoch" and callable(value):
-            return lambda *args, **kwargs: _WatchedIterator(
-                iter(value(*args, **kwargs)), self._see, self._ended
-            )
-        return value
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._loader, name, value)
-
-
-class _WatchedIterator:
-    """A class, not a generator: a generator's grad mode would leak into the caller's loop."""
-
-    def __init__(
-        self, batches: Iterator[Any], see: Callable[[Any], list[Any]], ended: Callable[[], None]
-    ) -> None:
-        self._batches, self._see, self._ended = batches, see, ended
-        self._ready: list[Any] = []
-        self._live = True
-
-    def __iter__(self) -> _WatchedIterator:
-        return self
-
-    def __next__(self) -> Any:
-        if not self._ready:
-            try:
-                batch = next(self._batches)
-            except StopIteration:
-                if self._live:
-                    self._live = False
-                    self._ended()
-                raise
-            self._ready = self._see(batch)
-        return self._ready.pop(0)

@@ -13,7 +13,9 @@ from .containers import repeat_rows
 from .poses import PoseBatch
 from .training import Trainer
 
-__all__ = ["mixed"]
+__all__ = ["TWICE", "mixed"]
+
+TWICE = {"alternate", "passes"}  # mixes that hand on every batch real and augmented
 
 
 def mixed(
@@ -35,7 +37,7 @@ def mixed(
     if not len(chosen):
         return batch, 0, chosen.new_zeros(())
     made, good = trainer.pairs(poses, chosen)
-    if config.mix == "alternate":  # the caller may change the real batch before the twin's turn
+    if config.mix in TWICE:  # the caller may change the real batch before the twin's turn
         batch = copy.deepcopy(batch)
     if config.mix == "append":  # each twin next to its row: a device of DataParallel gets both
         batch, poses, chosen = repeat_rows(batch, rows), poses.repeat(2), 2 * chosen + 1

@@ -22,9 +22,10 @@ from .errors import AttachError, PoseAugError, WindowError
 from .estimator import Estimator, Predict
 from .events import Callback, Voice
 from .formats import format_of
-from .hooks import Attachment, WatchedLoader, inner_optimizer
+from .hooks import Attachment, inner_optimizer
 from .intake import Intake
-from .mixing import mixed
+from .loader import Deliveries, WatchedLoader
+from .mixing import TWICE, mixed
 from .poses import PoseBatch
 from .skeleton import Skeleton
 from .tally import Tally
@@ -149,28 +150,26 @@ class PoseAugmenter:
 
         An epoch counts when an iterator that handed out augmented batches is exhausted. A
         generator of VideoPose3D's kind is made to deliver its windows' 3D (see `windows`).
+
+        Raises:
+            AttachError: mix="passes" over what can be iterated once.
         """
         windows = Windows.of(loader, self._intake.known_format)
         self._windows += [windows] if windows else []
-        seen = {"active": False}
-
-        def see(batch: Any) -> list[Any]:
-            seen["active"] = seen["active"] or self.active
-            batch, full = windows.split(batch) if windows else (batch, batch)
-            made = self._passed_on(batch, full)
-            both = self.config.mix == "alternate" and made is not batch
-            return [batch, made] if both else [made]
-
-        def ended() -> None:
-            if seen["active"]:
-                seen["active"] = False
-                self.end_epoch()
+        deliveries = Deliveries(
+            self.config.mix,
+            windows.split if windows else lambda batch: (batch, batch),
+            self._passed_on,
+            self._take_turn,
+            lambda: self.active,
+            self.end_epoch,
+        )
 
         def times() -> int:
             on = self._enabled and self._hook is not None and any(self.config.ratios)
-            return 2 if on and self.config.mix == "alternate" else 1
+            return 2 if on and self.config.mix in TWICE else 1
 
-        return cast(Loader, WatchedLoader(loader, see, ended, times))
+        return cast(Loader, WatchedLoader(loader, deliveries, times))
 
     def end_epoch(self) -> None:
         """Count an epoch: for loops that call `augmenter(batch)` and iterate no wrapped loader."""
@@ -274,7 +273,6 @@ class PoseAugmenter:
 
     def _after_step(self) -> None:
         steps = self._tally.add("steps")
-        poses, self._pending = self._pending, None
         idle = self._enabled and any(self.config.ratios) and not self._fresh
         if steps == _NEVER_FED and idle and not self._tally.counts["fed_steps"]:
             self._voice.warn(
@@ -283,6 +281,12 @@ class PoseAugmenter:
                 "loader than the one that augmenter.wrap(loader) returned, or the model is in "
                 "evaluation mode. Nothing is augmented.",
             )
+        self._take_turn()
+        self._voice.tell("step", self)
+
+    def _take_turn(self) -> None:
+        """On the batch that came by last, if none was taken on it and one is due."""
+        poses, self._pending = self._pending, None
         fresh, self._fresh = self._fresh, False
         fed = self._tally.add("fed_steps", fresh)
         due = self.config.trains and fresh and fed % self.config.every == 0
@@ -299,7 +303,6 @@ class PoseAugmenter:
             cure = "restarted" if self.config.repair else "left as it is"
             for verdict in verdicts:
                 self._voice.tell("collapse", self, f"{verdict.part} {cure}: {verdict.reason}")
-        self._voice.tell("step", self)
 
     # Numbers and state
 

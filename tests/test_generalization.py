@@ -69,7 +69,7 @@ def test_every_recipe_starts_alike_and_sees_the_same_real_rows(recipe: str, pair
     assert all(map(torch.equal, new, plain_rows))  # alternate hands out each batch twice
 
 
-@pytest.mark.parametrize("mix", ["replace", "append", "alternate"])
+@pytest.mark.parametrize("mix", ["replace", "append", "alternate", "passes"])
 def test_updates_and_their_rows_are_the_same_in_every_mix(mix: str, pairs: Pairs) -> None:
     ticks: list[int] = []
     config = PoseAugConfig.random(mix=mix)

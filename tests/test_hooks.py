@@ -16,7 +16,8 @@ from torch.utils.data.distributed import DistributedSampler
 
 from loop_helpers import attached, batch, changed_rows, loader, people, small, train, trained
 from poseaug_plugin import PoseAugmenter
-from poseaug_plugin.hooks import StepHook, WatchedLoader, inner_optimizer
+from poseaug_plugin.hooks import StepHook, inner_optimizer
+from poseaug_plugin.loader import Deliveries, WatchedLoader
 
 
 class Counter:
@@ -256,9 +257,17 @@ def test_the_callers_grad_mode_is_not_touched_between_batches() -> None:
     torch.set_grad_enabled(True)
 
 
-def test_a_watched_loader_hands_on_all_that_see_returns() -> None:
+def test_a_watched_loader_hands_on_all_that_is_delivered() -> None:
     ends: list[int] = []
-    seen = WatchedLoader([1, 2], lambda b: [b, 10 * b], lambda: ends.append(1), lambda: 2)
+    deliveries = Deliveries(
+        mix="alternate",
+        split=lambda b: (b, b),
+        augment=lambda bare, full: 10 * full,
+        take_turn=lambda: None,
+        active=lambda: True,
+        end_epoch=lambda: ends.append(1),
+    )
+    seen = WatchedLoader([1, 2], deliveries, lambda: 2)
     assert len(seen) == 4
     batches = iter(seen)
     assert (list(batches), ends) == ([1, 10, 2, 20], [1])

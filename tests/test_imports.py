@@ -23,7 +23,8 @@ ORDER = [
     "operators", "camera", "image_space", "losses", "pool", "nets", "config", "curriculum",
     "collapse", "repertoire", "prior", "tally", "augmentor", "discriminators", "feedback",
     "estimator", "containers", "poses", "batch", "formats", "windows", "check", "intake",
-    "objectives", "training", "mixing", "checkpoint", "hooks", "events", "plugin", "__init__",
+    "objectives", "training", "mixing", "checkpoint", "hooks", "loader", "events", "plugin",
+    "__init__",
 ]
 # fmt: on
 ALLOWED = {"torch", "numpy", "einops"}

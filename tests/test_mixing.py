@@ -1,8 +1,9 @@
-"""replace, append, alternate: which rows become augmented, and that rejected pairs stay real."""
+"""Each mix: which rows become augmented, in which order, and that rejected pairs stay real."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from loop_helpers import (
     same,
     small,
     snapshot,
+    step,
     trained,
 )
-from poseaug_plugin import PoseAugmenter, PoseAugWarning
+from poseaug_plugin import AttachError, PoseAugmenter, PoseAugWarning
 
 ROWS = 8
 
@@ -195,6 +197,73 @@ def test_alternate_warns_where_there_is_batchnorm(norm: bool) -> None:
     assert len(found) == norm
     assert all("BatchNorm" in str(w.message) for w in found)
     assert all("mix='replace'" in str(w.message) for w in found)
+
+
+# passes
+
+
+class Shuffled:
+    """Another order each time; tells which batches it gave."""
+
+    def __init__(self, batches: int) -> None:
+        self.data = [batch(seed=i) for i in range(batches)]
+        self.orders: list[list[int]] = []
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[Any]:
+        self.orders.append(torch.randperm(len(self)).tolist())
+        return iter([self.data[i] for i in self.orders[-1]])
+
+
+def test_passes_hand_on_an_epochs_augmented_batches_and_then_its_real_ones() -> None:
+    augmenter, model, optimizer = attached(small("released", mix="passes", warmup=0))
+    given = Shuffled(3)
+    seen = augmenter.wrap(given)
+    for epoch in range(2):
+        before = snapshot(model)
+        batches = iter(seen)
+        assert len(given.orders) == 2 * epoch  # starting is free
+        made = [next(batches)]
+        assert augmenter.stats()["turns"] == 3 * (epoch + 1)  # all with the estimator as it was
+        assert same(snapshot(model), before)
+        for each in batches:
+            step(model, optimizer, made[-1])
+            made.append(each)
+        assert not same(snapshot(model), before)
+        assert augmenter.stats()["turns"] == 3 * (epoch + 1)
+        fakes, reals = given.orders[-2:]
+        assert len(seen) == len(made) == 6
+        for i, twin in zip(fakes, made[:3]):
+            assert twin is not given.data[i]
+        assert sum(len(changed_rows(given.data[i][0], m[0])) for i, m in zip(fakes, made)) > 0
+        assert all(real is given.data[i] for i, real in zip(reals, made[3:]))
+        assert augmenter.stats()["epochs"] == epoch + 1
+    augmenter.disable()
+    assert len(seen) == len(list(seen)) == 3
+    assert len(given.orders) == 5  # once
+
+
+def test_passes_take_turns_before_the_feedback_is_warm_and_hand_on_real_batches_alone() -> None:
+    augmenter, _, _ = attached(small("released", mix="passes", warmup=1))
+    given = Shuffled(2)
+    first = list(augmenter.wrap(given))
+    assert [each is given.data[i] for i, each in zip(given.orders[1], first)] == [True, True]
+    assert augmenter.stats()["turns"] == 2
+    assert len(list(augmenter.wrap(given))) == 4
+
+
+def test_passes_take_every_so_manieth_batch() -> None:
+    augmenter, _, _ = attached(small("released", mix="passes", warmup=0, every=2))
+    list(augmenter.wrap(Shuffled(5)))
+    assert augmenter.stats()["turns"] == 2
+
+
+def test_passes_need_a_loader_that_starts_anew() -> None:
+    augmenter, _, _ = attached(small("released", mix="passes"))
+    with pytest.raises(AttachError, match="twice an epoch, but a list_iterator"):
+        augmenter.wrap(iter([batch()]))
 
 
 @pytest.mark.parametrize("mix", ["replace", "append"])
