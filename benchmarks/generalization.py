@@ -13,22 +13,20 @@ from __future__ import annotations
 import argparse
 import ast
 import json
-import multiprocessing
 import shlex
 import statistics
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import diversity
 from common import circumstances, markdown
 from contest import ESTIMATORS, RECIPES, Run, compete
+from jobs import Tick, progress, work
 from splits import TRAIN
 
 BUDGETS = {"small": 400, "full": 1500}  # updates
@@ -72,29 +70,6 @@ def recipes(names: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any
 # Running
 
 
-def finish(todo: Sequence[Run], jobs: int, console: Console) -> Iterator[Record]:
-    """Records as they come, from single-threaded processes side by side."""
-    spawn = multiprocessing.get_context("spawn")
-    done = spawn.Value("L", 0)
-    pool = ProcessPoolExecutor(jobs, spawn, _share, (done,))
-    with progress(console) as bar, pool:
-        task = bar.add_task("updates", total=sum(run.updates for run in todo))
-        left = {pool.submit(_run, run) for run in todo}
-        try:
-            while left:
-                ready, left = wait(left, timeout=1, return_when=FIRST_COMPLETED)
-                bar.update(task, completed=done.value)
-                for future in ready:
-                    yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def progress(console: Console) -> Progress:
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(TextColumn("{task.description}"), *columns, console=console)
-
-
 def looked_at(chosen: Sequence[Run], folder: Path, console: Console) -> Record:
     """Pictures and numbers of how varied and how hard the first runs' augmented poses are."""
     torch.set_num_threads(1)
@@ -103,21 +78,8 @@ def looked_at(chosen: Sequence[Run], folder: Path, console: Console) -> Record:
         return diversity.look_closely(chosen, folder, lambda: bar.advance(task))
 
 
-_done: Any = None  # updates of all processes, shared
-
-
-def _share(done: Any) -> None:
-    global _done
-    _done = done
-
-
-def _tick() -> None:
-    with _done.get_lock():
-        _done.value += 1
-
-
-def _run(run: Run) -> Record:
-    return compete(run, _tick)
+def _compete(run: Run, out: Path, device: str, tick: Tick) -> Record:
+    return compete(run, lambda: tick(1 / run.updates))
 
 
 # Results
@@ -240,7 +202,10 @@ def main(argv: list[str] | None = None) -> list[Record]:
     console.print(f"{len(wanted)} runs, {len(todo)} of them to do")
     args.results.parent.mkdir(parents=True, exist_ok=True)
     with args.results.open("a") as file:
-        for record in finish(todo, args.jobs, console) if todo else ():
+        folder = args.results.parent
+        for record in work(
+            _compete, todo, "runs", folder, device="cpu", jobs=args.jobs, console=console
+        ):
             file.write(json.dumps(record) + "\n")
             file.flush()
     found = read(args.results)

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-__all__ = ["LOG", "Tick", "Work", "logged", "work"]
+__all__ = ["LOG", "Tick", "Work", "logged", "progress", "work"]
 
 Tick = Callable[[float], None]  # called with the share of a thing that was done
 Work = Callable[[Any, Path, str, Tick], Any]  # thing, folder, device
@@ -40,8 +40,7 @@ def work(
     """
     if not things:
         return
-    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(TextColumn("{task.description}"), *columns, console=console) as bar:
+    with progress(console) as bar:
         row = bar.add_task(title, total=len(things))
         if jobs == 1:
             for done, thing in enumerate(things, 1):
@@ -61,6 +60,12 @@ def work(
                     yield from (future.result() for future in ready)
             finally:
                 pool.shutdown(cancel_futures=True)
+
+
+def progress(console: Console) -> Progress:
+    """A bar with the time left."""
+    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(TextColumn("{task.description}"), *columns, console=console)
 
 
 _done: Any = None  # shares of all processes' work

@@ -203,7 +203,7 @@ def test_finished_runs_are_not_repeated(
     first = generalization.main(argv)
     assert len(results.read_text().splitlines()) == 2
 
-    monkeypatch.setattr(generalization, "finish", lambda *_: pytest.fail("ran again"))
+    monkeypatch.setattr(generalization, "compete", lambda *_: pytest.fail("ran again"))
     assert generalization.main(argv) == first
     saved = json.loads(numbers.read_text())
     assert saved["runs"] == first
