@@ -131,12 +131,11 @@ def test_q3_says_which_2d_is_not_there_and_counts_the_rows(out: Path) -> None:
 
 @pytest.mark.slow
 def test_q4_takes_the_method_apart(out: Path) -> None:
-    _, text = ask(out, "q4 --base paper --batch-size 200")
-    table = {row[3]: row[4:8] for row in rows(text)}
-    assert list(table) == ["pre-trained", "plain", *ABLATIONS]
-    whole = "BA + BL + RT", "D2d and D3d", "part-aware KCS"
-    assert len({tuple(table[name]) for name in whole}) == 1  # one and the same run
-    assert table["no KCS"] == table["D2d alone"] != table["whole-body KCS"]
+    answer, text = ask(out, "q4 --base paper --batch-size 200")
+    assert [row[3] for row in rows(text)] == ["pre-trained", "plain", *ABLATIONS]
+    told = {run["labels"][3]: (run["tests"], run["stats"]) for run in answer["runs"]}
+    assert told["BA + BL + RT"] == told["D2d and D3d"] == told["part-aware KCS"]  # one run
+    assert told["no KCS"] == told["D2d alone"] != told["whole-body KCS"]
     assert "ablations change the preset `paper`" in text
 
 
