@@ -9,6 +9,6 @@ ROOT = Path(__file__).resolve().parents[1]
 # Benchmarks run the examples' estimators, readers and metrics, which are scripts and not installed.
 sys.path.insert(0, str(ROOT / "examples"))
 
-from circumstances import circumstances, markdown  # noqa: E402
+from circumstances import circumstances, markdown, spread  # noqa: E402
 
-__all__ = ["ROOT", "circumstances", "markdown"]
+__all__ = ["ROOT", "circumstances", "markdown", "spread"]

@@ -16,7 +16,7 @@ import json
 import shlex
 import statistics
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,9 @@ import torch
 from rich.console import Console
 
 import diversity
-from common import circumstances, markdown
+from common import circumstances, markdown, spread
 from contest import ESTIMATORS, RECIPES, Run, compete
-from jobs import Tick, progress, work
+from jobs import Tick, progress, several, work
 from splits import TRAIN
 
 BUDGETS = {"small": 400, "full": 1500}  # updates
@@ -136,13 +136,6 @@ def _cross(group: Sequence[Record]) -> float:
     return statistics.fmean(record["tests"]["cross"]["MPJPE"] for record in group)
 
 
-def spread(values: Iterable[float]) -> str:
-    """Mean and, of several, standard deviation."""
-    numbers = list(values)
-    mean = f"{statistics.fmean(numbers):.1f}"
-    return mean + (f" ± {statistics.stdev(numbers):.1f}" if len(numbers) > 1 else "")
-
-
 # Command line
 
 
@@ -155,20 +148,6 @@ def override(text: str) -> tuple[str, Any]:
         return name, ast.literal_eval(value)
     except (SyntaxError, ValueError):
         return name, value
-
-
-def several(choices: Iterable[str]) -> Any:
-    """Names separated by commas, each among the choices; `all` of them."""
-    known = list(choices)
-
-    def parse(text: str) -> list[str]:
-        names = known if text == "all" else text.split(",")
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(f"{unknown} not among {', '.join(known)}, all")
-        return names
-
-    return parse
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:

@@ -51,12 +51,25 @@ def shown(title: str, rows: Sequence[Row]) -> Table:
     return table
 
 
-def page(results: Mapping[str, Sequence[Row]]) -> str:
-    """The same tables in Markdown."""
-    return "\n".join(
-        f"### {name}\n\n{SECTIONS[name].__doc__}\n\n{common.markdown(*cells(rows))}\n"
-        for name, rows in results.items()
-    )
+def kept(
+    args: argparse.Namespace, results: Mapping[str, Sequence[Row]], sections: Mapping[str, object]
+) -> dict[str, Any]:
+    """All that was found and how, written where `--json` and `--markdown` say.
+
+    Args:
+        sections: whose docstrings stand above the tables.
+    """
+    settings = {name: str(value) for name, value in vars(args).items()}
+    found = {"arguments": settings, "circumstances": common.circumstances(), **results}
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=2))
+    if args.markdown:
+        pages = (
+            f"### {name}\n\n{sections[name].__doc__}\n\n{common.markdown(*cells(rows))}\n"
+            for name, rows in results.items()
+        )
+        args.markdown.write_text("\n".join(pages))
+    return found
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -94,13 +107,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     for name in chosen:
         results[name] = list(SECTIONS[name](args))
         console.print(shown(name, results[name]))
-    settings = {name: str(value) for name, value in vars(args).items()}
-    found = {"arguments": settings, "circumstances": common.circumstances(), **results}
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=2))
-    if args.markdown:
-        args.markdown.write_text(page(results))
-    return found
+    return kept(args, results, SECTIONS)
 
 
 if __name__ == "__main__":

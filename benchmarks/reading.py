@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import ctypes
 import itertools
-import json
 import math
 import random
 import resource
@@ -35,13 +34,13 @@ from rich.progress import track
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-import common
+import common  # noqa: F401  (finds the examples)
 import embedded
 from contest import Batches
 from h36m_cameras import cameras
 from h36m_cameras import project as project_row
 from h36m_files import Pairs, load_h36m
-from overhead import cells, numbers, shown
+from overhead import kept, numbers, shown
 from overhead_sections import Args, Row
 from poseaug_plugin import Skeleton
 from poseaug_plugin.bones import bones_to_pose
@@ -320,20 +319,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         for section, measure in SECTIONS.items():  # memory first, while this process is small
             results[section] = list(measure(args, folder))
             console.print(shown(section, results[section]))
-    settings = {name: str(value) for name, value in vars(args).items()}
-    found = {"arguments": settings, "circumstances": common.circumstances(), **results}
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=2))
-    if args.markdown:
-        args.markdown.write_text(page(results))
-    return found
-
-
-def page(results: dict[str, list[Row]]) -> str:
-    return "\n".join(
-        f"### {name}\n\n{SECTIONS[name].__doc__}\n\n{common.markdown(*cells(rows))}\n"
-        for name, rows in results.items()
-    )
+    return kept(args, results, SECTIONS)
 
 
 if __name__ == "__main__":

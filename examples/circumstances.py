@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import platform
+import statistics
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["circumstances", "markdown"]
+__all__ = ["circumstances", "markdown", "spread"]
 
 
 def circumstances() -> dict[str, Any]:
@@ -52,3 +53,12 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], labels: int = 1
     """A Markdown table, the first so many columns to the left and the others to the right."""
     rules = [*["---"] * labels, *["---:"] * (len(head) - labels)]
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, rules, *rows])
+
+
+def spread(values: Iterable[float | None]) -> str:
+    """Mean and, of several, standard deviation; nothing of a test that some run did not have."""
+    numbers = [value for value in values if value is not None]
+    if not numbers:
+        return ""
+    mean = f"{statistics.fmean(numbers):.1f}"
+    return mean + (f" ± {statistics.stdev(numbers):.1f}" if len(numbers) > 1 else "")

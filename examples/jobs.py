@@ -1,10 +1,11 @@
-"""Things to do, one after another or side by side, with a bar of the time left and a log file."""
+"""Things to do: chosen on a command line, done in turn or side by side, with a bar and a log."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,26 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-__all__ = ["LOG", "Tick", "Work", "logged", "progress", "work"]
+__all__ = ["LOG", "Tick", "Work", "logged", "progress", "several", "work"]
 
 Tick = Callable[[float], None]  # called with the share of a thing that was done
 Work = Callable[[Any, Path, str, Tick], Any]  # thing, folder, device
 
 LOG = logging.getLogger("reproduce")
+
+
+def several(choices: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
+    """Reads names separated by commas, each among the choices; `all` of them."""
+    known = tuple(choices)
+
+    def parse(text: str) -> tuple[str, ...]:
+        names = known if text == "all" else tuple(text.split(","))
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{unknown} not among {', '.join(known)}, all")
+        return names
+
+    return parse
 
 
 def work(

@@ -41,6 +41,7 @@ from jobs import Tick
 from metrics import report
 from phase import Phase, Scores, centre
 from poseaug_plugin import PoseAugConfig, PoseAugmenter
+from poseaug_plugin.mixing import TWICE
 from published_lifters import ESTIMATORS, Published
 from quickstart import Batch
 
@@ -146,7 +147,7 @@ class Run:
     @property
     def rounds(self) -> int:
         """Of the loader, in the second phase."""
-        twice = self.config is not None and self.config.mix in ("alternate", "passes")
+        twice = self.config is not None and self.config.mix in TWICE
         return self.epochs if twice else 2 * (self.epochs - WARMUP)
 
 

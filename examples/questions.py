@@ -6,13 +6,12 @@ Every question is a grid of estimators, kinds of 2D, training subjects, recipes 
 from __future__ import annotations
 
 import itertools
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from circumstances import markdown
+from circumstances import markdown, spread
 from datasets import TRAIN
 from h36m_files import KEYPOINTS
 from poseaug_plugin import PoseAugConfig
@@ -220,10 +219,10 @@ def _table(rows: Mapping[Labels, Sequence[Record]], metrics: Sequence[str], refe
     for labels, group in rows.items():
         first = group[0]
         scores = [
-            _spread(r["tests"].get(t, {}).get(m) for r in group) for t in tests for m in metrics
+            spread(r["tests"].get(t, {}).get(m) for r in group) for t in tests for m in metrics
         ]
         phase = "pretrain" if labels[-1] == "pre-trained" else "train"
-        clocks = [_spread(r["seconds"][phase][clock] for r in group) for clock in ("wall", "cpu")]
+        clocks = [spread(r["seconds"][phase][clock] for r in group) for clock in ("wall", "cpu")]
         sizes = [str(first["rows"]["training"]), str(first["updates"])]
         theirs = _theirs(labels) if reference else []
         lines.append([*labels, *scores, *sizes, *clocks, str(len(group)), *theirs])
@@ -237,12 +236,3 @@ def _theirs(labels: Labels) -> list[str]:
     if not comparable or recipe not in _AS_IN_PAPER or estimator not in PAPER:
         return [""]
     return [" / ".join(PAPER[estimator][_AS_IN_PAPER[recipe]])]
-
-
-def _spread(values: Iterable[float | None]) -> str:
-    """Mean and, of several, standard deviation; nothing of a test that some run did not have."""
-    numbers = [value for value in values if value is not None]
-    if not numbers:
-        return ""
-    mean = f"{statistics.fmean(numbers):.1f}"
-    return mean + (f" ± {statistics.stdev(numbers):.1f}" if len(numbers) > 1 else "")

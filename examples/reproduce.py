@@ -16,7 +16,7 @@ import functools
 import json
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ import variety
 from circumstances import circumstances, markdown
 from datasets import TRAIN
 from h36m_files import OFFERS, Pairs, keypoint_name
-from jobs import Tick, logged, work
+from jobs import Tick, logged, several, work
 from protocol import BUDGETS, SAMPLE, Run, Setup, pretrain, train
 from published_lifters import ESTIMATORS
 from questions import ABLATIONS, PRESETS, QUESTIONS, Asked, Labels, Record, grid, told
@@ -111,19 +111,6 @@ def coverage_table(numbers: Record, pictures: Path) -> str:
 
 
 # Command line
-
-
-def several(choices: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
-    """Names separated by commas, each among the choices; `all` of them."""
-
-    def parse(text: str) -> tuple[str, ...]:
-        names = tuple(choices) if text == "all" else tuple(text.split(","))
-        unknown = [name for name in names if name not in choices]
-        if unknown:
-            raise argparse.ArgumentTypeError(f"{unknown} not among {', '.join(choices)}, all")
-        return names
-
-    return parse
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:

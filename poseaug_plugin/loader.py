@@ -49,13 +49,13 @@ class Deliveries:
         return both if self.mix == "alternate" else both[-1:]
 
     def ahead(self, start: Start) -> list[Any]:
-        """What is handed on before all batches: in "passes", an epoch's augmented ones.
+        """What is handed on before all batches in "passes": an epoch's augmented ones.
 
         The released code's order: augmentor and discriminators go over the whole set while the
         estimator stands still; it then trains on what they made, and on the real pairs last.
         """
         made = []
-        for batch in start() if self.mix == "passes" and self.active() else ():
+        for batch in start() if self.active() else ():
             made += self.both(batch)[1:]
             self.take_turn()
         return made

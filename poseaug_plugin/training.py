@@ -175,9 +175,9 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * curriculum.lr_factor
 
-        if config.swap and config.bl:  # as published: what follows knows these bodies alone
-            poses, _ = self._swapped(poses)
-            poses = self._seen(poses, poses.absolute, poses.camera)
+        swapped, _ = self._swapped(poses)
+        if swapped is not poses:  # as published: what follows knows these bodies alone
+            poses = self._seen(poses, swapped.absolute, poses.camera)
         aug = self._augment(poses)
         bent = aug.bend(poses.pose_3d, skeleton)
         made = {"rt": self._seen(poses, aug.finish(bent, skeleton, poses.path), aug.camera)}
