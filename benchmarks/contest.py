@@ -47,7 +47,8 @@ RECIPES: dict[str, PoseAugConfig | None] = {
     "released": PoseAugConfig.released(),
     "even-ratio": PoseAugConfig.default(ratio=0.5),
     "no-balance": PoseAugConfig.default(balance=0.0),
-    "no-flex": PoseAugConfig.default(flex=0.0, bend=0.6),
+    "no-flex": PoseAugConfig.default(flex=0.0),
+    "no-crossover": PoseAugConfig.default(crossover=False),
     "no-shift": PoseAugConfig.default(shift=0.0),
     "random-shift": PoseAugConfig.random(shift=0.025),  # that part alone, nothing learned
     "no-ba": PoseAugConfig.default(ba=False),

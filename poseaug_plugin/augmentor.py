@@ -34,7 +34,9 @@ class Augmentation:
     R: Tensor  # (B, 3, 3)
     t: Tensor  # (B, 3) metres
     camera: Tensor  # (B, 9)
-    learned_bl: Tensor  # (B, G) the network's share of gamma_bl, which regularisation looks at
+    # The networks' share of gamma_ba and gamma_bl, which regularisation looks at.
+    learned_ba: Tensor
+    learned_bl: Tensor
     offset: Tensor | None = None  # (B, J, 3) metres, the body's axes: joints defined otherwise
 
     def shared(self, leader: Tensor) -> Augmentation:
@@ -169,11 +171,12 @@ class Augmentor(nn.Module):
         raw = self._raw(centre, generator)
         prior = draw(len(centre), skeleton, config, generator) if config.prior else None
 
-        gamma_ba = prior.gamma_ba if prior else centre.new_zeros(len(centre), skeleton.num_bones, 3)
+        learned_ba = centre.new_zeros(len(centre), skeleton.num_bones, 3)
         if "ba" in raw:
             step = raw["ba"].view(len(centre), -1, 3) * self.keep_bone
             limit = config.limit_ba
-            gamma_ba = gamma_ba + (step if limit is None else limit * step.tanh())
+            learned_ba = step if limit is None else limit * step.tanh()
+        gamma_ba = learned_ba + prior.gamma_ba if prior else learned_ba
 
         learned_bl = centre.new_zeros(len(centre), skeleton.num_groups)
         if "bl" in raw:
@@ -182,7 +185,7 @@ class Augmentor(nn.Module):
 
         R, t, camera = self._place(raw, prior, root, camera)
         offset = prior.offset if prior else None
-        return Augmentation(gamma_ba, gamma_bl, R, t, camera, learned_bl, offset)
+        return Augmentation(gamma_ba, gamma_bl, R, t, camera, learned_ba, learned_bl, offset)
 
     def _place(
         self, raw: dict[str, Tensor], prior: Draw | None, root: Tensor, camera: Tensor

@@ -56,8 +56,9 @@ class PoseAugConfig:
     place: float = 0.3  # root's offset from the image centre, screen units, either way
     focal: Range = (0.5, 1.0)  # factor on the row's focal length
     bend: float = 0.0  # longest random step added to a unit bone, in any direction
-    # The same along the ways that each bone moves in the data so far, in standard deviations.
-    flex: float = 1.5
+    # The same along the ways that each bone moves in the data so far, in standard deviations; what
+    # hangs on a bone turns with it.
+    flex: float = 2.0
     stretch: float = 0.1  # random factor 1 +- stretch on the length of each mirrored bone pair
     size: float = 0.15  # random factor 1 +- size on the whole body
     # Metres, standard deviation on each axis of the body, left and right mirrored: other data sets
@@ -73,7 +74,8 @@ class PoseAugConfig:
     traps: bool = False
     # Whose pose a row gets: its own (0), or any of the batch, rare ones more often: as likely as
     # its distance from the mean pose, to this power.
-    balance: float = 2.0
+    balance: float = 4.0
+    crossover: bool = True  # each limb, and the torso, held as in another row's pose
 
     # The adversarial part: augmentor networks, judged by discriminators and feedback.
     learned: bool = False
@@ -128,7 +130,7 @@ class PoseAugConfig:
     @classmethod
     def random(cls, **changes: Any) -> PoseAugConfig:
         """The control: views, places, focal lengths, bodies and bends drawn, nothing learned."""
-        return cls(**{"bend": 0.6, "flex": 0.0, "balance": 0.0, "shift": 0.0, **changes})
+        return cls(**{**_UNLEARNED, "bend": 0.6, **changes})
 
     @classmethod
     def paper(cls, **changes: Any) -> PoseAugConfig:
@@ -167,7 +169,7 @@ class PoseAugConfig:
     @property
     def watches(self) -> bool:
         """Whether how people move is learned from the caller's poses."""
-        return self.ba and bool(self.balance or self.flex)
+        return self.ba and bool(self.balance or self.flex or self.crossover)
 
     @property
     def trains(self) -> bool:
@@ -212,14 +214,14 @@ class PoseAugConfig:
             raise ConfigError(f"{name}={value!r} must be a whole number.")
 
 
+# Without what is ours beyond views, places and bodies.
+_UNLEARNED: dict[str, Any] = dict(balance=0.0, crossover=False, flex=0.0, shift=0.0)
 # What both published forms share, and what the released code does differently.
 _PUBLISHED: dict[str, Any] = dict(
+    **_UNLEARNED,
     prior=False,
     beta=(1.5, 3.0),
     swap=False,
-    balance=0.0,
-    flex=0.0,
-    shift=0.0,
     learned=True,
     limit_ba=None,
     limit_bl=0.2,

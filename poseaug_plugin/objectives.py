@@ -36,7 +36,7 @@ def regularisation(
         before, after: (B, J, 3), a pose and what BA made of it.
     """
     if config.reg == "threshold":
-        return threshold_penalty(aug.gamma_ba, config.reg_ba) + threshold_penalty(
+        return threshold_penalty(aug.learned_ba, config.reg_ba) + threshold_penalty(
             aug.learned_bl, config.reg_bl
         )
     straight, bent = (unit(pose_to_bones(pose, skeleton)) for pose in (before, after))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .bones import index_tensor, lengths, pose_to_bones, unit
+from .bones import EPS, index_tensor, lengths, pose_to_bones, unit
 from .config import PoseAugConfig
 from .operators import axis_angle_to_matrix
 from .skeleton import Skeleton
@@ -88,7 +88,8 @@ def swap_lengths(pose_3d: Tensor, skeleton: Skeleton, generator: torch.Generator
     """gamma_bl (B, G) that gives each row the bone lengths of another row's person.
 
     The released code keeps a table of its training subjects' lengths; a shuffled batch holds the
-    same people. Lengths are averaged over left and right.
+    same people. Lengths are averaged over left and right. A bone that the other lacks, as all bones
+    of a padding row, stays as it is.
 
     Args:
         pose_3d: (B, J, 3) metres.
@@ -97,4 +98,5 @@ def swap_lengths(pose_3d: Tensor, skeleton: Skeleton, generator: torch.Generator
     group = index_tensor(skeleton.mirror_group, bones.device)
     person = bones.new_zeros(len(bones), skeleton.num_groups).index_add_(1, group, bones)
     other = torch.randperm(len(bones), generator=generator, device=bones.device)
-    return person[other] / person.clamp_min(1e-6) - 1
+    theirs = person[other]
+    return torch.where(theirs > EPS, theirs / person.clamp_min(EPS) - 1, 0.0)

@@ -1,9 +1,9 @@
-"""How people move in the caller's data: which poses are rare, and which way each bone bends.
+"""How people move in the caller's data: which poses are rare, and what new ones could be like.
 
 A running Gaussian of bone directions in the body's own frame, learned from the batches that go by;
 view, place and body size do not count. Motion capture is mostly walking and standing, what waits
 elsewhere is not: rare poses are worth making more of. And a bend in any direction is mostly one
-that no body makes: bones bend in new poses the way they do in the old ones.
+that no body makes: new poses have the limbs of old ones, and bend the way bones do in them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from .bones import body_axes, pose_to_bones, unit
+from .config import PoseAugConfig
+from .limbs import carry, exchange
 from .skeleton import Skeleton
 
 __all__ = ["Repertoire"]
@@ -59,15 +61,29 @@ class Repertoire:
         lower = _root(self.cov)
         return torch.linalg.solve_triangular(lower, spread.T, upper=False).square().mean(0).sqrt()
 
-    def bends(self, pose_3d: Tensor, generator: torch.Generator) -> Tensor:
-        """Steps (B, K, 3) for the unit bones of poses (B, J, 3), drawn from how each bone moves."""
-        axes = body_axes(unit(pose_to_bones(pose_3d, self.skeleton)), self.skeleton)
-        bones = range(self.skeleton.num_bones)
+    def vary(self, pose_3d: Tensor, config: PoseAugConfig, generator: torch.Generator) -> Tensor:
+        """gamma_ba (B, K, 3) that makes a new pose of each of the poses (B, J, 3).
+
+        Limbs of the others (`config.crossover`), then bends along the ways each bone moves, up to
+        `config.flex` standard deviations, no step going further than a share drawn for the row.
+        """
+        bones = unit(pose_to_bones(pose_3d, self.skeleton))
+        axes = body_axes(bones, self.skeleton)
+        own = made = bones @ axes
+        if config.crossover:
+            made = exchange(made, self.skeleton, generator)
+        if config.flex and self.batches:
+            steps = config.flex * self._steps(len(own), generator)
+            made = carry(made, steps, self.skeleton)
+        return (made - own) @ axes.mT
+
+    def _steps(self, rows: int, generator: torch.Generator) -> Tensor:
+        """Steps (B, K, 3) in the body's axes, as each bone moves, times a share of the row's."""
+        bones, device = range(self.skeleton.num_bones), generator.device
         own = self.cov.view(len(bones), 3, len(bones), 3)[bones, :, bones]  # (K, 3, 3)
-        step = torch.randn(
-            len(pose_3d), len(bones), 3, 1, generator=generator, device=generator.device
-        )
-        return (_root(own) @ step)[..., 0] @ axes.mT
+        step = torch.randn(rows, len(bones), 3, 1, generator=generator, device=device)
+        share = torch.rand(rows, 1, 1, generator=generator, device=device)
+        return share * (_root(own) @ step)[..., 0]
 
     def state_dict(self) -> dict[str, Any]:
         return {"batches": self.batches, "mean": self.mean.clone(), "cov": self.cov.clone()}

@@ -152,12 +152,10 @@ class Trainer:
         made: Augmentation = self.augmentor(
             poses.pose_3d, poses.root[:, poses.middle], poses.camera, self.generator
         )
-        if self.config.ba and self.config.flex and self.repertoire.batches:
-            bends = self.repertoire.bends(poses.pose_3d[:, poses.middle], self.generator)
-            most = self.config.flex * torch.rand(
-                len(poses), 1, 1, generator=self.generator, device=self.device
-            )
-            made = replace(made, gamma_ba=made.gamma_ba + most * bends)
+        if self.config.watches:
+            centre = poses.pose_3d[:, poses.middle]
+            varied = self.repertoire.vary(centre, self.config, self.generator)
+            made = replace(made, gamma_ba=made.gamma_ba + varied)
         leader = poses.leader
         return made if leader is None else made.shared(leader)
 

@@ -26,9 +26,12 @@ STANDING = torch.tensor(
 )
 
 
+UNLEARNED = {"flex": 0.0, "balance": 0.0, "crossover": False, "shift": 0.0}
+
+
 def settings(name: str, **changes: object) -> PoseAugConfig:
     """A preset, or "residual": the default with an augmentor network on its prior."""
-    residual = dict(learned=True, bend=0.6, flex=0.0, balance=0.0, shift=0.0, ratio=0.5)
+    residual = {**UNLEARNED, "learned": True, "bend": 0.6, "ratio": 0.5}
     if name == "residual":
         return PoseAugConfig.default(**{**residual, **changes})
     return PoseAugConfig.of(name).but(**changes)

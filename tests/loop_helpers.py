@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from helpers import UNLEARNED
 from poseaug_plugin import PoseAugConfig, PoseAugmenter
 
 torch.set_num_threads(1)
@@ -136,7 +137,7 @@ def small(preset: str = "default", **changes: Any) -> PoseAugConfig:
     quick = dict(width=16, d_width=16, noise=4, pool=32, every=1, d_every=1, warmup=0)
     if preset in ("default", "residual"):
         quick |= dict(learned=True, ratio=0.5)
-        quick |= dict(bend=0.6, flex=0.0, balance=0.0, shift=0.0) if preset == "residual" else {}
+        quick |= {**UNLEARNED, "bend": 0.6} if preset == "residual" else {}
         preset = "default"
     made: PoseAugConfig = getattr(PoseAugConfig, preset)(**{**quick, **changes})
     return made

@@ -42,7 +42,7 @@ NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
 RANGES = {"distance", "focal", "beta", "ba_ratio", "rt_ratio"}
 CHOICES = {"mix", "networks", "kcs", "feedback", "reg"}
 SWITCHES = {"ba", "bl", "rt", "prior", "swap", "learned", "freeze_trunk", "repair"}
-SWITCHES |= {"traps", "detector"}
+SWITCHES |= {"traps", "detector", "crossover"}
 
 
 def refused(**change: object) -> str:
@@ -107,7 +107,9 @@ def test_limits_themselves_are_allowed() -> None:
 
 def test_presets() -> None:
     assert PoseAugConfig.default() == PoseAugConfig()
-    assert PoseAugConfig.random() == PoseAugConfig(bend=0.6, flex=0.0, balance=0.0, shift=0.0)
+    assert PoseAugConfig.random() == PoseAugConfig(
+        bend=0.6, flex=0.0, balance=0.0, crossover=False, shift=0.0
+    )
     paper, released = PoseAugConfig.paper(), PoseAugConfig.released()
     for published in (paper, released):
         assert not published.prior

@@ -21,7 +21,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 ORDER = [
     "errors", "distributed", "skeleton_presets", "skeleton", "layout", "codec", "bones",
     "operators", "camera", "image_space", "losses", "pool", "nets", "config", "curriculum",
-    "collapse", "repertoire", "prior", "tally", "augmentor", "discriminators", "feedback",
+    "collapse", "limbs", "repertoire", "prior", "tally", "augmentor", "discriminators", "feedback",
     "estimator", "containers", "poses", "batch", "formats", "windows", "check", "intake",
     "objectives", "training", "mixing", "checkpoint", "hooks", "loader", "events", "plugin",
     "__init__",

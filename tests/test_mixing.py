@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import H36M
 from loop_helpers import (
     attached,
     batch,
@@ -23,6 +24,7 @@ from loop_helpers import (
     trained,
 )
 from poseaug_plugin import AttachError, PoseAugmenter, PoseAugWarning
+from poseaug_plugin.bones import kcs, pose_to_bones, unit
 
 ROWS = 8
 
@@ -82,6 +84,11 @@ def shape(pose_3d: torch.Tensor) -> torch.Tensor:
     return torch.cdist(pose_3d, pose_3d)
 
 
+def angles(pose_3d: torch.Tensor) -> torch.Tensor:
+    """Cosines between bones, which no view and no body changes: (B, K, K)."""
+    return kcs(unit(pose_to_bones(pose_3d, H36M)))
+
+
 def odd_one_out(rows: int = 64) -> tuple[torch.Tensor, ...]:
     """The same pose in all rows but one, whose left arm is up."""
     pose_3d, _, action, camera = batch(rows=rows)
@@ -105,17 +112,29 @@ def test_rare_poses_come_more_often(balance: float, least: int, most: int) -> No
 
 
 def test_bends_go_where_bones_move() -> None:
-    """Only the left forearm moves in these data, so only it is bent."""
+    """Only the left arm moves in these data, from the shoulder on, so only it is bent."""
     rows = 64
     pose_3d, _, action, camera = batch(rows=rows)
     pose_3d = pose_3d[:1].expand(rows, -1, -1).clone()
-    pose_3d[:, 12] += 0.15 * torch.randn(rows, 3, generator=torch.Generator().manual_seed(0))
+    pose_3d[:, 11:13] += 0.15 * torch.randn(rows, 1, 3, generator=torch.Generator().manual_seed(0))
     given = (pose_3d, reprojected(pose_3d, camera), action, camera)
     made = attached(small("random", **STILL, ratio=1.0, flex=3.0))[0](given)
     rows_made = changed_rows(given[0], made[0])
     moved = (shape(made[0]) - shape(pose_3d))[rows_made].square().mean(0).sqrt()
-    others = [j for j in range(16) if j != 12]
-    assert moved[12].mean() > 2 * moved[others][:, others].mean()
+    others = [j for j in range(16) if j not in (11, 12)]
+    assert moved[11:13].mean() > 2 * moved[others][:, others].mean()
+
+
+def test_limbs_come_from_other_rows() -> None:
+    """No made row is one of the given, but each has the knees and elbows of some of them."""
+    given = batch()
+    made = attached(small("random", **STILL, ratio=1.0, crossover=True))[0](given)
+    rows_made = changed_rows(given[0], made[0])
+    before, after = angles(given[0]), angles(made[0])[rows_made]
+    assert ((after[:, None] - before).abs().amax((2, 3)) > 1e-3).all()  # (made, given)
+    for upper, lower in ((1, 2), (4, 5), (10, 11), (13, 14)):  # bones
+        found = (after[:, None, upper, lower] - before[:, upper, lower]).abs().amin(1)
+        assert (found < 1e-5).all()
 
 
 def test_without_bone_angles_every_row_keeps_its_pose() -> None:

@@ -94,7 +94,7 @@ def test_feedback_moves_the_augmentor() -> None:
     assert moved(feedback="range")
     assert moved(adv3d=1.0)
     assert moved(adv2d=1.0)
-    assert moved(reg_weight=1.0, reg_ba=0.0)
+    assert moved(reg_weight=1.0, reg_ba=0.0, prior=False)  # on a prior they start at nothing
 
 
 # Whom it asks

@@ -140,6 +140,13 @@ def test_swap_gives_each_row_the_lengths_of_another_rows_person() -> None:
 
 def test_swap_of_one_row_changes_nothing_and_of_zero_bones_is_finite() -> None:
     assert torch.allclose(swap_lengths(people(1)[:, 0], H36M, generator()), torch.zeros(1, 9))
+
+
+def test_nobody_gets_the_bones_of_a_padding_row() -> None:
+    pose = people(40)[:, 0]
+    pose[20:] = 0
+    swapped = stretch(pose, swap_lengths(pose, H36M, generator()), H36M)[:20]
+    assert lengths(pose_to_bones(swapped, H36M)).min() > 0.05
     pose = people(4)[:, 0]
     pose[1] = 0
     ratio = swap_lengths(pose, H36M, generator())

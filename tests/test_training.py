@@ -170,7 +170,14 @@ def test_discriminators_learn_to_tell() -> None:
 
 
 QUIET = dict(adv3d=0.0, adv2d=0.0, reg_weight=0.0, feedback="off")
-NO_SLACK = dict(reg_ba=0.0, reg_bl=0.0)
+NO_SLACK = dict(reg_ba=0.0, reg_bl=0.0, prior=False)  # on a prior the networks start at 0
+
+
+def test_what_the_prior_bends_is_not_the_networks_to_pay_for() -> None:
+    made = trainer(**QUIET | {"reg_weight": 1.0}, bend=2.0, reg_ba=0.0, reg_bl=0.0)
+    turn(made)
+    assert float(made.measures["gamma_ba"]) > 0.1
+    assert float(made.measures["loss_augmentor"]) == 0
 
 
 @pytest.mark.parametrize(
