@@ -1,8 +1,9 @@
 """What the benchmark trains on and tests on, and the split on which choices are made.
 
 Tests are the source's own (S9, S11) and another studio's. Choices never look at them: `validation`
-leaves S8 and a third of the kinds of action out of the training set, and tests on S8: as filmed, in
-views and bodies that the studio has not, and with its joints defined as no studio defines them.
+leaves S8, and the half of the kinds of action whose poses are the rarest, out of the training set,
+and tests on them: as filmed, in views and bodies that the studio has not, and with joints defined
+as no studio defines them.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from h36m_cameras import cameras
 from h36m_files import Clip, Pairs, load_h36m, load_pose_npz
 from poseaug_plugin import Skeleton
 from poseaug_plugin.operators import shift, stretch
+from poseaug_plugin.repertoire import Repertoire
 from quickstart import TEST, TRAIN
 
-__all__ = ["HELD_OUT", "TRAIN", "kinds", "refilmed", "splits", "validation"]
+__all__ = ["HELD_OUT", "TRAIN", "kinds", "rarest", "refilmed", "splits", "validation"]
 
 HELD_OUT = "S8"  # the training subject that choices are made on
 SHOT = 10  # frames before one camera, refilmed
-TAKES = 4  # times each frame of an action left out is refilmed
 MOVED = 0.025  # metres, per axis: how far another studio puts the joints of the trunk
 
 Split = tuple[Pairs, dict[str, Pairs]]
@@ -84,11 +85,11 @@ def kinds(pairs: Pairs) -> NDArray[np.str_]:
 def validation(pairs: Pairs, subjects: Sequence[str]) -> Split:
     """A split of the training pairs to choose on; the same in every run on the same files.
 
-    Every third kind of action, by name, is left out. Test sets, all of S8:
+    The `rarest` kinds of action are left out. Test sets:
 
-    - `source`: the other kinds of action, as filmed.
+    - `source`: S8 in the other kinds of action, as filmed.
     - `views`: the same, refilmed.
-    - `cross`: the kinds left out, refilmed: new pose, new body, new view.
+    - `cross`: all subjects in the kinds left out, refilmed: new pose, new body, new view.
     - `studio`: the same with the joints of the trunk elsewhere: also a new definition of them.
 
     Raises:
@@ -96,20 +97,28 @@ def validation(pairs: Pairs, subjects: Sequence[str]) -> Split:
     """
     if not subjects:
         raise ValueError(f"validation leaves {HELD_OUT} out: name another subject to train on")
-    kind = kinds(pairs)
-    left_out = _among(kind, sorted(set(kind))[::3])
-    theirs = _among(pairs.subject, [HELD_OUT])
-    seen, unseen = pairs[theirs & ~left_out], pairs[theirs & left_out]
+    left_out = _among(kinds(pairs), rarest(pairs))
+    seen, unseen = pairs[_among(pairs.subject, [HELD_OUT]) & ~left_out], pairs[left_out]
     return pairs[_among(pairs.subject, subjects) & ~left_out], {
         "source": seen,
         "views": refilmed(seen, seed=1),
-        "cross": refilmed(unseen, seed=2, takes=TAKES),
-        "studio": refilmed(unseen, seed=3, takes=TAKES, moved=MOVED),
+        "cross": refilmed(unseen, seed=2),
+        "studio": refilmed(unseen, seed=3, moved=MOVED),
     }
 
 
-def refilmed(pairs: Pairs, seed: int, takes: int = 1, moved: float = 0.0) -> Pairs:
-    """One subject's motion as other bodies before other cameras; exact 2D.
+def rarest(pairs: Pairs) -> list[str]:
+    """Half of the kinds of action, or one less: those furthest from the mean pose of all pairs."""
+    pose_3d, kind = pairs.root_relative, kinds(pairs)
+    found = Repertoire(_SKELETON, pose_3d.device)
+    found.add(pose_3d, torch.ones(len(pose_3d), dtype=torch.bool))
+    rarity = found.rarity(pose_3d)
+    order = sorted(set(kind), key=lambda name: float(rarity[_among(kind, [name])].mean()))
+    return order[-(len(order) // 2) :]
+
+
+def refilmed(pairs: Pairs, seed: int, moved: float = 0.0) -> Pairs:
+    """The motion as other bodies before other cameras; exact 2D.
 
     Every ten frames are a shot with a body (size within 12 %, each mirrored pair of bones within
     8 %) and a camera of its own: plain, 0.2 to 3 m high, 2.6 to 5.5 m away, from any side, focal
@@ -117,21 +126,20 @@ def refilmed(pairs: Pairs, seed: int, takes: int = 1, moved: float = 0.0) -> Pai
 
     Args:
         pairs: filmed by Human3.6M's four cameras; the first one's rows are taken.
-        takes: shots of each frame.
         moved: metres; hips, shoulders, spine, thorax and head of a shot lie elsewhere in the body,
             by a normal draw of this size on each axis, left and right mirrored.
     """
     rng = np.random.default_rng(seed)
-    subject = str(pairs.subject[0])
-    camera = cameras(subject)[0]
-    first = (pairs.camera == torch.tensor(camera.intrinsics, dtype=torch.float32)).all(1)
-    pairs = pairs[first]
-    world = pairs.pose_3d.double() @ torch.tensor(camera.rotation).T + torch.tensor(camera.position)
     shots: list[Clip] = []
-    for _ in range(takes):
-        for frames in torch.arange(len(pairs)).split(SHOT):
+    for subject in sorted(set(pairs.subject.tolist())):
+        camera = cameras(subject)[0]
+        first = (pairs.camera == torch.tensor(camera.intrinsics, dtype=torch.float32)).all(1)
+        theirs = pairs[_among(pairs.subject, [subject]) & first]
+        rotation, position = torch.tensor(camera.rotation), torch.tensor(camera.position)
+        world = theirs.pose_3d.double() @ rotation.T + position
+        for frames in torch.arange(len(theirs)).split(SHOT):
             body = _redefined(rng, _other_body(rng, world[frames]), moved).numpy()
-            action = str(pairs.action[int(frames[0])])
+            action = str(theirs.action[int(frames[0])])
             shots.append(embedded.film(body, embedded.roaming_camera(rng, body), subject, action))
     return Pairs.gather(shots)
 
