@@ -38,25 +38,22 @@ def carry(directions: Tensor, steps: Tensor, skeleton: Skeleton) -> Tensor:
     Last bones (forearms, shins, the head) have no step of their own: they turn with the one they
     hang on, so that the angle between the two is one that somebody had.
     """
-    bent = torch.empty_like(directions)
-    eye = torch.eye(3).to(directions)
-    turns = eye.repeat(len(directions), skeleton.num_joints, 1, 1)  # what is below a joint turns so
-    for bones, parents, children, moves in _levels(skeleton, directions.device):
-        above = turns[:, parents]
-        carried = (above @ directions[:, bones, :, None])[..., 0]
-        bent[:, bones] = unit(carried + moves * steps[:, bones])
-        turns[:, children] = _between(carried, bent[:, bones]) @ above
+    bent = directions.clone()
+    for bones, below, source in _levels(skeleton, directions.device):
+        start = bent[:, bones]
+        there = start.any(-1, keepdim=True)  # a bone without length has no direction to bend
+        end = unit(start + there * steps[:, bones])
+        bent[:, bones] = end
+        bent[:, below] = _turn(bent[:, below], start[:, source], end[:, source])
     return bent
 
 
-def _between(start: Tensor, end: Tensor) -> Tensor:
-    """The smallest rotations (..., 3, 3) that take unit vectors (..., 3) to others."""
-    x, y, z = torch.linalg.cross(start, end, dim=-1).unbind(-1)
-    zero = torch.zeros_like(x)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
-    cosine = (start * end).sum(-1)[..., None, None]
-    # Opposite ones have no smallest rotation: the bound keeps theirs finite.
-    return torch.eye(3).to(start) + cross + cross @ cross / (1 + cosine).clamp_min(1e-6)
+def _turn(vector: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Vectors (..., 3) turned as the smallest rotation takes unit vectors `start` to `end`."""
+    half = unit(start + end)
+    along_half = (half * vector).sum(-1, keepdim=True)
+    along_start = (start * vector).sum(-1, keepdim=True)
+    return vector + 2 * (along_start * end - along_half * half)
 
 
 @lru_cache(maxsize=64)
@@ -69,17 +66,18 @@ def _pieces(skeleton: Skeleton, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _levels(
-    skeleton: Skeleton, device: torch.device
-) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], ...]:
-    """Bones as far from the root as each other, nearest first: the bones, the joints they start
-    and end at, and whether they have steps of their own (k, 1).
+def _levels(skeleton: Skeleton, device: torch.device) -> tuple[tuple[Tensor, Tensor, Tensor], ...]:
+    """Bones that others hang on, those as far from the root as each other together, nearest first;
+    with them all bones below (N,), and on which of the former each hangs (N,).
     """
-    levels, parents = [], [skeleton.root]
-    while children := [child for joint in parents for child in skeleton.children[joint]]:
-        bones = torch.tensor([skeleton.bone_of[j] for j in children])
-        starts = torch.tensor([skeleton.parents[j] for j in children])
-        moves = torch.tensor([[float(bool(skeleton.children[j]))] for j in children])
-        levels.append(tuple(t.to(device) for t in (bones, starts, torch.tensor(children), moves)))
-        parents = children
+
+    def below(joint: int) -> list[int]:
+        return [j for child in skeleton.children[joint] for j in (child, *below(child))]
+
+    levels, joints = [], list(skeleton.children[skeleton.root])
+    while joints := [j for j in joints if skeleton.children[j]]:
+        hanging = [(skeleton.bone_of[j], i) for i, joint in enumerate(joints) for j in below(joint)]
+        columns = [skeleton.bone_of[j] for j in joints], *zip(*hanging)
+        levels.append(tuple(torch.tensor(column, device=device) for column in columns))
+        joints = [child for joint in joints for child in skeleton.children[joint]]
     return tuple(levels)  # type: ignore[arg-type]

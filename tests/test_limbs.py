@@ -105,6 +105,12 @@ def test_last_bones_have_no_step_of_their_own() -> None:
         assert (angle(bent, last, before) - angle(given, last, before)).abs().max() < 1e-9
 
 
+def test_a_bone_without_length_bends_nothing() -> None:
+    given, step = directions(4), torch.zeros(4, 15, 3).double()
+    given[:, 1], step[:, 1] = 0, 1
+    assert torch.allclose(carry(given, step, H36M), given)
+
+
 def test_a_bend_to_the_opposite_side_is_finite() -> None:
     given = directions(4)
     assert carry(given, -2 * given, H36M).isfinite().all()
