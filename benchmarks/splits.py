@@ -22,6 +22,7 @@ import embedded
 from h36m_cameras import cameras
 from h36m_files import Clip, Pairs, load_h36m, load_pose_npz
 from poseaug_plugin import Skeleton
+from poseaug_plugin.bones import directions
 from poseaug_plugin.operators import shift, stretch
 from poseaug_plugin.repertoire import Repertoire
 from quickstart import TEST, TRAIN
@@ -109,10 +110,10 @@ def validation(pairs: Pairs, subjects: Sequence[str]) -> Split:
 
 def rarest(pairs: Pairs) -> list[str]:
     """Half of the kinds of action, or one less: those furthest from the mean pose of all pairs."""
-    pose_3d, kind = pairs.root_relative, kinds(pairs)
-    found = Repertoire(_SKELETON, pose_3d.device)
-    found.add(pose_3d, torch.ones(len(pose_3d), dtype=torch.bool))
-    rarity = found.rarity(pose_3d)
+    (pose, _), kind = directions(pairs.pose_3d, _SKELETON), kinds(pairs)
+    found = Repertoire(_SKELETON, pose.device)
+    found.add(pose, torch.ones(len(pose), dtype=torch.bool))
+    rarity = found.rarity(pose)
     order = sorted(set(kind), key=lambda name: float(rarity[_among(kind, [name])].mean()))
     return order[-(len(order) // 2) :]
 

@@ -20,6 +20,7 @@ from .skeleton import Skeleton
 __all__ = [
     "body_axes",
     "bones_to_pose",
+    "directions",
     "gather",
     "index_tensor",
     "kcs",
@@ -96,6 +97,16 @@ def body_axes(bones: Tensor, skeleton: Skeleton) -> Tensor:
     )
     ahead = unit(torch.linalg.cross(across, up, dim=-1))
     return torch.stack([across, torch.linalg.cross(ahead, across, dim=-1), ahead], -1)
+
+
+def directions(pose_3d: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
+    """Unit bones (..., K, 3) of a pose (..., J, 3) in its body's own axes, and those (..., 3, 3).
+
+    View, place and body size are gone from them: `directions @ axes.mT` are the unit bones.
+    """
+    bones = unit(pose_to_bones(pose_3d, skeleton))
+    axes = body_axes(bones, skeleton)
+    return bones @ axes, axes
 
 
 def kcs(bones: Tensor) -> Tensor:

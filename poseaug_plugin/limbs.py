@@ -1,6 +1,6 @@
 """New poses from old ones: limbs of other bodies, and bends that take along what hangs on a bone.
 
-Directions are unit bones (B, K, 3) in the body's own axes (`bones.body_axes`).
+Directions are unit bones (B, K, 3) in the body's own axes (`bones.directions`).
 
 Not PoseAug's. Crossing people's limbs to get new poses: Li et al., CVPR 2020 ("Evolutionary
 training data"); theirs grows a data set before training, this makes a batch's rows as they go by.

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .bones import body_axes, pose_to_bones, unit
 from .config import PoseAugConfig
 from .limbs import carry, exchange
 from .skeleton import Skeleton
@@ -25,7 +24,10 @@ RIDGE = 1e-3  # added variance: directions that never move must not count as rar
 
 
 class Repertoire:
-    """Running moments of bone directions (K * 3 numbers), on the device of the poses."""
+    """Running moments of bone directions (K * 3 numbers), on the device of the poses.
+
+    Poses come as unit bones (B, K, 3) in the body's own axes (`bones.directions`).
+    """
 
     def __init__(self, skeleton: Skeleton, device: torch.device) -> None:
         size = 3 * skeleton.num_bones
@@ -34,19 +36,9 @@ class Repertoire:
         self.mean = torch.zeros(size, device=device)
         self.cov = torch.zeros(size, size, device=device)
 
-    def _directions(self, pose_3d: Tensor) -> Tensor:
-        """Unit bones of poses (B, J, 3) in the body's axes, (B, K * 3)."""
-        bones = unit(pose_to_bones(pose_3d, self.skeleton))
-        return (bones @ body_axes(bones, self.skeleton)).flatten(1)
-
-    def add(self, pose_3d: Tensor, valid: Tensor) -> None:
-        """Take in a batch.
-
-        Args:
-            pose_3d: (B, J, 3) root-relative.
-            valid: (B,) bool, rows that count.
-        """
-        x = self._directions(pose_3d)
+    def add(self, directions: Tensor, valid: Tensor) -> None:
+        """Take in a batch: directions (B, K, 3), and which rows count (B,)."""
+        x = directions.flatten(1)
         weight = valid.to(x) / valid.sum().clamp_min(1)
         mean = weight @ x
         cov = (weight[:, None] * (x - mean)).T @ (x - mean)
@@ -55,27 +47,24 @@ class Repertoire:
         self.cov = torch.lerp(self.cov, cov, renewed)
         self.batches += 1
 
-    def rarity(self, pose_3d: Tensor) -> Tensor:
-        """Distance (B,) of poses (B, J, 3) from the mean pose: Mahalanobis', about 1 on average."""
-        spread = self._directions(pose_3d) - self.mean
+    def rarity(self, directions: Tensor) -> Tensor:
+        """Distance (B,) of poses from the mean pose: Mahalanobis', about 1 on average."""
+        spread = directions.flatten(1) - self.mean
         lower = _root(self.cov)
         return torch.linalg.solve_triangular(lower, spread.T, upper=False).square().mean(0).sqrt()
 
-    def vary(self, pose_3d: Tensor, config: PoseAugConfig, generator: torch.Generator) -> Tensor:
-        """gamma_ba (B, K, 3) that makes a new pose of each of the poses (B, J, 3).
+    def vary(self, directions: Tensor, config: PoseAugConfig, generator: torch.Generator) -> Tensor:
+        """A new pose of each of a batch's.
 
         Limbs of the others (`config.crossover`), then bends along the ways each bone moves, up to
         `config.flex` standard deviations, no step going further than a share drawn for the row.
         """
-        bones = unit(pose_to_bones(pose_3d, self.skeleton))
-        axes = body_axes(bones, self.skeleton)
-        own = made = bones @ axes
         if config.crossover:
-            made = exchange(made, self.skeleton, generator)
+            directions = exchange(directions, self.skeleton, generator)
         if config.flex and self.batches:
-            steps = config.flex * self._steps(len(own), generator)
-            made = carry(made, steps, self.skeleton)
-        return (made - own) @ axes.mT
+            steps = config.flex * self._steps(len(directions), generator)
+            directions = carry(directions, steps, self.skeleton)
+        return directions
 
     def _steps(self, rows: int, generator: torch.Generator) -> Tensor:
         """Steps (B, K, 3) in the body's axes, as each bone moves, times a share of the row's."""

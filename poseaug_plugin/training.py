@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .augmentor import Augmentation, Augmentor
 from .batch import BatchFormat
+from .bones import directions
 from .camera import in_frame, project
 from .collapse import CollapseWatch, Verdict
 from .config import PoseAugConfig
@@ -92,20 +93,22 @@ class Trainer:
     @torch.no_grad()
     def pairs(self, poses: PoseBatch, rows: Tensor) -> tuple[PoseBatch, Tensor]:
         """Augmented pairs to stand in `rows` (N,) of a batch, and which of them count (N,)."""
-        if self.config.watches:
-            self.repertoire.add(poses.pose_3d[:, poses.middle], poses.valid)
         made, good, _ = self.sample(poses.pick(self._donors(poses, rows)))
         return made, good & poses.valid[rows]
 
     def _donors(self, poses: PoseBatch, rows: Tensor) -> Tensor:
         """Whose pose each of `rows` is made from: its own, or per `config.balance` another's.
 
-        People of one scene keep their own.
+        People of one scene keep their own. How people move is learned from the batch before.
         """
-        if not (self.config.ba and self.config.balance) or poses.group is not None:
+        config, repertoire = self.config, self.repertoire
+        if not config.watches:
             return rows
-        rarity = self.repertoire.rarity(poses.pose_3d[:, poses.middle])
-        weight = (rarity**self.config.balance * poses.valid).clamp_min(1e-12)
+        seen, _ = directions(poses.pose_3d[:, poses.middle], self.skeleton)
+        repertoire.add(seen, poses.valid)
+        if not config.balance or poses.group is not None:
+            return rows
+        weight = (repertoire.rarity(seen) ** config.balance * poses.valid).clamp_min(1e-12)
         return torch.multinomial(weight, len(rows), replacement=True, generator=self.generator)
 
     @torch.no_grad()
@@ -153,9 +156,9 @@ class Trainer:
             poses.pose_3d, poses.root[:, poses.middle], poses.camera, self.generator
         )
         if self.config.watches:
-            centre = poses.pose_3d[:, poses.middle]
-            varied = self.repertoire.vary(centre, self.config, self.generator)
-            made = replace(made, gamma_ba=made.gamma_ba + varied)
+            own, axes = directions(poses.pose_3d[:, poses.middle], self.skeleton)
+            varied = self.repertoire.vary(own, self.config, self.generator)
+            made = replace(made, gamma_ba=made.gamma_ba + (varied - own) @ axes.mT)
         leader = poses.leader
         return made if leader is None else made.shared(leader)
 

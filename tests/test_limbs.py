@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from helpers import H36M, PRESETS, generator, people, random_poses
-from poseaug_plugin.bones import body_axes, pose_to_bones, unit
+from poseaug_plugin.bones import directions, unit
 from poseaug_plugin.limbs import carry, exchange
 from poseaug_plugin.skeleton import SKELETONS, Skeleton
 
@@ -15,11 +15,10 @@ TORSO = [0, 3, 6, 7, 8, 9, 12]
 LIMBS = [[1, 2], [4, 5], [10, 11], [13, 14]]  # bones of legs and arms
 
 
-def directions(rows: int, skeleton: Skeleton = H36M, seed: int = 0) -> Tensor:
-    """Unit bones of random poses in the body's axes, float64."""
+def held(rows: int, skeleton: Skeleton = H36M, seed: int = 0) -> Tensor:
+    """Directions of random poses, float64."""
     pose = people(rows, seed=seed)[:, 0] if skeleton is H36M else random_poses(skeleton, rows)
-    bones = unit(pose_to_bones(pose.double(), skeleton))
-    return bones @ body_axes(bones, skeleton)
+    return directions(pose.double(), skeleton)[0]
 
 
 def steps(like: Tensor, size: float = 0.4) -> Tensor:
@@ -32,7 +31,7 @@ def angle(directions: Tensor, first: int, second: int) -> Tensor:
 
 
 def test_each_piece_comes_whole_from_one_row() -> None:
-    given = directions(30)
+    given = held(30)
     made = exchange(given, H36M, generator())
     sources = []
     for piece in (TORSO, *LIMBS):
@@ -46,7 +45,7 @@ def test_each_piece_comes_whole_from_one_row() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_on_any_skeleton_every_bone_has_a_source(name: str) -> None:
     skeleton = SKELETONS[name]
-    given = directions(8, skeleton)
+    given = held(8, skeleton)
     made = exchange(given, skeleton, generator())
     for bone in range(skeleton.num_bones):
         rows = (made[:, None, bone] == given[None, :, bone]).all(-1)
@@ -56,18 +55,18 @@ def test_on_any_skeleton_every_bone_has_a_source(name: str) -> None:
 
 
 def test_one_row_keeps_its_limbs() -> None:
-    given = directions(1)
+    given = held(1)
     assert torch.equal(exchange(given, H36M, generator()), given)
 
 
 def test_no_step_no_bend() -> None:
-    given = directions(5)
+    given = held(5)
     assert torch.allclose(carry(given, torch.zeros_like(given), H36M), given)
 
 
 def test_what_hangs_on_a_bone_turns_with_it() -> None:
     """A bent thigh takes the shin along, and nothing else moves."""
-    given = directions(20)
+    given = held(20)
     step = torch.zeros_like(given)
     step[:, 1] = steps(given)[:, 1]
     bent = carry(given, step, H36M)
@@ -88,7 +87,7 @@ def test_the_turn_is_the_smallest() -> None:
 
 
 def test_a_bent_trunk_takes_head_and_arms_along() -> None:
-    given = directions(20)
+    given = held(20)
     step = torch.zeros_like(given)
     step[:, 6] = steps(given)[:, 6]
     bent = carry(given, step, H36M)
@@ -99,18 +98,18 @@ def test_a_bent_trunk_takes_head_and_arms_along() -> None:
 
 
 def test_last_bones_have_no_step_of_their_own() -> None:
-    given = directions(20)
+    given = held(20)
     bent = carry(given, steps(given), H36M)
     for last, before in ((2, 1), (5, 4), (11, 10), (14, 13), (8, 7)):
         assert (angle(bent, last, before) - angle(given, last, before)).abs().max() < 1e-9
 
 
 def test_a_bone_without_length_bends_nothing() -> None:
-    given, step = directions(4), torch.zeros(4, 15, 3).double()
+    given, step = held(4), torch.zeros(4, 15, 3).double()
     given[:, 1], step[:, 1] = 0, 1
     assert torch.allclose(carry(given, step, H36M), given)
 
 
 def test_a_bend_to_the_opposite_side_is_finite() -> None:
-    given = directions(4)
+    given = held(4)
     assert carry(given, -2 * given, H36M).isfinite().all()
