@@ -38,14 +38,14 @@ def carry(directions: Tensor, steps: Tensor, skeleton: Skeleton) -> Tensor:
     Last bones (forearms, shins, the head) have no step of their own: they turn with the one they
     hang on, so that the angle between the two is one that somebody had.
     """
-    bent = directions.clone()
+    steps = steps * directions.any(-1, keepdim=True)  # no length, no direction to bend
+    bent, steps = (x.transpose(0, 1).contiguous() for x in (directions, steps))  # bones are picked
     for bones, below, source in _levels(skeleton, directions.device):
-        start = bent[:, bones]
-        there = start.any(-1, keepdim=True)  # a bone without length has no direction to bend
-        end = unit(start + there * steps[:, bones])
-        bent[:, bones] = end
-        bent[:, below] = _turn(bent[:, below], start[:, source], end[:, source])
-    return bent
+        start = bent[bones]
+        end = unit(start + steps[bones])
+        bent[bones] = end
+        bent[below] = _turn(bent[below], start[source], end[source])
+    return bent.transpose(0, 1)
 
 
 def _turn(vector: Tensor, start: Tensor, end: Tensor) -> Tensor:
