@@ -16,11 +16,11 @@ import torch
 from torch import nn
 
 from common import circumstances
-from h36m_files import Pairs
+from h36m_files import TRAIN, Pairs
 from lifters import GraphLifter, SimpleBaseline, SpatialGraphLifter, VideoPose
 from poseaug_plugin import PoseAugConfig, PoseAugmenter
 from quickstart import Batch, endless, evaluate
-from splits import TRAIN, Split, splits
+from splits import Split, splits
 
 __all__ = ["ESTIMATORS", "RECIPES", "Batches", "Look", "Run", "compete", "train"]
 
@@ -74,7 +74,7 @@ class Run:
     config: PoseAugConfig | None = None  # of the recipe, overrides applied
     data: str | None = None  # folder; None: embedded
     detections: str = "gt"
-    subjects: tuple[str, ...] = tuple(TRAIN)
+    subjects: tuple[str, ...] = TRAIN
     validate: bool = False
     seed: int = 0
     updates: int = 1500

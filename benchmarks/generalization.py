@@ -26,8 +26,8 @@ from rich.console import Console
 import diversity
 from common import circumstances, markdown, spread
 from contest import ESTIMATORS, RECIPES, Run, compete
+from h36m_files import TRAIN
 from jobs import Tick, progress, several, work
-from splits import TRAIN
 
 BUDGETS = {"small": 400, "full": 1500}  # updates
 Record = dict[str, Any]

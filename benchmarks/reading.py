@@ -39,7 +39,7 @@ import embedded
 from contest import Batches
 from h36m_cameras import cameras
 from h36m_cameras import project as project_row
-from h36m_files import Pairs, load_h36m
+from h36m_files import TRAIN, Pairs, load_h36m
 from overhead import kept, numbers, shown
 from overhead_sections import Args, Row
 from poseaug_plugin import Skeleton
@@ -47,7 +47,7 @@ from poseaug_plugin.bones import bones_to_pose
 from poseaug_plugin.camera import project
 from poseaug_plugin.operators import stretch
 from poseaug_plugin.prior import swap_lengths
-from quickstart import TRAIN, Batch
+from quickstart import Batch
 from recipes import MODELS
 from timing import Work, interleaved, quartiles, ratios
 

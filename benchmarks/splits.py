@@ -20,14 +20,13 @@ from torch import Tensor
 import common  # noqa: F401  (finds the examples)
 import embedded
 from h36m_cameras import cameras
-from h36m_files import Clip, Pairs, load_h36m, load_pose_npz
+from h36m_files import TEST, TRAIN, Clip, Pairs, load_h36m, load_pose_npz
 from poseaug_plugin import Skeleton
 from poseaug_plugin.bones import directions
 from poseaug_plugin.operators import shift, stretch
 from poseaug_plugin.repertoire import Repertoire
-from quickstart import TEST, TRAIN
 
-__all__ = ["HELD_OUT", "TRAIN", "kinds", "rarest", "refilmed", "splits", "validation"]
+__all__ = ["HELD_OUT", "kinds", "rarest", "refilmed", "splits", "validation"]
 
 HELD_OUT = "S8"  # the training subject that choices are made on
 SHOT = 10  # frames before one camera, refilmed

@@ -21,10 +21,9 @@ from torch import Tensor
 
 import embedded
 from cross_files import TESTS
-from h36m_files import KEYPOINTS, OFFERS, Pairs, keypoint_name, load_h36m
+from h36m_files import KEYPOINTS, OFFERS, TEST, TRAIN, Pairs, keypoint_name, load_h36m
 from poseaug_plugin.camera import project
 
-TRAIN, TEST = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
 _SIDES_SWAPPED = [0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 13, 14, 15, 10, 11, 12]
 
 # What `faults` measures: the least and the most that is right, and how to tell what is not.

@@ -28,6 +28,9 @@ _KEPT = {
 # The left joints of Human3.6M's 17 and 16, which tell its order from MPII's 16 and COCO's 17.
 _LEFT = ({4, 5, 6, 11, 12, 13}, {4, 5, 6, 10, 11, 12})
 
+# The field's split of Human3.6M by subject.
+TRAIN, TEST = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
+
 # Short names of the 2D poses of Human3.6M; any other ending of a file's name will do as well.
 KEYPOINTS = {
     "gt": "gt",

@@ -35,8 +35,8 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
-from datasets import TRAIN, Sets, sets, windows
-from h36m_files import Pairs
+from datasets import Sets, sets, windows
+from h36m_files import TRAIN, Pairs
 from jobs import Tick
 from metrics import report
 from phase import Phase, Scores, centre

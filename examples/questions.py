@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from circumstances import markdown, spread
-from datasets import TRAIN
-from h36m_files import KEYPOINTS
+from h36m_files import KEYPOINTS, TRAIN
 from poseaug_plugin import PoseAugConfig
 from protocol import BEST, WARMUP, Budget, Run, Setup
 

@@ -24,13 +24,12 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 import embedded
-from h36m_files import Pairs, load_h36m, load_pose_npz
+from h36m_files import TEST, TRAIN, Pairs, load_h36m, load_pose_npz
 from lifters import SimpleBaseline
 from metrics import report
 from pictures import gallery
 from poseaug_plugin import PoseAugmenter  # 1 of 3
 
-TRAIN, TEST = ["S1", "S5", "S6", "S7", "S8"], ["S9", "S11"]
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 

@@ -26,8 +26,7 @@ from rich.console import Console
 
 import variety
 from circumstances import circumstances, markdown
-from datasets import TRAIN
-from h36m_files import OFFERS, Pairs, keypoint_name
+from h36m_files import OFFERS, TRAIN, Pairs, keypoint_name
 from jobs import Tick, logged, several, work
 from protocol import BUDGETS, SAMPLE, Run, Setup, pretrain, train
 from published_lifters import ESTIMATORS

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 import embedded
-from datasets import TEST, TRAIN, Sets, check, evenly, faults, main, sets, windows
+from datasets import Sets, check, evenly, faults, main, sets, windows
 from h36m_cameras import cameras, project
-from h36m_files import OFFERS, Pairs
+from h36m_files import OFFERS, TEST, TRAIN, Pairs
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SIDES_SWAPPED = [0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 13, 14, 15, 10, 11, 12]

@@ -19,11 +19,10 @@ import generalization
 from contest import ESTIMATORS, RECIPES, Run, compete, train
 from embedded import make
 from h36m_cameras import project
-from h36m_files import Pairs
+from h36m_files import TEST, TRAIN, Pairs
 from helpers import H36M, STANDING
 from poseaug_plugin import PoseAugConfig
 from poseaug_plugin.bones import bones_to_pose, lengths, pose_to_bones
-from quickstart import TEST, TRAIN
 from splits import HELD_OUT, kinds, rarest, splits
 from test_h36m_files import pixels, world, write
 

@@ -12,12 +12,11 @@ import torch
 
 import common
 import reading
-from h36m_files import Pairs
+from h36m_files import TRAIN, Pairs
 from helpers import H36M, cameras, generator, people
 from poseaug_plugin.bones import lengths, pose_to_bones
 from poseaug_plugin.camera import project
 from poseaug_plugin.operators import stretch
-from quickstart import TRAIN
 
 
 @pytest.fixture(scope="module")
