@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from .bones import EPS, bones_to_pose, directions, gather, lengths, pose_to_bones, unit
+from .bones import EPS, body_axes, bones_to_pose, gather, lengths, pose_to_bones, unit
 from .skeleton import Skeleton
 
 __all__ = ["axis_angle_to_matrix", "bend", "move", "root_relative", "shift", "stretch"]
@@ -57,7 +57,7 @@ def shift(pose_3d: Tensor, offset: Tensor, skeleton: Skeleton) -> Tensor:
     What one data set calls a hip lies centimetres from what another does. The body stays as it is;
     the joint that moves takes no other along. Ours, not PoseAug's.
     """
-    _, axes = directions(pose_3d, skeleton)
+    axes = body_axes(unit(pose_to_bones(pose_3d, skeleton)), skeleton)
     return pose_3d + offset @ axes.mT
 
 
