@@ -169,7 +169,12 @@ class PoseAugConfig:
     @property
     def watches(self) -> bool:
         """Whether how people move is learned from the caller's poses."""
-        return self.ba and bool(self.balance or self.flex or self.crossover)
+        return self.ba and bool(self.balance or self.flex)
+
+    @property
+    def varies(self) -> bool:
+        """Whether new poses are made of the caller's."""
+        return self.ba and bool(self.crossover or self.flex)
 
     @property
     def trains(self) -> bool:

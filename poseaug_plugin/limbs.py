@@ -13,7 +13,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .bones import unit
+from .bones import index_tensor, unit
 from .skeleton import Skeleton
 
 __all__ = ["carry", "exchange"]
@@ -24,12 +24,12 @@ def exchange(directions: Tensor, skeleton: Skeleton, generator: torch.Generator)
 
     Knees and elbows stay as people have them: a limb comes whole, from its hip or shoulder on.
     """
-    rows, device = len(directions), directions.device
-    pieces = _pieces(skeleton, device)  # (K,)
+    device = directions.device
     order = torch.rand(
-        len(skeleton.limbs) + 1, rows, generator=generator, device=generator.device
+        len(skeleton.limbs) + 1, len(directions), generator=generator, device=generator.device
     ).argsort(-1)
-    return directions[order[pieces].T, torch.arange(skeleton.num_bones, device=device)]
+    rows = order[index_tensor(_pieces(skeleton), device)].T
+    return directions[rows, index_tensor(tuple(range(skeleton.num_bones)), device)]
 
 
 def carry(directions: Tensor, steps: Tensor, skeleton: Skeleton) -> Tensor:
@@ -40,7 +40,8 @@ def carry(directions: Tensor, steps: Tensor, skeleton: Skeleton) -> Tensor:
     """
     steps = steps * directions.any(-1, keepdim=True)  # no length, no direction to bend
     bent, steps = (x.transpose(0, 1).contiguous() for x in (directions, steps))  # bones are picked
-    for bones, below, source in _levels(skeleton, directions.device):
+    for level in _levels(skeleton):
+        bones, below, source = (index_tensor(index, bent.device) for index in level)
         start = bent[bones]
         end = unit(start + steps[bones])
         bent[bones] = end
@@ -57,16 +58,17 @@ def _turn(vector: Tensor, start: Tensor, end: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _pieces(skeleton: Skeleton, device: torch.device) -> Tensor:
-    """(K,) which piece each bone comes with: its limb, numbered from 1, or the torso, 0."""
-    pieces = torch.zeros(skeleton.num_bones, dtype=torch.long)
-    for number, limb in enumerate(skeleton.limbs, 1):
-        pieces[list(limb[1:])] = number  # the first bone reaches across the torso to the limb
-    return pieces.to(device)
+def _pieces(skeleton: Skeleton) -> tuple[int, ...]:
+    """Which piece each bone comes with: its limb, numbered from 1, or the torso, 0.
+
+    A limb's first bone reaches across the torso, and comes with it.
+    """
+    number = {bone: i for i, limb in enumerate(skeleton.limbs, 1) for bone in limb[1:]}
+    return tuple(number.get(bone, 0) for bone in range(skeleton.num_bones))
 
 
 @lru_cache(maxsize=64)
-def _levels(skeleton: Skeleton, device: torch.device) -> tuple[tuple[Tensor, Tensor, Tensor], ...]:
+def _levels(skeleton: Skeleton) -> tuple[tuple[tuple[int, ...], ...], ...]:
     """Bones that others hang on, those as far from the root as each other together, nearest first;
     with them all bones below (N,), and on which of the former each hangs (N,).
     """
@@ -77,7 +79,6 @@ def _levels(skeleton: Skeleton, device: torch.device) -> tuple[tuple[Tensor, Ten
     levels, joints = [], list(skeleton.children[skeleton.root])
     while joints := [j for j in joints if skeleton.children[j]]:
         hanging = [(skeleton.bone_of[j], i) for i, joint in enumerate(joints) for j in below(joint)]
-        columns = [skeleton.bone_of[j] for j in joints], *zip(*hanging)
-        levels.append(tuple(torch.tensor(column, device=device) for column in columns))
+        levels.append((tuple(skeleton.bone_of[j] for j in joints), *zip(*hanging)))
         joints = [child for joint in joints for child in skeleton.children[joint]]
-    return tuple(levels)  # type: ignore[arg-type]
+    return tuple(levels)

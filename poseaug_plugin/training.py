@@ -155,7 +155,7 @@ class Trainer:
         made: Augmentation = self.augmentor(
             poses.pose_3d, poses.root[:, poses.middle], poses.camera, self.generator
         )
-        if self.config.watches:
+        if self.config.varies:
             own, axes = directions(poses.pose_3d[:, poses.middle], self.skeleton)
             varied = self.repertoire.vary(own, self.config, self.generator)
             made = replace(made, gamma_ba=made.gamma_ba + (varied - own) @ axes.mT)
