@@ -49,6 +49,7 @@ RECIPES: dict[str, PoseAugConfig | None] = {
     "no-balance": PoseAugConfig.default(balance=0.0),
     "no-flex": PoseAugConfig.default(flex=0.0),
     "no-crossover": PoseAugConfig.default(crossover=False),
+    "no-upright": PoseAugConfig.default(upright=False),
     "no-shift": PoseAugConfig.default(shift=0.0),
     "random-shift": PoseAugConfig.random(shift=0.025),  # that part alone, nothing learned
     "no-ba": PoseAugConfig.default(ba=False),

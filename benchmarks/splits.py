@@ -109,9 +109,9 @@ def validation(pairs: Pairs, subjects: Sequence[str]) -> Split:
 
 def rarest(pairs: Pairs) -> list[str]:
     """Half of the kinds of action, or one less: those furthest from the mean pose of all pairs."""
-    (pose, _), kind = directions(pairs.pose_3d, _SKELETON), kinds(pairs)
+    (pose, axes), kind = directions(pairs.pose_3d, _SKELETON), kinds(pairs)
     found = Repertoire(_SKELETON, pose.device)
-    found.add(pose, torch.ones(len(pose), dtype=torch.bool))
+    found.add(pose, axes, torch.ones(len(pose), dtype=torch.bool))
     rarity = found.rarity(pose)
     order = sorted(set(kind), key=lambda name: float(rarity[_among(kind, [name])].mean()))
     return order[-(len(order) // 2) :]

@@ -49,8 +49,11 @@ class PoseAugConfig:
 
     # The prior: drawn per row, nothing learned. False: parameters come from the networks alone.
     prior: bool = True
-    turn: float = math.pi  # rad, about the camera's vertical, either way
-    tilt: float = 0.3  # rad, about the camera's horizontal axis
+    turn: float = math.pi  # rad, about the vertical, either way
+    # The vertical is that of people's trunks in the data so far; False: of the row's camera, which
+    # may be tilted.
+    upright: bool = True
+    tilt: Range = (-0.3, 0.6)  # rad, how far the camera looks down on people; below 0: up
     roll: float = 0.1  # rad, about the viewing direction
     distance: Range = (2.5, 6.5)  # metres to the root
     place: float = 0.3  # root's offset from the image centre, screen units, either way
@@ -130,7 +133,7 @@ class PoseAugConfig:
     @classmethod
     def random(cls, **changes: Any) -> PoseAugConfig:
         """The control: views, places, focal lengths, bodies and bends drawn, nothing learned."""
-        return cls(**{**_UNLEARNED, "bend": 0.6, **changes})
+        return cls(**{**_UNLEARNED, "bend": 0.6, "tilt": (-0.45, 0.45), **changes})
 
     @classmethod
     def paper(cls, **changes: Any) -> PoseAugConfig:
@@ -168,8 +171,18 @@ class PoseAugConfig:
 
     @property
     def watches(self) -> bool:
-        """Whether how people move is learned from the caller's poses."""
-        return self.ba and bool(self.balance or self.flex)
+        """Whether how people move and stand is learned from the caller's poses."""
+        return self.redraws or self.levels or (self.ba and bool(self.flex))
+
+    @property
+    def redraws(self) -> bool:
+        """Whether a row may get the pose of another."""
+        return self.ba and bool(self.balance)
+
+    @property
+    def levels(self) -> bool:
+        """Whether views are drawn about the vertical of the caller's poses."""
+        return self.rt and self.prior and self.upright
 
     @property
     def varies(self) -> bool:
@@ -220,7 +233,7 @@ class PoseAugConfig:
 
 
 # Without what is ours beyond views, places and bodies.
-_UNLEARNED: dict[str, Any] = dict(balance=0.0, crossover=False, flex=0.0, shift=0.0)
+_UNLEARNED: dict[str, Any] = dict(upright=False, balance=0.0, crossover=False, flex=0.0, shift=0.0)
 # What both published forms share, and what the released code does differently.
 _PUBLISHED: dict[str, Any] = dict(
     **_UNLEARNED,
@@ -250,7 +263,7 @@ _RELEASED: dict[str, Any] = dict(
     reg="range",
 )
 
-_SPANS = {"distance", "focal"}
+_SPANS = {"tilt", "distance", "focal"}
 _RANGES = _SPANS | {"ratio", "beta", "ba_ratio", "rt_ratio"}
 _EITHER = {"ratio"}  # one number, or a range
 _OPTIONAL = {"limit_ba", "turn_rows"}
@@ -260,7 +273,8 @@ _LIMITS: tuple[tuple[str, float, float], ...] = (
     ("balance flex", 0, 20),
     ("depth", 1e-3, 100),
     ("frame_height", 0.1, 10),
-    ("turn tilt roll limit_r", 0, math.pi),
+    ("turn roll limit_r", 0, math.pi),
+    ("tilt", -math.pi, math.pi),
     ("distance", 0.1, 1000),
     ("place", 0, 1),
     ("focal", 0.05, 20),

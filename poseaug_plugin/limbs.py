@@ -16,7 +16,7 @@ from torch import Tensor
 from .bones import index_tensor, unit
 from .skeleton import Skeleton
 
-__all__ = ["carry", "exchange"]
+__all__ = ["carry", "exchange", "turned"]
 
 
 def exchange(directions: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:
@@ -45,11 +45,11 @@ def carry(directions: Tensor, steps: Tensor, skeleton: Skeleton) -> Tensor:
         start = bent[bones]
         end = unit(start + steps[bones])
         bent[bones] = end
-        bent[below] = _turn(bent[below], start[source], end[source])
+        bent[below] = turned(bent[below], start[source], end[source])
     return bent.transpose(0, 1)
 
 
-def _turn(vector: Tensor, start: Tensor, end: Tensor) -> Tensor:
+def turned(vector: Tensor, start: Tensor, end: Tensor) -> Tensor:
     """Vectors (..., 3) turned as the smallest rotation takes unit vectors `start` to `end`."""
     half = unit(start + end)
     along_half = (half * vector).sum(-1, keepdim=True)

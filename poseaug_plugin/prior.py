@@ -42,8 +42,10 @@ def draw(rows: int, skeleton: Skeleton, config: PoseAugConfig, generator: torch.
         rows, bones + groups + 8, generator=generator, device=device
     ).split((bones, groups, 1, 3, 2, 1, 1), -1)
 
-    mosts = config.turn, config.tilt, config.roll
-    turn, tilt, roll = (most * x for most, x in zip(mosts, (2 * angles - 1).unbind(-1)))
+    turn, tilt, roll = angles.unbind(-1)
+    turn, roll = config.turn * (2 * turn - 1), config.roll * (2 * roll - 1)
+    up, down = config.tilt
+    tilt = up + (down - up) * tilt
     zero = torch.zeros_like(turn)
     about_y, about_x, about_z = axis_angle_to_matrix(
         torch.stack([zero, turn, zero, tilt, zero, zero, zero, zero, roll]).view(3, 3, rows).mT

@@ -1,9 +1,13 @@
-"""How people move in the caller's data: which poses are rare, and what new ones could be like.
+"""How people move in the caller's data: which poses are rare, what new ones could be like, and
+which way is up.
 
 A running Gaussian of bone directions in the body's own frame, learned from the batches that go by;
 view, place and body size do not count. Motion capture is mostly walking and standing, what waits
 elsewhere is not: rare poses are worth making more of. And a bend in any direction is mostly one
 that no body makes: new poses have the limbs of old ones, and bend the way bones do in them.
+
+The mean direction of their trunks is the vertical, which no batch tells: the studio's cameras look
+down, and who is turned about a tilted camera's axis leans in every view.
 """
 
 from __future__ import annotations
@@ -13,18 +17,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .bones import EPS, unit
 from .config import PoseAugConfig
-from .limbs import carry, exchange
+from .limbs import carry, exchange, turned
 from .skeleton import Skeleton
 
 __all__ = ["Repertoire"]
 
 MEMORY = 0.02  # share of the running moments that each batch renews
+MOMENTS = ("mean", "cov", "up")  # what it keeps
 RIDGE = 1e-3  # added variance: directions that never move must not count as rare when they do
 
 
 class Repertoire:
-    """Running moments of bone directions (K * 3 numbers), on the device of the poses.
+    """Running moments of bone directions (K * 3 numbers) and of trunks, on the device of the poses.
 
     Poses come as unit bones (B, K, 3) in the body's own axes (`bones.directions`).
     """
@@ -35,9 +41,10 @@ class Repertoire:
         self.batches = 0
         self.mean = torch.zeros(size, device=device)
         self.cov = torch.zeros(size, size, device=device)
+        self.up = torch.zeros(3, device=device)
 
-    def add(self, directions: Tensor, valid: Tensor) -> None:
-        """Take in a batch: directions (B, K, 3), and which rows count (B,)."""
+    def add(self, directions: Tensor, axes: Tensor, valid: Tensor) -> None:
+        """Take in a batch: directions (B, K, 3), their axes (B, 3, 3), which rows count (B,)."""
         x = directions.flatten(1)
         weight = valid.to(x) / valid.sum().clamp_min(1)
         mean = weight @ x
@@ -45,6 +52,7 @@ class Repertoire:
         renewed = max(MEMORY, 1 / (self.batches + 1))
         self.mean = torch.lerp(self.mean, mean, renewed)
         self.cov = torch.lerp(self.cov, cov, renewed)
+        self.up = torch.lerp(self.up, weight @ axes[..., 1], renewed)
         self.batches += 1
 
     def rarity(self, directions: Tensor) -> Tensor:
@@ -52,6 +60,17 @@ class Repertoire:
         spread = directions.flatten(1) - self.mean
         lower = _root(self.cov)
         return torch.linalg.solve_triangular(lower, spread.T, upper=False).square().mean(0).sqrt()
+
+    def level(self) -> Tensor:
+        """The smallest rotation (3, 3) of the camera frame that makes trunks stand upright in it.
+
+        None where they hang head down, as no studio's people do: what is up there is not known.
+        """
+        identity = torch.eye(3, device=self.up.device)
+        upright = -identity[1]  # the camera's y points down
+        up = unit(self.up + EPS * upright)
+        found = turned(identity, up, upright).T
+        return torch.where(up @ upright > -0.9, found, identity)
 
     def vary(self, directions: Tensor, config: PoseAugConfig, generator: torch.Generator) -> Tensor:
         """A new pose of each of a batch's.
@@ -75,11 +94,12 @@ class Repertoire:
         return share * (_root(own) @ step)[..., 0]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"batches": self.batches, "mean": self.mean.clone(), "cov": self.cov.clone()}
+        return {"batches": self.batches} | {name: getattr(self, name).clone() for name in MOMENTS}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         self.batches = state["batches"]
-        self.mean, self.cov = state["mean"].to(device), state["cov"].to(device)
+        for name in MOMENTS:
+            setattr(self, name, state[name].to(device))
 
 
 def _root(cov: Tensor) -> Tensor:

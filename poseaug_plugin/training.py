@@ -104,9 +104,9 @@ class Trainer:
         config, repertoire = self.config, self.repertoire
         if not config.watches:
             return rows
-        seen, _ = directions(poses.pose_3d[:, poses.middle], self.skeleton)
-        repertoire.add(seen, poses.valid)
-        if not config.balance or poses.group is not None:
+        seen, axes = directions(poses.pose_3d[:, poses.middle], self.skeleton)
+        repertoire.add(seen, axes, poses.valid)
+        if not config.redraws or poses.group is not None:
             return rows
         weight = (repertoire.rarity(seen) ** config.balance * poses.valid).clamp_min(1e-12)
         return torch.multinomial(weight, len(rows), replacement=True, generator=self.generator)
@@ -159,6 +159,8 @@ class Trainer:
             own, axes = directions(poses.pose_3d[:, poses.middle], self.skeleton)
             varied = self.repertoire.vary(own, self.config, self.generator)
             made = replace(made, gamma_ba=made.gamma_ba + (varied - own) @ axes.mT)
+        if self.config.levels:
+            made = replace(made, R=made.R @ self.repertoire.level())
         leader = poses.leader
         return made if leader is None else made.shared(leader)
 

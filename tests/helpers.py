@@ -26,7 +26,8 @@ STANDING = torch.tensor(
 )
 
 
-UNLEARNED = {"flex": 0.0, "balance": 0.0, "crossover": False, "shift": 0.0}
+UNLEARNED = {"upright": False, "tilt": (-0.45, 0.45)}
+UNLEARNED |= {"flex": 0.0, "balance": 0.0, "crossover": False, "shift": 0.0}
 
 
 def settings(name: str, **changes: object) -> PoseAugConfig:

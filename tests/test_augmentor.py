@@ -19,7 +19,7 @@ from poseaug_plugin.skeleton import SKELETONS, Skeleton
 NO_PRIOR = ("paper", "released")
 ALL = ("residual", "random", *NO_PRIOR)
 #: A prior that always draws the same: nothing bent, upright, 4 m away in the middle.
-STILL = dict(turn=0.0, tilt=0.0, roll=0.0, distance=(4.0, 4.0), place=0.0, focal=(1.0, 1.0))
+STILL = dict(turn=0.0, tilt=(0.0, 0.0), roll=0.0, distance=(4.0, 4.0), place=0.0, focal=(1.0, 1.0))
 STILL.update(bend=0.0, stretch=0.0, size=0.0, shift=0.0, swap=False)
 
 

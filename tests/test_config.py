@@ -15,7 +15,8 @@ NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("balance", "flex"), (-1.0, 21.0)),
     "depth": (0.0, 101.0),
     "frame_height": (0.0, 11.0),
-    **dict.fromkeys(("turn", "tilt", "roll", "limit_r"), (-0.1, 3.2)),
+    **dict.fromkeys(("turn", "roll", "limit_r"), (-0.1, 3.2)),
+    "tilt": ((-4.0, 0.0), (0.0, 4.0), (0.2, 0.1)),
     "distance": ((0.0, 5.0), (2.0, 1001.0), (6.5, 2.5)),
     "place": (-0.1, 1.1),
     "focal": ((0.0, 1.0), (0.5, 21.0), (1.0, 0.5)),
@@ -39,10 +40,10 @@ NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
     "clip": (0.0, 1e7),
     "warmup": (-1.0, 1e7),
 }
-RANGES = {"distance", "focal", "beta", "ba_ratio", "rt_ratio"}
+RANGES = {"tilt", "distance", "focal", "beta", "ba_ratio", "rt_ratio"}
 CHOICES = {"mix", "networks", "kcs", "feedback", "reg"}
 SWITCHES = {"ba", "bl", "rt", "prior", "swap", "learned", "freeze_trunk", "repair"}
-SWITCHES |= {"traps", "detector", "crossover"}
+SWITCHES |= {"traps", "detector", "crossover", "upright"}
 
 
 def refused(**change: object) -> str:
@@ -108,7 +109,13 @@ def test_limits_themselves_are_allowed() -> None:
 def test_presets() -> None:
     assert PoseAugConfig.default() == PoseAugConfig()
     assert PoseAugConfig.random() == PoseAugConfig(
-        bend=0.6, flex=0.0, balance=0.0, crossover=False, shift=0.0
+        bend=0.6,
+        flex=0.0,
+        balance=0.0,
+        crossover=False,
+        shift=0.0,
+        upright=False,
+        tilt=(-0.45, 0.45),
     )
     paper, released = PoseAugConfig.paper(), PoseAugConfig.released()
     for published in (paper, released):

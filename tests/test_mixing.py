@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +25,8 @@ from loop_helpers import (
     trained,
 )
 from poseaug_plugin import AttachError, PoseAugmenter, PoseAugWarning
-from poseaug_plugin.bones import kcs, pose_to_bones, unit
+from poseaug_plugin.bones import directions, kcs, pose_to_bones, unit
+from poseaug_plugin.operators import axis_angle_to_matrix
 
 ROWS = 8
 
@@ -76,7 +78,8 @@ def test_the_share_goes_from_start_to_end_over_the_run() -> None:
 # What is learned from the poses
 
 
-STILL = dict(turn=0.0, tilt=0.0, roll=0.0, bend=0.0, stretch=0.0, size=0.0, swap=False)
+STILL = dict(turn=0.0, tilt=(0.0, 0.0), roll=0.0)
+STILL |= dict(bend=0.0, stretch=0.0, size=0.0, swap=False)
 
 
 def shape(pose_3d: torch.Tensor) -> torch.Tensor:
@@ -123,6 +126,25 @@ def test_bends_go_where_bones_move() -> None:
     moved = (shape(made[0]) - shape(pose_3d))[rows_made].square().mean(0).sqrt()
     others = [j for j in range(16) if j not in (11, 12)]
     assert moved[11:13].mean() > 2 * moved[others][:, others].mean()
+
+
+@pytest.mark.parametrize("upright", [True, False])
+def test_views_are_about_the_vertical_of_the_people(upright: bool) -> None:
+    """Filmed from above: turned about the camera's own axis instead, they lean in every view."""
+    pose_3d, _, action, camera = batch(rows=64)
+    down = axis_angle_to_matrix(torch.tensor([0.7, 0.0, 0.0]))
+    root = pose_3d[:, :1]
+    pose_3d = (pose_3d[:1] - root[:1]) @ down.T + root
+    given = (pose_3d, reprojected(pose_3d, camera), action, camera)
+    config = small("random", **{**STILL, "turn": math.pi}, ratio=1.0, upright=upright)
+    made = attached(config)[0](given)[0]
+    before, after = (directions(pose, H36M)[1][..., 1] for pose in (pose_3d, made))
+    rows_made = changed_rows(pose_3d, made)
+    assert len(rows_made) > 32
+    assert after[rows_made, 2].std() > 0.1 or upright  # heads nearer and further than feet
+    stands = 1.0 if upright else float(-before[0, 1])
+    assert torch.allclose(-after[rows_made, 1], torch.tensor(stands), atol=1e-4)
+    assert -before[0, 1] < 0.95  # else nothing was shown
 
 
 def test_limbs_come_from_other_rows() -> None:

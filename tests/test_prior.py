@@ -67,9 +67,14 @@ def test_distance_place_and_focal_fill_their_ranges() -> None:
     assert float(made.focal.median()) == pytest.approx(1, abs=0.05)  # even in its logarithm
 
 
-@pytest.mark.parametrize(("name", "axis"), [("turn", 1), ("tilt", 0), ("roll", 2)])
-def test_each_angle_turns_about_its_own_axis(name: str, axis: int) -> None:
-    R = drawn(**{"turn": 0.0, "tilt": 0.0, "roll": 0.0, name: 0.5}).R
+LEVEL = {"turn": 0.0, "tilt": (0.0, 0.0), "roll": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "axis"), [("turn", 0.5, 1), ("tilt", (-0.5, 0.5), 0), ("roll", 0.5, 2)]
+)
+def test_each_angle_turns_about_its_own_axis(name: str, most: object, axis: int) -> None:
+    R = drawn(**{**LEVEL, name: most}).R
     still = torch.eye(3)[axis]
     assert torch.allclose(R @ still, still.expand(ROWS, 3), atol=1e-6)
     assert fills(angles(R), 0, 0.5)
@@ -77,13 +82,18 @@ def test_each_angle_turns_about_its_own_axis(name: str, axis: int) -> None:
     assert fills(signed, -math.sin(0.5), math.sin(0.5))
 
 
+def test_a_camera_that_looks_down_has_heads_nearer_than_feet() -> None:
+    head = drawn(**{**LEVEL, "tilt": (-0.2, 0.6)}).R @ -UP
+    assert fills(torch.asin(-head[:, 2]), -0.2, 0.6)
+
+
 def test_the_person_turns_first_then_the_camera_tilts_then_rolls() -> None:
     """So that a person who stands stays within tilt and roll of standing, whatever the turn."""
-    without_roll = drawn(turn=math.pi, tilt=0.4, roll=0.0).R @ UP
+    without_roll = drawn(turn=math.pi, tilt=(-0.4, 0.4), roll=0.0).R @ UP
     assert float(without_roll[:, 0].abs().max()) < 1e-6  # the tilt moves up in y and z alone
-    without_turn = drawn(turn=0.0, tilt=0.4, roll=0.3).R[:, :, 0]
+    without_turn = drawn(turn=0.0, tilt=(-0.4, 0.4), roll=0.3).R[:, :, 0]
     assert float(without_turn[:, 2].abs().max()) < 1e-6  # the roll moves x in x and y alone
-    lean = torch.acos((drawn(turn=math.pi, tilt=0.4, roll=0.3).R @ UP)[:, 1])
+    lean = torch.acos((drawn(turn=math.pi, tilt=(-0.4, 0.4), roll=0.3).R @ UP)[:, 1])
     assert 0.45 < lean.max() <= math.acos(math.cos(0.4) * math.cos(0.3)) + 1e-4
     assert drawn(turn=math.pi).R[:, 0, 0].min() < -0.99  # people seen from behind
 

@@ -1,4 +1,4 @@
-"""Rare poses are told from common ones, and new ones follow the data, whatever view and body."""
+"""Rare poses are told from common ones, new ones follow the data, and people stand upright."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def everyone(rows: int) -> torch.Tensor:
 def learned(*batches: torch.Tensor) -> Repertoire:
     made = Repertoire(H36M, CPU)
     for batch in batches:
-        made.add(held(batch), everyone(len(batch)))
+        made.add(*directions(batch, H36M), everyone(len(batch)))
     return made
 
 
@@ -65,10 +65,11 @@ def test_any_skeleton_has_finite_numbers(name: str) -> None:
     nobody = torch.zeros(4, skeleton.num_joints, 3)
     for pose in (random_poses(skeleton, 4, dtype=torch.float32), nobody):
         found = Repertoire(skeleton, CPU)
-        given = held(pose, skeleton)
-        found.add(given, everyone(4))
+        given, axes = directions(pose, skeleton)
+        found.add(given, axes, everyone(4))
         assert found.rarity(given).isfinite().all()
         assert found.vary(given, PoseAugConfig(), generator()).isfinite().all()
+        assert_rotation(found.level())
 
 
 def test_a_chain_has_the_cameras_axes() -> None:
@@ -102,9 +103,10 @@ def test_rows_that_do_not_count_move_nothing() -> None:
     pose = relative(50)
     padded = torch.cat([pose, torch.zeros(10, 16, 3)])
     alone, among = learned(pose), Repertoire(H36M, CPU)
-    among.add(held(padded), torch.arange(60) < 50)
+    among.add(*directions(padded, H36M), torch.arange(60) < 50)
     assert torch.allclose(among.mean, alone.mean, atol=1e-6)
     assert torch.allclose(among.cov, alone.cov, atol=1e-6)
+    assert torch.allclose(among.up, alone.up, atol=1e-6)
 
 
 def test_each_bone_bends_as_it_moves_in_the_data() -> None:
@@ -119,6 +121,37 @@ def test_each_bone_bends_as_it_moves_in_the_data() -> None:
     assert found[10, 2] > 2 * found[10, :2].max()
     share = 3**-0.5  # root mean square of a share between 0 and 1
     assert torch.isclose(found[10, 2], share * given[:, 10, 2].std(), rtol=0.15)
+
+
+def leaning(angle: float, about: int, rows: int = 200) -> torch.Tensor:
+    """People as a camera sees them that is turned by `angle` about one of its axes."""
+    pose = relative(rows)
+    axis = torch.zeros(3)
+    axis[about] = angle
+    return pose @ learned(pose).level().T @ axis_angle_to_matrix(axis).T
+
+
+@pytest.mark.parametrize("about", [0, 2])
+@pytest.mark.parametrize("angle", [0.3, -1.2])
+def test_people_stand_upright_before_a_camera_that_does_not(angle: float, about: int) -> None:
+    pose = leaning(angle, about)
+    level = learned(pose).level()
+    assert_rotation(level)
+    upright = directions(pose @ level.T, H36M)[1][..., 1].mean(0)
+    assert torch.allclose(upright / upright.norm(), torch.tensor([0.0, -1.0, 0.0]), atol=1e-5)
+    wanted = torch.zeros(3)
+    wanted[about] = -angle  # nothing but the camera's own turn is undone
+    assert torch.allclose(level, axis_angle_to_matrix(wanted), atol=1e-5)
+
+
+def test_views_stay_as_they_are_where_nobody_knows_which_way_is_up() -> None:
+    assert torch.equal(Repertoire(H36M, CPU).level(), torch.eye(3))
+    assert torch.equal(learned(leaning(torch.pi, 2)).level(), torch.eye(3))
+
+
+def assert_rotation(R: torch.Tensor) -> None:
+    assert torch.allclose(R @ R.T, torch.eye(3), atol=1e-5)
+    assert torch.isclose(torch.linalg.det(R), torch.tensor(1.0), atol=1e-5)
 
 
 def test_nothing_varies_that_is_switched_off() -> None:
@@ -138,5 +171,6 @@ def test_it_goes_on_where_it_was_saved() -> None:
     first, second = learned(relative(40)), Repertoire(H36M, CPU)
     second.load_state_dict(first.state_dict(), CPU)
     for one in (first, second):
-        one.add(held(relative(30, seed=1)), everyone(30))
+        one.add(*directions(relative(30, seed=1), H36M), everyone(30))
     assert torch.equal(*(one.rarity(held(relative(8))) for one in (first, second)))
+    assert torch.equal(first.level(), second.level())
