@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from .bones import index_tensor, unit
+from .operators import turned
 from .skeleton import Skeleton
 
-__all__ = ["carry", "exchange", "turned"]
+__all__ = ["carry", "exchange"]
 
 
 def exchange(directions: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:
@@ -47,14 +48,6 @@ def carry(directions: Tensor, steps: Tensor, skeleton: Skeleton) -> Tensor:
         bent[bones] = end
         bent[below] = turned(bent[below], start[source], end[source])
     return bent.transpose(0, 1)
-
-
-def turned(vector: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Vectors (..., 3) turned as the smallest rotation takes unit vectors `start` to `end`."""
-    half = unit(start + end)
-    along_half = (half * vector).sum(-1, keepdim=True)
-    along_start = (start * vector).sum(-1, keepdim=True)
-    return vector + 2 * (along_start * end - along_half * half)
 
 
 @lru_cache(maxsize=64)

@@ -14,7 +14,7 @@ from torch import Tensor
 from .bones import EPS, body_axes, bones_to_pose, gather, lengths, pose_to_bones, unit
 from .skeleton import Skeleton
 
-__all__ = ["axis_angle_to_matrix", "bend", "move", "root_relative", "shift", "stretch"]
+__all__ = ["axis_angle_to_matrix", "bend", "move", "root_relative", "shift", "stretch", "turned"]
 
 
 def root_relative(pose_3d: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
@@ -85,3 +85,14 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     )
     identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
     return identity + a[..., None, None] * cross + b[..., None, None] * (cross @ cross)
+
+
+def turned(vector: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Vectors (..., 3) turned as the smallest rotation takes unit vectors `start` to `end`.
+
+    Between opposite directions there is no smallest one: the answer is a mirror image.
+    """
+    half = unit(start + end)
+    along_half = (half * vector).sum(-1, keepdim=True)
+    along_start = (start * vector).sum(-1, keepdim=True)
+    return vector + 2 * (along_start * end - along_half * half)

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from .bones import EPS, unit
 from .config import PoseAugConfig
-from .limbs import carry, exchange, turned
+from .limbs import carry, exchange
+from .operators import turned
 from .skeleton import Skeleton
 
 __all__ = ["Repertoire"]

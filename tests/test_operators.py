@@ -17,6 +17,7 @@ from poseaug_plugin.operators import (
     root_relative,
     shift,
     stretch,
+    turned,
 )
 from poseaug_plugin.skeleton import SKELETONS, Skeleton
 
@@ -185,3 +186,13 @@ def test_operator_gradients() -> None:
     assert gradients_are_right(lambda p, g: bend(p, g, H36M), pose, gamma_ba)
     assert gradients_are_right(lambda p, g: stretch(p, g, H36M), pose, gamma_bl)
     assert gradients_are_right(lambda p, a, b: move(p, a, b, H36M), pose, R, t)
+
+
+def test_turned_is_the_rotation_about_the_axis_between_two_directions() -> None:
+    start, end = unit(noise(6, 3)), unit(noise(6, 3, seed=2))
+    axis = torch.linalg.cross(start, end)
+    angle = torch.acos((start * end).sum(-1, keepdim=True))
+    R, vector = axis_angle_to_matrix(angle * unit(axis)), noise(6, 3, seed=3)
+    assert torch.allclose(turned(vector, start, end), (R @ vector[..., None])[..., 0])
+    assert torch.allclose(turned(start, start, end), end)
+    assert torch.allclose(turned(vector, start, start), vector)
