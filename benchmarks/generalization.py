@@ -25,7 +25,7 @@ from rich.console import Console
 
 import diversity
 from common import circumstances, markdown, spread
-from contest import ESTIMATORS, RECIPES, Run, compete
+from contest import ESTIMATORS, ORACLE, RECIPES, Run, compete
 from h36m_files import TRAIN
 from jobs import Tick, progress, several, work
 
@@ -53,7 +53,10 @@ def runs(args: argparse.Namespace) -> list[Run]:
         )
         for seed in args.seeds
         for estimator in args.estimators
-        for label, config in recipes(args.recipes, dict(args.set)).items()
+        for label, config in [
+            *recipes(args.recipes, dict(args.set)).items(),
+            *[(ORACLE, None)] * args.oracle,
+        ]
     ]
 
 
@@ -161,6 +164,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default="0,1,2")
     add("--set", type=override, nargs="+", default=[], metavar="NAME=VALUE", help="of the config")
     add("--validate", action="store_true", help="test on a part of the training set, to choose by")
+    add("--oracle", action="store_true", help="with --validate: also train on what its tests hold")
     add("--budget", choices=BUDGETS, default="full", help="updates: " + str(BUDGETS))
     add("--updates", type=int, help="of the estimator, instead of the budget's")
     add("--batch-size", type=int, default=512, help="rows of an update")
@@ -170,7 +174,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--json", type=Path, metavar="FILE", help="write all runs and how to repeat them")
     add("--markdown", type=Path, metavar="FILE", help="write the table")
     add("--pictures", type=Path, metavar="FOLDER", help="train the first seed and estimator again")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.oracle and not args.validate:
+        parser.error("--oracle needs --validate: what the tests themselves hold is not trained on")
+    return args
 
 
 def main(argv: list[str] | None = None) -> list[Record]:

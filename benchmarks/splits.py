@@ -26,7 +26,7 @@ from poseaug_plugin.bones import directions
 from poseaug_plugin.operators import shift, stretch
 from poseaug_plugin.repertoire import Repertoire
 
-__all__ = ["HELD_OUT", "kinds", "rarest", "refilmed", "splits", "validation"]
+__all__ = ["HELD_OUT", "kinds", "known", "rarest", "refilmed", "splits", "validation"]
 
 HELD_OUT = "S8"  # the training subject that choices are made on
 SHOT = 10  # frames before one camera, refilmed
@@ -42,6 +42,7 @@ def splits(
     subjects: Sequence[str] = TRAIN,
     detections: str = "gt",
     validate: bool = False,
+    oracle: bool = False,
 ) -> Split:
     """Training pairs and named test sets, `source` and `cross` among them.
 
@@ -51,12 +52,16 @@ def splits(
         subjects: of the training set, among S1 S5 S6 S7 S8.
         detections: the source's 2D: `gt` or `det`; the cross-dataset test has exact 2D alone.
         validate: the split of `validation` instead of the tests.
+        oracle: the training set of one who knows that split's tests (`known`).
 
     Raises:
-        ValueError: no such subject, no detections in the embedded set, or nothing to train on.
+        ValueError: no such subject, no detections in the embedded set, nothing to train on, or an
+            oracle of the tests themselves.
     """
     if not set(subjects) <= set(TRAIN):
         raise ValueError(f"subjects are {list(subjects)}, expected some of {TRAIN}")
+    if oracle and not validate:
+        raise ValueError("what the tests hold is not trained on: the oracle needs --validate")
     if data is None:
         if detections != "gt":
             raise ValueError("the embedded set has exact 2D alone; --detections needs --data")
@@ -65,7 +70,9 @@ def splits(
         folder = Path(data)
         train = load_h36m(folder, TRAIN, detections)
     if validate:
-        return validation(train, [name for name in subjects if name != HELD_OUT])
+        others = [name for name in subjects if name != HELD_OUT]
+        chosen, tests = validation(train, others)
+        return known(train, others) if oracle else chosen, tests
     if data is not None:
         source = load_h36m(folder, TEST, detections)
         found = next((folder / f for f in _CROSS if (folder / f).exists()), folder / _CROSS[0])
@@ -107,6 +114,17 @@ def validation(pairs: Pairs, subjects: Sequence[str]) -> Split:
     }
 
 
+def known(pairs: Pairs, subjects: Sequence[str]) -> Pairs:
+    """A training set for which no test of `validation` is new in kind: as far as one could go.
+
+    The subjects in all kinds of action, refilmed six times as the tests are, each second time with
+    the joints of the trunk elsewhere.
+    """
+    theirs = pairs[_among(pairs.subject, subjects)]
+    times = ((100 + i, MOVED * (i % 2)) for i in range(6))
+    return Pairs.gather([shot for seed, moved in times for shot in _shots(theirs, seed, moved)])
+
+
 def rarest(pairs: Pairs) -> list[str]:
     """Half of the kinds of action, or one less: those furthest from the mean pose of all pairs."""
     (pose, axes), kind = directions(pairs.pose_3d, _SKELETON), kinds(pairs)
@@ -129,6 +147,10 @@ def refilmed(pairs: Pairs, seed: int, moved: float = 0.0) -> Pairs:
         moved: metres; hips, shoulders, spine, thorax and head of a shot lie elsewhere in the body,
             by a normal draw of this size on each axis, left and right mirrored.
     """
+    return Pairs.gather(_shots(pairs, seed, moved))
+
+
+def _shots(pairs: Pairs, seed: int, moved: float) -> list[Clip]:
     rng = np.random.default_rng(seed)
     shots: list[Clip] = []
     for subject in sorted(set(pairs.subject.tolist())):
@@ -141,7 +163,7 @@ def refilmed(pairs: Pairs, seed: int, moved: float = 0.0) -> Pairs:
             body = _redefined(rng, _other_body(rng, world[frames]), moved).numpy()
             action = str(theirs.action[int(frames[0])])
             shots.append(embedded.film(body, embedded.roaming_camera(rng, body), subject, action))
-    return Pairs.gather(shots)
+    return shots
 
 
 def _other_body(rng: np.random.Generator, world: Tensor) -> Tensor:

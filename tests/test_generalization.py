@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import contest
 import diversity
 import generalization
-from contest import ESTIMATORS, RECIPES, Run, compete, train
+from contest import ESTIMATORS, ORACLE, RECIPES, Run, compete, train
 from embedded import make
 from h36m_cameras import project
 from h36m_files import TEST, TRAIN, Pairs
@@ -105,6 +105,19 @@ def test_validation_trains_on_none_of_what_it_tests(choice: tuple[Pairs, dict[st
     assert set(kinds(tests["studio"])) == left_out
     assert set(kinds(tests["views"])) == set(kinds(tests["source"])) == learned
     assert set(tests["source"].subject) == set(tests["views"].subject) == {HELD_OUT}
+
+
+def test_the_oracle_knows_the_kinds_left_out_but_not_the_subject(
+    choice: tuple[Pairs, dict[str, Pairs]],
+) -> None:
+    _, tests = choice
+    known, same = splits(None, 0, validate=True, oracle=True)
+    assert set(kinds(known)) == set(kinds(tests["source"])) | set(kinds(tests["cross"]))
+    assert set(known.subject) == set(TRAIN) - {HELD_OUT}
+    assert len(known) > 3 * len(same["cross"])  # several refilmings
+    assert all(torch.equal(same[name].pose_2d, tests[name].pose_2d) for name in tests)
+    with pytest.raises(ValueError, match="the oracle needs --validate"):
+        splits(None, 0, oracle=True)
 
 
 def test_the_rarest_kinds_are_those_unlike_the_others(pairs: Pairs) -> None:
@@ -206,6 +219,18 @@ def test_every_estimator_competes(estimator: str) -> None:
 def test_a_run_is_repeatable() -> None:
     first, second = (compete(run("random", updates=3))["tests"] for _ in range(2))
     assert first == second
+
+
+def test_the_oracle_is_one_more_recipe_of_a_validation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [*SMALL, "--recipes", "plain", "--oracle", "--results", str(tmp_path / "r.jsonl")]
+    plain, oracle = generalization.main([*argv, "--validate"])
+    assert (plain["settings"]["recipe"], oracle["settings"]["recipe"]) == ("plain", ORACLE)
+    assert oracle["rows"]["training"] > plain["rows"]["training"]
+    with pytest.raises(SystemExit):
+        generalization.main(argv)
+    assert "--oracle needs --validate" in capsys.readouterr().err
 
 
 def test_finished_runs_are_not_repeated(
