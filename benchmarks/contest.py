@@ -20,7 +20,7 @@ from h36m_files import TRAIN, Pairs
 from lifters import GraphLifter, SimpleBaseline, SpatialGraphLifter, VideoPose
 from poseaug_plugin import PoseAugConfig, PoseAugmenter
 from quickstart import Batch, endless, evaluate
-from splits import Split, splits
+from splits import splits
 
 __all__ = ["ESTIMATORS", "ORACLE", "RECIPES", "Batches", "Look", "Run", "compete", "train"]
 
@@ -161,7 +161,12 @@ def compete(run: Run, tick: Callable[[], None] = lambda: None) -> dict[str, Any]
     """Train, test once, and say all that is needed to repeat it."""
     torch.set_num_threads(1)  # steps are too small to share
     pairs, tests = _splits(
-        run.data, run.seed, run.subjects, run.detections, run.validate, run.recipe == ORACLE
+        run.data,
+        run.seed,
+        subjects=run.subjects,
+        detections=run.detections,
+        validate=run.validate,
+        oracle=run.recipe == ORACLE,
     )
     wall, cpu = time.perf_counter(), time.process_time()
     model, augmenter = train(run, pairs, tick)
@@ -176,15 +181,4 @@ def compete(run: Run, tick: Callable[[], None] = lambda: None) -> dict[str, Any]
     }
 
 
-@functools.lru_cache(maxsize=1)
-def _splits(
-    data: str | None,
-    seed: int,
-    subjects: tuple[str, ...],
-    detections: str,
-    validate: bool,
-    oracle: bool,
-) -> Split:
-    return splits(
-        data, seed, subjects=subjects, detections=detections, validate=validate, oracle=oracle
-    )
+_splits = functools.lru_cache(maxsize=1)(splits)  # runs of one split follow each other
