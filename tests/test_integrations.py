@@ -1,87 +1,260 @@
-"""Frameworks' hooks, on the framework where it is installed, else on its interface."""
+"""Frameworks' hooks, in the framework's own loop."""
 
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType, SimpleNamespace
+import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from helpers import people
 from loop_helpers import Lifter, small
-from poseaug_plugin import Camera
+from poseaug_plugin import AttachError, Camera, ConfigError
 from poseaug_plugin.camera import project
+
+ROWS, BATCH = 24, 8  # three batches an epoch
+pytestmark = pytest.mark.filterwarnings("ignore")  # what frameworks warn of is theirs
+
+
+def framework(name: str):
+    """The module, or a skip; some warn while they are imported."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip(name, exc_type=ImportError)
+
+
+def pairs():
+    """Root-relative 3D and 2D of one frame each."""
+    pose = people(ROWS)
+    return (pose - pose[:, :, :1])[:, 0], project(pose, Camera().intrinsics)[:, 0]
+
+
+# Lightning
+
+
+@pytest.fixture(params=["lightning.pytorch", "pytorch_lightning"])
+def pl(request, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    return framework(request.param)
 
 
 @pytest.fixture
-def hook_class(monkeypatch):
-    """PoseAugHook, on a stand-in for mmengine's two names where it is not installed."""
-    try:
-        importlib.import_module("mmengine.hooks")
-    except ImportError:
-        hooks, registry = ModuleType("mmengine.hooks"), ModuleType("mmengine.registry")
-        hooks.Hook = type("Hook", (), {})
-        registry.HOOKS = SimpleNamespace(register_module=lambda: lambda cls: cls)
-        monkeypatch.setitem(sys.modules, "mmengine", ModuleType("mmengine"))
-        monkeypatch.setitem(sys.modules, "mmengine.hooks", hooks)
-        monkeypatch.setitem(sys.modules, "mmengine.registry", registry)
-    monkeypatch.delitem(sys.modules, "poseaug_plugin.integrations.mmengine", raising=False)
-    return importlib.import_module("poseaug_plugin.integrations.mmengine").PoseAugHook
-
-
-class Model(nn.Module):
-    """Called as mmpose's models: inputs (B, 2J, 1), samples, mode."""
-
-    def __init__(self):
-        super().__init__()
-        self.lifter = Lifter()
-
-    def forward(self, inputs, data_samples, mode):
-        assert mode == "tensor"
-        return self.lifter(inputs[..., 0].unflatten(1, (16, 2)))
-
-
-def runner_and_batch():
-    torch.manual_seed(0)
-    model = Model().train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    wrapper = SimpleNamespace(optimizer=optimizer)
-    pose = torch.as_tensor(people(8)).float()
-    pose_2d = project(pose, Camera().intrinsics)
-    labels = [SimpleNamespace(lifting_target_label=p) for p in pose - pose[:, :, :1]]
-    batch = {
-        "inputs": [x[0].reshape(32, 1) for x in pose_2d],
-        "data_samples": [SimpleNamespace(gt_instance_labels=label) for label in labels],
-    }
-    return SimpleNamespace(model=model, optim_wrapper=wrapper, max_epochs=3), batch
-
-
-def test_the_mmengine_hook_augments_steps_counts_and_saves(hook_class):
-    runner, batch = runner_and_batch()
-    given = {name: list(rows) for name, rows in batch.items()}
-    hook = hook_class(skeleton="h36m_16", config=small("default"))
-    hook.before_train(runner)
-    hook.before_train_iter(runner, 0, batch)
-    changed = [not torch.equal(a, b) for a, b in zip(batch["inputs"], given["inputs"])]
-    assert sum(changed) == 4
-    runner.model.lifter.last.bias.sum().backward()
-    runner.optim_wrapper.optimizer.step()
-    hook.after_train_epoch(runner)
-    stats = hook.augmenter.stats()
-    assert (stats["turns"], stats["epochs"]) == (1, 1)
-
-    checkpoint = {}
-    hook.before_save_checkpoint(runner, checkpoint)
-    hook.after_train(runner)
-    again, (other, fresh) = (
-        hook_class(skeleton="h36m_16", config=small("default")),
-        runner_and_batch(),
+def callback():
+    """Makes a PoseAugCallback."""
+    framework("lightning.pytorch")
+    module = importlib.import_module("poseaug_plugin.integrations.lightning")
+    return lambda **options: module.PoseAugCallback(
+        **{"batch": "semgcn", "config": small("default", seed=3), **options}
     )
-    again.after_load_checkpoint(other, checkpoint)
-    again.before_train(other)
-    assert again.augmenter.stats()["turns"] == 1
-    again.before_train_iter(other, 0, fresh)
-    assert again.augmenter.stats()["batches"] == 2
+
+
+def lit(pl, fails_at=None, stops_after=None):
+    """A LightningModule that keeps what it is given."""
+
+    class Lit(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.net, self.given, self.validated = Lifter(dropout=0.0), [], []
+
+        def forward(self, pose_2d):
+            return self.net(pose_2d)
+
+        def training_step(self, batch, number):
+            if len(self.given) == fails_at:
+                raise RuntimeError("the caller's own")
+            self.given.append(batch)
+            return (self(batch[1]) - batch[0]).square().mean()
+
+        def validation_step(self, batch, number):
+            self.validated.append(batch)
+
+        def on_train_epoch_end(self):
+            self.trainer.should_stop = self.current_epoch + 1 == stops_after
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 1e-3)
+
+    return Lit()
+
+
+def fit(pl, module, callbacks, epochs=2, **more):
+    off = ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")
+    trainer = pl.Trainer(
+        max_epochs=epochs, accelerator="cpu", callbacks=callbacks, **dict.fromkeys(off, False)
+    )
+    loader = loader_of(list(zip(*pairs(), range(ROWS))))
+    trainer.fit(module, loader, loader, **more)
+    return trainer
+
+
+def loader_of(rows, **more):
+    return DataLoader(rows, batch_size=BATCH, **more)
+
+
+def test_lightning_augments_training_batches_alone(pl, callback):
+    hook, module = callback(), lit(pl)
+    trainer = fit(pl, module, [hook])
+    pose_3d, pose_2d = pairs()
+    for batch, start in zip(module.given, 2 * [*range(0, ROWS, BATCH)]):
+        rows = slice(start, start + BATCH)
+        changed = (batch[1] != pose_2d[rows]).flatten(1).any(1)
+        assert changed.sum() == BATCH // 2
+        assert torch.equal(changed, (batch[0] != pose_3d[rows]).flatten(1).any(1))
+        assert batch[2].tolist() == [*range(ROWS)][rows]
+    assert len(module.given) == 6
+    assert len(module.validated) > 6
+    assert all(torch.equal(b[1], pose_2d[b[2]]) for b in module.validated)
+    stats = hook.augmenter.stats()
+    assert (stats["steps"], stats["batches"], stats["epochs"]) == (6, 6, 2)
+    assert stats["turns"] > 0
+    assert "batch_to_device" not in vars(trainer.strategy)
+
+
+def test_lightning_without_augmented_rows_is_lightning(pl, callback):
+    plain, hooked = lit(pl), lit(pl)
+    fit(pl, plain, [])
+    fit(pl, hooked, [callback(config=small("default", ratio=0.0))])
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), hooked.parameters()))
+
+
+def test_lightning_resumes_to_the_same_numbers(pl, callback):
+    whole, half, rest = lit(pl), lit(pl, stops_after=2), lit(pl)
+    fit(pl, whole, [callback()], epochs=4)
+    fit(pl, half, [callback()], epochs=4).save_checkpoint("half.ckpt")
+    hook = callback()
+    fit(pl, rest, [hook], epochs=4, ckpt_path="half.ckpt", weights_only=True)
+    assert (len(half.given), len(rest.given)) == (6, 6)
+    assert hook.augmenter.stats()["epochs"] == 4
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), rest.parameters()))
+
+
+def test_lightning_is_left_as_it_was_when_a_run_fails(pl, callback):
+    hook, module = callback(), lit(pl, fails_at=2)
+    with pytest.raises(RuntimeError, match="the caller's own"):
+        fit(pl, module, [hook])
+    assert not hook.augmenter.active
+    fit(pl, lit(pl), [hook])  # and the callback can be used again
+    assert hook.augmenter.stats()["steps"] == 6
+
+
+def test_lightning_without_an_optimizer_is_refused(pl, callback):
+    module = lit(pl)
+    module.configure_optimizers = lambda: None
+    with pytest.raises(AttachError, match="holds none of the parameters"):
+        fit(pl, module, [callback()])
+
+
+# mmengine
+
+
+@pytest.fixture
+def mmengine():
+    return framework("mmengine")
+
+
+def mm_model(mmengine):
+    """Called as mmpose's models: inputs, each (2J, 1), samples, mode."""
+    model = importlib.import_module("mmengine.model")
+
+    class Model(model.BaseModel):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.lifter, self.given = Lifter(dropout=0.0), []
+
+        def forward(self, inputs, data_samples, mode):
+            inputs = torch.stack(list(inputs))
+            pose = self.lifter(inputs[..., 0].unflatten(1, (16, 2)))
+            if mode == "tensor":
+                return pose
+            labels = [s.gt_instance_labels.lifting_target_label for s in data_samples]
+            self.given.append((inputs.detach(), torch.stack(labels)))
+            return {"loss": (pose - torch.stack(labels).view_as(pose)).square().mean()}
+
+    return Model()
+
+
+def run(mmengine, model, epochs=2, stops_after=None, resume=False):
+    """The augmenter of a Runner's whole training."""
+    runner = importlib.import_module("mmengine.runner")
+    hook = importlib.import_module("poseaug_plugin.integrations.mmengine").PoseAugHook
+
+    class Stop(mmengine.hooks.Hook):
+        def after_train_epoch(self, runner):
+            runner.train_loop.stop_training = runner.epoch + 1 == stops_after
+
+    pose_3d, pose_2d = pairs()
+    rows = [
+        {
+            "inputs": x.reshape(32, 1),
+            "data_samples": SimpleNamespace(
+                gt_instance_labels=SimpleNamespace(lifting_target_label=y[None])
+            ),
+        }
+        for x, y in zip(pose_2d, pose_3d)
+    ]
+    made = hook(skeleton="h36m_16", config=small("default", seed=3))
+    runner.Runner(
+        model=model,
+        work_dir="work",
+        train_dataloader=loader_of(rows, collate_fn=runner_collate),
+        optim_wrapper=dict(optimizer=dict(type="SGD", lr=1e-3)),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        custom_hooks=[made, Stop()],
+        resume=resume,
+        experiment_name=str(id(made)),
+        log_level="ERROR",
+        default_scope="mmengine",
+    ).train()
+    return made.augmenter
+
+
+def runner_collate(rows):
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def test_mmengine_augments_steps_and_counts(mmengine, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    model = mm_model(mmengine)
+    stats = run(mmengine, model).stats()
+    assert (stats["steps"], stats["batches"], stats["epochs"]) == (6, 6, 2)
+    assert stats["turns"] > 0
+    pose_3d, pose_2d = pairs()
+    for (inputs, labels), start in zip(model.given, 2 * [*range(0, ROWS, BATCH)]):
+        rows = slice(start, start + BATCH)
+        changed = (inputs.view(BATCH, 16, 2) != pose_2d[rows]).flatten(1).any(1)
+        assert changed.sum() == BATCH // 2
+        assert torch.equal(changed, (labels[:, 0] != pose_3d[rows]).flatten(1).any(1))
+
+
+def test_mmengine_resumes_to_the_same_numbers(mmengine, monkeypatch, tmp_path):
+    # mmengine's own part of a checkpoint is not of weights alone, and it does not say so.
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    monkeypatch.chdir(tmp_path)
+    whole = mm_model(mmengine)
+    run(mmengine, whole, epochs=4)
+    (tmp_path / "again").mkdir()
+    monkeypatch.chdir(tmp_path / "again")
+    run(mmengine, mm_model(mmengine), epochs=4, stops_after=2)
+    rest = mm_model(mmengine)
+    assert run(mmengine, rest, epochs=4, resume=True).stats()["epochs"] == 4
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), rest.parameters()))
+
+
+# Both
+
+
+@pytest.mark.parametrize("mix", ["alternate", "passes"])
+def test_a_mix_that_hands_batches_on_twice_is_refused(mix):
+    from poseaug_plugin.integrations import attached
+
+    model: nn.Module = Lifter()
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    with pytest.raises(ConfigError, match="takes each once"):
+        attached(model, optimizer, 3, {"config": small("default", mix=mix)}, None)
+    attached(model, optimizer, -1, {}, None).detach()  # the optimizer is free again

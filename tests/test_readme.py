@@ -35,6 +35,7 @@ def names():
     }
 
 
+@pytest.mark.filterwarnings("ignore:Starting from v1.9.0:UserWarning")  # Lightning's, of loggers
 def test_code_blocks_run_in_order(names):
     before = [p.clone() for p in names["model"].parameters()]
     found = blocks("python")

@@ -13,6 +13,7 @@ from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
 from ..plugin import PoseAugmenter
+from . import attached
 
 __all__ = ["PoseAugHook"]
 
@@ -33,11 +34,9 @@ class PoseAugHook(Hook):  # type: ignore[misc, unused-ignore]
         self._saved: dict[str, Any] | None = None
 
     def before_train(self, runner: Any) -> None:
-        self.augmenter = PoseAugmenter(
-            runner.model, runner.optim_wrapper, epochs=runner.max_epochs, **self.options
+        self.augmenter = attached(
+            runner.model, runner.optim_wrapper, runner.max_epochs, self.options, self._saved
         )
-        if self._saved is not None:
-            self.augmenter.load_state_dict(self._saved)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         # The dict itself goes on to train_step, so it is changed in place; its fields are new.
