@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -256,31 +255,6 @@ class BatchFormat:
             return relative_from_image(pose, root, poses.camera, skeleton)
         return pose - pose[:, :, skeleton.root, None]
 
-    # What people pass as batch=
-
-    @classmethod
-    def custom(cls, source: Any) -> BatchFormat:
-        """A format from a caller's own object with `read` and `write`."""
-        return _ReadWrite("read", "write", source=source)
-
-    @classmethod
-    def named(cls, fields: Mapping[str, Any]) -> BatchFormat:
-        """A format from a mapping of its arguments.
-
-        >>> BatchFormat.named({"pose_2d": "x", "pose_3d": "y", "unit": 0.001}).unit
-        0.001
-
-        Raises:
-            ConfigError: pose_2d or pose_3d is missing, or an argument unknown.
-        """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if not {"pose_2d", "pose_3d"} <= set(fields) <= known:
-            raise ConfigError(
-                f"batch={dict(fields)!r} must name pose_2d and pose_3d, and of {sorted(known)} "
-                "what applies."
-            )
-        return cls(**fields)
-
 
 def _stat(given: tuple[Any, Any] | None, name: str, size: int) -> tuple[Tensor, Tensor] | None:
     if given is None:
@@ -306,23 +280,4 @@ def _check_frames(pose_2d: Tensor, pose_3d: Tensor) -> None:
         raise BatchError(
             f"pose_2d has (rows, frames) {tuple(pose_2d.shape[:2])} but pose_3d "
             f"{tuple(pose_3d.shape[:2])}; every 2D frame needs its own 3D."
-        )
-
-
-@dataclass(frozen=True)
-class _ReadWrite(BatchFormat):
-    """A caller's own object with `read` and `write`; the estimator takes 2D in its layout."""
-
-    source: Any = None
-
-    def read(self, batch: Any, skeleton: Skeleton, camera: Camera) -> PoseBatch:
-        poses: PoseBatch = self.source.read(batch, skeleton, camera)
-        return poses
-
-    def write(self, batch: Any, poses: PoseBatch, rows: Tensor, skeleton: Skeleton) -> Any:
-        return self.source.write(batch, poses, rows, skeleton)
-
-    def guess_skeleton(self, batch: Any) -> Skeleton:
-        raise ConfigError(
-            f"batch={type(self.source).__name__} reads batches its own way; pass skeleton= as well."
         )

@@ -12,7 +12,25 @@ from .errors import PoseAugWarning
 if TYPE_CHECKING:
     from .plugin import PoseAugmenter
 
-__all__ = ["Callback", "Event", "Voice"]
+__all__ = ["NEVER_FED", "WARNINGS", "Callback", "Event", "Voice"]
+
+NEVER_FED = 20  # optimizer steps without a batch before the caller is told
+
+#: All that is ever warned about, each once.
+WARNINGS = {
+    "batchnorm": "mix='alternate' feeds real and augmented batches in turn: BatchNorm normalises "
+    "each by its own statistics but evaluates with a blend, which costs accuracy. Use "
+    "mix='replace' or 'append', or keep it to reproduce the paper.",
+    "root": "the batch tells no root: it is fitted to the 2D. Only the 2D discriminator and the "
+    "bone-angle feedback see it.",
+    "camera": "the batch tells no root: it is fitted to the 2D, with the camera given or assumed. "
+    "Only the 2D discriminator and the bone-angle feedback see it.",
+    "never_fed": f"{NEVER_FED} optimizer steps and no batch came by: the loop iterates another "
+    "loader than the one that augmenter.wrap(loader) returned, or the model is in evaluation "
+    "mode. Nothing is augmented.",
+    "bad_batch": "a batch passes through untouched: {}",
+    "turn": "a turn of the augmentor was skipped: {}",
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +60,8 @@ class Voice:
         for callback in self._callbacks:
             callback(event)
 
-    def warn(self, matter: str, message: str) -> None:
+    def warn(self, matter: str, *facts: object) -> None:
+        """Of one of `WARNINGS`, its gaps filled by the facts."""
         if matter not in self._warned:
             self._warned.add(matter)
-            warnings.warn(message, PoseAugWarning, stacklevel=4)
+            warnings.warn(WARNINGS[matter].format(*facts), PoseAugWarning, stacklevel=4)

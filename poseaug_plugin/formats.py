@@ -1,12 +1,19 @@
-"""The batches of known codebases, by name."""
+"""What people pass as `batch=`: a known codebase's name, field names, or an object that reads."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from .batch import BatchFormat
+from .camera import Camera
 from .errors import ConfigError
+from .poses import PoseBatch
+from .skeleton import Skeleton
 
 __all__ = ["FORMATS", "format_of", "martinez"]
 
@@ -57,13 +64,22 @@ def martinez(
 def format_of(source: BatchFormat | Mapping[str, Any] | str | Any) -> BatchFormat:
     """A format from itself, a name, a mapping of its arguments, or an object with read and write.
 
+    >>> format_of({"pose_2d": "x", "pose_3d": "y", "unit": 0.001}).unit
+    0.001
+
     Raises:
         ConfigError: none of these.
     """
     if isinstance(source, BatchFormat):
         return source
     if isinstance(source, Mapping):
-        return BatchFormat.named(source)
+        known = {field.name for field in dataclasses.fields(BatchFormat)}
+        if not {"pose_2d", "pose_3d"} <= set(source) <= known:
+            raise ConfigError(
+                f"batch={dict(source)!r} must name pose_2d and pose_3d, and of {sorted(known)} "
+                "what applies."
+            )
+        return BatchFormat(**source)
     if source == "martinez":
         raise ConfigError(
             "batch='martinez' needs the statistics its fields are standardised with, also of the "
@@ -78,8 +94,27 @@ def format_of(source: BatchFormat | Mapping[str, Any] | str | Any) -> BatchForma
             )
         return FORMATS[source]
     if callable(getattr(source, "read", None)) and callable(getattr(source, "write", None)):
-        return BatchFormat.custom(source)
+        return _ReadWrite("read", "write", source=source)
     raise ConfigError(
         f"batch={source!r} is neither a format's name, a mapping of field names, a "
         "BatchFormat, nor an object with read and write."
     )
+
+
+@dataclass(frozen=True)
+class _ReadWrite(BatchFormat):
+    """A caller's own object with `read` and `write`; the estimator takes 2D in its layout."""
+
+    source: Any = None
+
+    def read(self, batch: Any, skeleton: Skeleton, camera: Camera) -> PoseBatch:
+        poses: PoseBatch = self.source.read(batch, skeleton, camera)
+        return poses
+
+    def write(self, batch: Any, poses: PoseBatch, rows: Tensor, skeleton: Skeleton) -> Any:
+        return self.source.write(batch, poses, rows, skeleton)
+
+    def guess_skeleton(self, batch: Any) -> Skeleton:
+        raise ConfigError(
+            f"batch={type(self.source).__name__} reads batches its own way; pass skeleton= as well."
+        )

@@ -37,7 +37,7 @@ class Layout:
             what: named in messages.
 
         Raises:
-            BatchError: no rows, another joint count, or a shape that is none of the four.
+            BatchError: no rows, another joint count, or a shape that is none of the six.
         """
         shape = tuple(x.shape)
         if not shape or 0 in shape:

@@ -20,7 +20,7 @@ from .curriculum import Curriculum
 from .distributed import all_agree
 from .errors import AttachError, PoseAugError, WindowError
 from .estimator import Estimator, Predict
-from .events import Callback, Voice
+from .events import NEVER_FED, Callback, Voice
 from .formats import format_of
 from .hooks import Attachment, inner_optimizer
 from .intake import Intake
@@ -36,8 +36,6 @@ __all__ = ["PoseAugmenter"]
 
 Loader = TypeVar("Loader")
 Batch = TypeVar("Batch")
-
-_NEVER_FED = 20  # optimizer steps without a batch before the caller is told
 
 
 class PoseAugmenter:
@@ -95,12 +93,7 @@ class PoseAugmenter:
         self._tally = Tally()
         self._hook: Attachment | None = Attachment(inner, self._after_step)
         if self.config.mix == "alternate" and self._estimator.has_batchnorm:
-            self._voice.warn(
-                "batchnorm",
-                "mix='alternate' feeds real and augmented batches in turn: BatchNorm normalises "
-                "each by its own statistics but evaluates with a blend, which costs accuracy. "
-                "Use mix='replace' or 'append', or keep it to reproduce the paper.",
-            )
+            self._voice.warn("batchnorm")
 
     # On and off
 
@@ -135,13 +128,11 @@ class PoseAugmenter:
     @property
     def active(self) -> bool:
         """Whether a batch passing now would be augmented: enabled, training, gradients on."""
-        return (
-            self._enabled
-            and self._hook is not None
-            and any(self.config.ratios)
-            and self._estimator.training
-            and torch.is_grad_enabled()
-        )
+        return self._on and self._estimator.training and torch.is_grad_enabled()
+
+    @property
+    def _on(self) -> bool:
+        return self._enabled and self._hook is not None and any(self.config.ratios)
 
     # Batches
 
@@ -164,12 +155,8 @@ class PoseAugmenter:
             lambda: self.active,
             self.end_epoch,
         )
-
-        def times() -> int:
-            on = self._enabled and self._hook is not None and any(self.config.ratios)
-            return 2 if on and self.config.mix in TWICE else 1
-
-        return cast(Loader, WatchedLoader(loader, deliveries, times))
+        twice = self.config.mix in TWICE
+        return cast(Loader, WatchedLoader(loader, deliveries, lambda: 1 + (twice and self._on)))
 
     def end_epoch(self) -> None:
         """Count an epoch: for loops that call `augmenter(batch)` and iterate no wrapped loader."""
@@ -199,7 +186,7 @@ class PoseAugmenter:
                 raise
             self._tally.add("bad_batches")
             told = str(error) if isinstance(error, PoseAugError) else repr(error)
-            self._voice.warn("bad_batch", f"a batch passes through untouched: {told}")
+            self._voice.warn("bad_batch", told)
             self._voice.tell("bad_batch", self, told)
             return batch
 
@@ -227,12 +214,7 @@ class PoseAugmenter:
         if config.trains and config.feedback != "off":
             self._intake.try_estimator(self._estimator, poses.to(device))
         if config.trains and (config.adv2d or config.feedback == "range") and not poses.has_root:
-            self._voice.warn(
-                "root",
-                "the batch tells no root: it is fitted to the 2D"
-                + (", with the camera given or assumed" if not poses.has_camera else "")
-                + ". Only the 2D discriminator and the bone-angle feedback see it.",
-            )
+            self._voice.warn("root" if poses.has_camera else "camera")
         self._trainer = self._trainer or Trainer(self._intake.skeleton, config, device)
         self._intake.checked = True
         return poses
@@ -261,26 +243,16 @@ class PoseAugmenter:
             BatchError: a batch that cannot be read at all.
         """
         inner = vars(loader).get("_loader") if isinstance(loader, WatchedLoader) else loader
-        packed = next((w for w in self._windows if w.generator is inner), None)
-        windows = packed or Windows.of(inner, self._intake.known_format)
-        try:
+        with Windows.for_a_look(inner, self._windows, self._intake.known_format) as windows:
             return self._intake.report(inner, batches, windows.split if windows else None)
-        finally:
-            if windows and not packed:
-                windows.undo()
 
     # Turns
 
     def _after_step(self) -> None:
         steps = self._tally.add("steps")
-        idle = self._enabled and any(self.config.ratios) and not self._fresh
-        if steps == _NEVER_FED and idle and not self._tally.counts["fed_steps"]:
-            self._voice.warn(
-                "never_fed",
-                f"{_NEVER_FED} optimizer steps and no batch came by: the loop iterates another "
-                "loader than the one that augmenter.wrap(loader) returned, or the model is in "
-                "evaluation mode. Nothing is augmented.",
-            )
+        idle = self._on and not self._fresh and not self._tally.counts["fed_steps"]
+        if steps == NEVER_FED and idle:
+            self._voice.warn("never_fed")
         self._take_turn()
         self._voice.tell("step", self)
 
@@ -299,7 +271,7 @@ class PoseAugmenter:
                     )
                 except Exception as error:  # whatever it is, it must not end the caller's run
                     verdicts = []
-                    self._voice.warn("turn", f"a turn of the augmentor was skipped: {error!r}")
+                    self._voice.warn("turn", repr(error))
             cure = "restarted" if self.config.repair else "left as it is"
             for verdict in verdicts:
                 self._voice.tell("collapse", self, f"{verdict.part} {cure}: {verdict.reason}")

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from .errors import SkeletonError
+from .metainfo import tree_of
 from .skeleton_presets import PRESETS
 
 __all__ = ["SKELETONS", "Skeleton"]
@@ -117,7 +117,7 @@ class Skeleton:
                 )
             return SKELETONS[source]
         if isinstance(source, Mapping):
-            return cls._of_metainfo(source)
+            return cls(*tree_of(source))
         if all(hasattr(source, name) for name in ("parents", "joints_left", "joints_right")):
             parents, left, right = (
                 tuple(int(i) for i in getattr(source, name)())
@@ -132,39 +132,6 @@ class Skeleton:
                 "parents list, dataset.skeleton(), or Skeleton(parents, left, right)."
             ) from None
         return cls(parents)
-
-    @classmethod
-    def _of_metainfo(cls, meta: Mapping[str, Any]) -> Skeleton:
-        """From mmpose's parsed metainfo: names by number, links, and pairs that swap."""
-        try:
-            names = [meta["keypoint_id2name"][i] for i in range(len(meta["keypoint_id2name"]))]
-            links = [(int(a), int(b)) for a, b in meta["skeleton_links"]]
-            swap = [int(i) for i in meta["flip_indices"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise SkeletonError(
-                f"a mapping with {sorted(map(str, meta))} is no mmpose dataset_meta ({error!r}); "
-                "it needs keypoint_id2name, skeleton_links and flip_indices."
-            ) from None
-        root = next((i for i, n in enumerate(names) if n in ("root", "pelvis", "hip")), 0)
-        parents, frontier = {root: -1}, [root]
-        while frontier:  # breadth first, so that a further link between limbs makes no parent
-            joint = frontier.pop(0)
-            for a, b in (*links, *((b, a) for a, b in links)):
-                if a == joint and b not in parents:
-                    parents[b] = a
-                    frontier.append(b)
-        loose = [name for i, name in enumerate(names) if i not in parents]
-        if loose:
-            raise SkeletonError(
-                f"no link leads from {names[root]} to {loose}; pass Skeleton(parents, left, right)."
-            )
-        left = [i for i, j in enumerate(swap) if i != j and "left" in names[i]]
-        return cls(
-            tuple(parents[i] for i in range(len(names))),
-            tuple(left),
-            tuple(swap[i] for i in left),
-            tuple(names),
-        )
 
     @classmethod
     def for_joints(cls, count: int) -> Skeleton:

@@ -7,6 +7,8 @@ the 2D alone, bit for bit what it would have got.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -45,6 +47,20 @@ class Windows:
             return None
         sizes = [[c.shape[:2] for c in clips] for clips in (loader.poses_2d, loader.poses_3d)]
         return cls(loader, fmt) if sizes[0] == sizes[1] else None
+
+    @classmethod
+    @contextmanager
+    def for_a_look(
+        cls, loader: Any, packed: Sequence[Windows], fmt: BatchFormat | None
+    ) -> Iterator[Windows | None]:
+        """The one of `packed` that is the loader's; else `of` it, undone after the block."""
+        found = next((windows for windows in packed if windows.generator is loader), None)
+        made = None if found else cls.of(loader, fmt)
+        try:
+            yield found or made
+        finally:
+            if made:
+                made.undo()
 
     def undo(self) -> None:
         """Give the generator back its own lists and buffers."""

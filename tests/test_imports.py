@@ -19,8 +19,8 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 # Every module may import only those before it.
 # fmt: off
 ORDER = [
-    "errors", "distributed", "skeleton_presets", "skeleton", "layout", "codec", "bones",
-    "operators", "camera", "image_space", "losses", "pool", "nets", "config", "curriculum",
+    "errors", "distributed", "skeleton_presets", "metainfo", "skeleton", "layout", "codec",
+    "bones", "operators", "camera", "image_space", "losses", "pool", "nets", "config", "curriculum",
     "collapse", "limbs", "repertoire", "prior", "tally", "augmentor", "discriminators", "feedback",
     "estimator", "containers", "poses", "batch", "formats", "windows", "check", "intake",
     "objectives", "training", "mixing", "checkpoint", "hooks", "loader", "events", "plugin",

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import common
+import readers
 import reading
 from h36m_files import TRAIN, Pairs
 from helpers import H36M, cameras, generator, people
@@ -44,7 +45,7 @@ def test_a_row_gets_anothers_lengths_as_a_batch_does() -> None:
     groups = torch.tensor(H36M.mirror_group)
     person = torch.zeros(2, H36M.num_groups).index_add_(1, groups, bones)
     batch = stretch(pose_3d[:1], (person[1] / person[0] - 1)[None], H36M)[0]
-    row = reading.lengthened(*pose_3d.numpy())
+    row = readers.lengthened(*pose_3d.numpy())
     assert row.dtype == np.float32
     assert np.allclose(row, batch.numpy(), atol=1e-6)
 
@@ -52,7 +53,7 @@ def test_a_row_gets_anothers_lengths_as_a_batch_does() -> None:
 @pytest.mark.parametrize("swap", [False, True])
 def test_every_reader_gives_the_rows_in_the_same_form(pairs: Pairs, swap: bool) -> None:
     args = reading.arguments(["--batch-size", "32", "--share", "0.1", "--workers", "0"])
-    found = reading.readers(pairs, args, swap)
+    found = readers.readers(pairs, args, swap)
     assert {name: rows for name, (rows, _) in found.items()} == {
         "in memory": len(pairs) // 32 * 32,
         "row by row, 0 workers": 3 * 32,
@@ -75,7 +76,7 @@ def test_swapping_keeps_the_batches_own_tensors() -> None:
     pose_3d = people(8)[:, 0]
     batch = (pose_3d, torch.zeros(8, 16, 2), torch.arange(8), cameras(8))
     before = pose_3d.clone()
-    after, _, _, _ = reading.swapped(batch, generator())
+    after, _, _, _ = readers.swapped(batch, generator())
     assert torch.equal(pose_3d, before)
     ours, theirs = (lengths(pose_to_bones(x, H36M)).sum(1) for x in (after, before))
     assert torch.allclose(ours.sort().values, theirs.sort().values, rtol=0.02)
