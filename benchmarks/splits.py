@@ -19,8 +19,9 @@ from torch import Tensor
 
 import common  # noqa: F401  (finds the examples)
 import embedded
+from cross_files import load_unseen
 from h36m_cameras import cameras
-from h36m_files import TEST, TRAIN, Clip, Pairs, load_h36m, load_pose_npz
+from h36m_files import TEST, TRAIN, Clip, Pairs, load_h36m
 from poseaug_plugin import Skeleton
 from poseaug_plugin.bones import directions
 from poseaug_plugin.operators import shift, stretch
@@ -47,8 +48,8 @@ def splits(
     """Training pairs and named test sets, `source` and `cross` among them.
 
     Args:
-        data: folder of Human3.6M's files with a cross-dataset test beside them; None: embedded,
-            made from `seed`.
+        data: folder of Human3.6M's files with a cross-dataset test beside them
+            (`cross_files.TESTS`); None: embedded, made from `seed`.
         subjects: of the training set, among S1 S5 S6 S7 S8.
         detections: the source's 2D: `gt` or `det`; the cross-dataset test has exact 2D alone.
         validate: the split of `validation` instead of the tests.
@@ -74,13 +75,8 @@ def splits(
         chosen, tests = validation(train, others)
         return known(train, others) if oracle else chosen, tests
     if data is not None:
-        source = load_h36m(folder, TEST, detections)
-        found = next((folder / f for f in _CROSS if (folder / f).exists()), folder / _CROSS[0])
-        cross = load_pose_npz(found)
+        source, cross = load_h36m(folder, TEST, detections), load_unseen(folder)
     return train[_among(train.subject, subjects)], {"source": source, "cross": cross}
-
-
-_CROSS = ("cross_a.npz", "test_3dhp.npz")
 
 
 def kinds(pairs: Pairs) -> NDArray[np.str_]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from h36m_cameras import normalise_screen
-from h36m_files import Array, Pairs, check_metres, load_pose_npz, open_arrays
+from h36m_files import OFFERS, Array, Pairs, check_metres, load_pose_npz, open_arrays
 
 # The 16 joints in their order: each one's place among SPIN's 24.
 _OF_SPIN = {
@@ -115,3 +115,33 @@ TESTS: dict[str, dict[str, Callable[[Path], Pairs]]] = {
     "3dpw": {"test_3dpw.npz": load_pose_npz},
     "cross": {"cross_a.npz": load_pose_npz},
 }
+
+
+def load_test(name: str, folder: Path) -> Pairs:
+    """The test set of this short name in a folder.
+
+    Raises:
+        FileNotFoundError: none of its files is there; the message says where to get them.
+        ValueError: a file does not hold what it should.
+    """
+    for file, read in TESTS[name].items():
+        if (folder / file).is_file():
+            return read(folder / file)
+    offers = (f"no {file} in {folder} ({OFFERS[file]})" for file in TESTS[name])
+    raise FileNotFoundError("; ".join(offers))
+
+
+def load_unseen(folder: Path) -> Pairs:
+    """The first of all test sets that a folder has.
+
+    Raises:
+        FileNotFoundError: it has none.
+        ValueError: as `load_test`.
+    """
+    missing = []
+    for name in TESTS:
+        try:
+            return load_test(name, folder)
+        except FileNotFoundError as error:
+            missing.append(str(error))
+    raise FileNotFoundError("no cross-dataset test: " + "; ".join(missing))

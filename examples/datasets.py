@@ -20,7 +20,7 @@ from rich.table import Table
 from torch import Tensor
 
 import embedded
-from cross_files import TESTS
+from cross_files import TESTS, load_test
 from h36m_files import KEYPOINTS, OFFERS, TEST, TRAIN, Pairs, keypoint_name, load_h36m
 from poseaug_plugin.camera import project
 
@@ -92,13 +92,11 @@ def sets(
         return Sets(train, evenly(train, fraction), {"source": source, "cross": cross}, {})
     train = load_h36m(folder, subjects, keypoints)
     tests, missing = {"source": load_h36m(folder, TEST, keypoints)}, {}
-    for name, files in TESTS.items():
-        there = [file for file in files if (folder / file).is_file()]
-        if there:
-            tests[name] = files[there[0]](folder / there[0])
-        else:
-            offers = (f"no {file} in {folder} ({OFFERS[file]})" for file in files)
-            missing[name] = "; ".join(offers)
+    for name in TESTS:
+        try:
+            tests[name] = load_test(name, folder)
+        except FileNotFoundError as error:
+            missing[name] = str(error)
     return Sets(train, evenly(train, fraction), tests, missing)
 
 

@@ -1,7 +1,7 @@
 """Train one lifter twice, plain and with three more lines, and compare it where it was not trained.
 
 python examples/quickstart.py                  # embedded motion, no data needed
-python examples/quickstart.py --data FOLDER    # data_3d_h36m.npz, data_2d_h36m_gt.npz, cross_a.npz
+python examples/quickstart.py --data FOLDER    # Human3.6M's files and another data set's test
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 import embedded
-from h36m_files import TEST, TRAIN, Pairs, load_h36m, load_pose_npz
+from cross_files import load_unseen
+from h36m_files import TEST, TRAIN, Pairs, load_h36m
 from lifters import SimpleBaseline
 from metrics import report
 from pictures import gallery
@@ -38,10 +39,7 @@ def load(folder: Path | str | None, seed: int) -> tuple[Pairs, Pairs, Pairs]:
     if folder is None:
         return embedded.make(seed)
     folder = Path(folder)
-    cross = folder / "cross_a.npz"
-    if not cross.exists():
-        cross = folder / "test_3dhp.npz"
-    return load_h36m(folder, TRAIN), load_h36m(folder, TEST), load_pose_npz(cross)
+    return load_h36m(folder, TRAIN), load_h36m(folder, TEST), load_unseen(folder)
 
 
 def make_loader(pairs: Pairs, rows: int) -> DataLoader[Batch]:

@@ -166,6 +166,7 @@ class PoseAugmenter:
     def __call__(self, batch: Batch) -> Batch:
         """The batch with augmented rows, per `config.mix`; itself where nothing is to be done.
 
+        Of the mixes that hand on each batch twice this gives the augmented one, `wrap` both.
         The first batch is checked and raises; a batch that goes bad later passes untouched, and so
         does a window of 2D whose 3D motion is not in the batch.
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from cross_files import TESTS, load_3dhp
+from cross_files import TESTS, load_3dhp, load_test, load_unseen
 from h36m_files import OFFERS, load_pose_npz
 
 # Where SPIN keeps pelvis, right leg, left leg, spine, neck, top of the head, left and right arm.
@@ -103,3 +103,20 @@ def test_every_test_says_where_it_comes_from() -> None:
     for files in TESTS.values():
         assert set(files) <= set(OFFERS)
     assert TESTS["cross"]["cross_a.npz"] is load_pose_npz
+
+
+def test_the_first_test_that_is_there(tmp_path: Path) -> None:
+    arrays = spin()
+    pose = {"pose3d": arrays["S"][:, OF_24, :3], "pose2d": np.zeros((8, 16, 2))}
+    np.savez(tmp_path / "cross_a.npz", **{name: array[:5] for name, array in pose.items()})
+    assert len(load_unseen(tmp_path)) == len(load_test("cross", tmp_path)) == 5
+    with pytest.raises(FileNotFoundError, match=r"valid.npz in .*fetch_data.sh.*; no test_3dhp"):
+        load_test("3dhp", tmp_path)
+    np.savez(tmp_path / "mpi_inf_3dhp_valid.npz", **arrays)  # as SPIN has it, unprepared
+    assert set(load_unseen(tmp_path).subject) == set(FRAMES)
+
+
+def test_a_folder_without_any_test_is_told_what_would_do(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no cross-dataset test") as error:
+        load_unseen(tmp_path)
+    assert all(file in str(error.value) for files in TESTS.values() for file in files)
