@@ -106,8 +106,8 @@ class Augmentor(nn.Module):
         }
         if self.heads:
             self._build(generator)
-        keep_bone = torch.ones(skeleton.num_bones, 1)
-        keep_group = torch.ones(skeleton.num_groups)
+        keep_bone = torch.ones(skeleton.num_bones, 1, dtype=torch.float32)
+        keep_group = torch.ones(skeleton.num_groups, dtype=torch.float32)
         if config.freeze_trunk and skeleton.trunk:
             keep_bone[list(skeleton.trunk)] = 0
             keep_group[skeleton.mirror_group[skeleton.trunk[-1]]] = 0
@@ -123,7 +123,8 @@ class Augmentor(nn.Module):
         pose, bones = 3 * self.skeleton.num_joints, self.skeleton.num_bones
         # The length network alone is shown the lengths; the shared one has that head as well.
         shown = [name == "bl" for name in self.heads] if separate else ["bl" in self.heads]
-        self.register_buffer("shown", torch.tensor(shown).view(-1, 1, 1).float(), persistent=False)
+        nets = torch.tensor(shown, dtype=torch.float32).view(-1, 1, 1)
+        self.register_buffer("shown", nets, persistent=False)
         inputs = pose + bones + config.noise
         fan_in = [inputs if s else inputs - bones for s in shown]
         width, norm = config.width, separate
@@ -142,7 +143,10 @@ class Augmentor(nn.Module):
             return {}
         rows = len(centre)
         noise = torch.randn(
-            self.nets, rows, self.config.noise, generator=generator, device=generator.device
+            (self.nets, rows, self.config.noise),
+            generator=generator,
+            device=generator.device,
+            dtype=torch.float32,
         )
         bones = lengths(pose_to_bones(centre, self.skeleton))
         pose = centre.flatten(1).expand(self.nets, -1, -1)
@@ -192,7 +196,7 @@ class Augmentor(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         config = self.config
         if not config.rt:
-            return torch.eye(3, device=root.device).expand(len(root), 3, 3), root, camera
+            return torch.eye(3).to(root).expand(len(root), 3, 3), root, camera
         if prior is None:
             R = axis_angle_to_matrix(config.limit_r * raw["r"].tanh())
             x, y, z = raw["t"].unbind(-1)

@@ -68,6 +68,10 @@ class BatchFormat:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is not one of {list(choices)}.")
         if not isinstance(self.unit, (int, float)) or not self.unit > 0:
             raise ConfigError(f"unit={self.unit!r} must be metres per unit, above 0.")
+        if self.pose_2d == self.pose_3d:
+            raise ConfigError(
+                f"pose_2d and pose_3d are both field {self.pose_2d!r}; name the field of each."
+            )
         if self.groups is not None and self.root == "relative":
             raise ConfigError(
                 "groups= keeps people's places relative to each other, but root='relative' tells "

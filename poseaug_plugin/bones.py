@@ -28,6 +28,7 @@ __all__ = [
     "part_kcs",
     "pose_to_bones",
     "unit",
+    "upright_bones",
 ]
 
 EPS = 1e-6  # metres; a shorter bone has no direction. Keeps values and gradients finite.
@@ -80,13 +81,29 @@ def unit(bones: Tensor) -> Tensor:
     return F.normalize(bones, dim=-1, eps=EPS)
 
 
+@lru_cache(maxsize=64)
+def upright_bones(skeleton: Skeleton) -> tuple[int, ...]:
+    """Right hip, left hip and the trunk, from a root between them: which way is up in a body.
+
+    None of them where the skeleton does not tell: no sides, or a root elsewhere.
+    """
+    hips = [
+        (skeleton.bone_of[right], skeleton.bone_of[left])
+        for left, right in zip(skeleton.left, skeleton.right)
+        if skeleton.parents[left] == skeleton.parents[right] == skeleton.root
+    ]
+    return (*hips[0], skeleton.trunk[0]) if hips and skeleton.trunk else ()
+
+
 def body_axes(bones: Tensor, skeleton: Skeleton) -> Tensor:
     """Axes (..., 3, 3) that turn with the body, as columns, from its unit bones (..., K, 3).
 
-    Across is from the root's second bone to its first (hip to hip), up along its last (the spine).
-    A root with a single bone has no such frame: the axes are the camera's.
+    Across is from hip to hip, up along the trunk; on a skeleton that does not tell these, across
+    from the root's second bone to its first, and "up" along its last. A root with a single bone has
+    no such frame: the axes are the camera's.
     """
-    first, *others = (skeleton.bone_of[j] for j in skeleton.children[skeleton.root])
+    upright = upright_bones(skeleton)
+    first, *others = upright or (skeleton.bone_of[j] for j in skeleton.children[skeleton.root])
     if not others:
         return torch.eye(3).to(bones).expand(*bones.shape[:-2], 3, 3)
     across = unit(bones[..., first, :] - bones[..., others[0], :])

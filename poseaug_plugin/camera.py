@@ -67,7 +67,7 @@ class Camera:
     @property
     def intrinsics(self) -> Tensor:
         """The nine numbers, float32."""
-        return torch.tensor([*self.f, *self.c, *self.k, *self.p])
+        return torch.tensor([*self.f, *self.c, *self.k, *self.p], dtype=torch.float32)
 
 
 def project(

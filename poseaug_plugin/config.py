@@ -170,6 +170,11 @@ class PoseAugConfig:
         return start, end
 
     @property
+    def augments(self) -> bool:
+        """Whether any row is to become another."""
+        return any(self.ratios) and (self.ba or self.bl or self.rt)
+
+    @property
     def watches(self) -> bool:
         """Whether how people move and stand is learned from the caller's poses."""
         return self.redraws or self.levels or (self.ba and bool(self.flex))

@@ -50,9 +50,14 @@ def as_tensor(value: Any, what: str) -> Tensor:
 
 
 def repeat_rows(batch: Any, rows: int, times: int = 2) -> Any:
-    """Every per-row field with each row `times` over, next to itself; other fields as they are."""
+    """Every per-row field with each row `times` over, next to itself; other fields as they are.
+
+    Fields of mappings inside are fields, too.
+    """
 
     def repeated(value: Any) -> Any:
+        if isinstance(value, Mapping) or hasattr(value, "_fields"):
+            return repeat_rows(value, rows, times)
         if isinstance(value, Tensor) and value.ndim and len(value) == rows:
             return value.repeat_interleave(times, 0)
         if isinstance(value, np.ndarray) and value.ndim and len(value) == rows:
@@ -112,8 +117,8 @@ def get_field(batch: Any, key: Key) -> Any:
 
     A dotted path goes on into each element of a list: "data_samples.label" is [s.label for s].
     """
-    if isinstance(key, str) and "." in key:
-        head, path = key.split(".", 1)
+    if _dotted(batch, key):
+        head, path = str(key).split(".", 1)
         rows = get_field(batch, head)
         if isinstance(rows, (list, tuple)):
             return [get_field(row, path) for row in rows]
@@ -123,9 +128,15 @@ def get_field(batch: Any, key: Key) -> Any:
     return batch[key]
 
 
+def _dotted(batch: Any, key: Key) -> bool:
+    """Whether a key is a path, and not itself the name of a field."""
+    named = isinstance(batch, Mapping) and key in batch
+    return isinstance(key, str) and "." in key and not named
+
+
 def set_fields(batch: Any, new: Mapping[Any, Any]) -> Any:
     """The same kind of container with some fields replaced; rows of objects are copied first."""
-    dotted = {key: value for key, value in new.items() if isinstance(key, str) and "." in key}
+    dotted = {key: value for key, value in new.items() if _dotted(batch, key)}
     if dotted:
         plain = {key: value for key, value in new.items() if key not in dotted}
         for key, value in dotted.items():
@@ -176,19 +187,30 @@ def overwrite(old: Any, new: Tensor, rows: Tensor) -> Any:
     if isinstance(old, np.ndarray):
         out = old.copy()
         picked = rows.cpu().numpy()
-        out[picked] = new.detach().cpu().numpy().astype(old.dtype)[picked]
+        out[picked] = _values(new, old.dtype)[picked]
         return out
     if isinstance(old, (list, tuple)):
         return type(old)(
             _like(o, n) if taken else o for o, n, taken in zip(old, new, rows.tolist())
         )
     keep = rows.to(old.device).view(-1, *[1] * (old.ndim - 1))
-    return torch.where(keep, new.detach().to(old), old)
+    return torch.where(keep, _rounded(new.detach(), old), old)
 
 
 def _like(old: Any, new: Tensor) -> Any:
     """One row of a list in its own type and dtype."""
     if isinstance(old, Tensor):
-        return new.detach().to(old)
+        return _rounded(new.detach(), old)
+    if isinstance(old, np.ndarray):
+        return _values(new, old.dtype)
+    return new.detach().cpu().numpy().tolist()
+
+
+def _rounded(new: Tensor, old: Tensor) -> Tensor:
+    """As `old` is, whole numbers by rounding."""
+    return (new if old.is_floating_point() else new.round()).to(old)
+
+
+def _values(new: Tensor, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     values = new.detach().cpu().numpy()
-    return values.astype(old.dtype) if isinstance(old, np.ndarray) else values.tolist()
+    return (values.round() if np.issubdtype(dtype, np.integer) else values).astype(dtype)

@@ -32,6 +32,6 @@ def all_agree(yes: bool, device: torch.device) -> bool:
     """Whether every rank says yes; a rank must not wait for one that skips its turn."""
     if not _together():
         return yes
-    votes = torch.tensor(float(yes), device=device)
+    votes = torch.tensor(float(yes), device=device, dtype=torch.float32)
     dist.all_reduce(votes, dist.ReduceOp.MIN)
     return bool(votes)

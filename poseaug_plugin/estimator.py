@@ -11,9 +11,17 @@ from torch import Tensor, nn
 
 from .errors import AttachError
 
-__all__ = ["Estimator"]
+__all__ = ["Estimator", "exact"]
 
 Predict = Callable[[nn.Module, Tensor], Tensor]
+
+
+def exact(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Without the autocast that a caller's loop may be in: geometry takes whole float32."""
+    try:
+        return torch.autocast(device.type, enabled=False)
+    except RuntimeError:  # a device that knows none
+        return contextlib.nullcontext()
 
 
 class Estimator:
@@ -25,7 +33,7 @@ class Estimator:
         predict: how to call it, `predict(model, pose_2d)`; by default `model(pose_2d)`.
 
     Raises:
-        AttachError: it has no parameters.
+        AttachError: it has no parameters, or `predict` is nothing to call.
     """
 
     def __init__(self, model: nn.Module, predict: Predict | None = None) -> None:
@@ -33,9 +41,17 @@ class Estimator:
             raise AttachError(
                 f"model is a {type(model).__name__}, expected the torch.nn.Module to be trained."
             )
+        if predict is not None and not callable(predict):
+            raise AttachError(
+                f"predict={predict!r}, expected what to call: predict(model, pose_2d)."
+            )
         self.outer = model
-        inner = getattr(model, "module", None)
+        # torch's wrappers, and those that are named after them; a submodule may be called module.
+        wraps = any("Parallel" in kind.__name__ for kind in type(model).__mro__)
+        inner = getattr(model, "module", None) if wraps else None
         self.model = inner if isinstance(inner, nn.Module) else model
+        name = type(self.model).__name__
+        self.called = f"predict({name}, pose_2d)" if predict else f"{name}(pose_2d)"
         self.predict = predict or (lambda net, pose_2d: net(pose_2d))
         if next(self.model.parameters(), None) is None:
             raise AttachError(f"{type(model).__name__} has no parameters; nothing to train.")
@@ -76,7 +92,7 @@ class Estimator:
         cuda = [device] if device.type == "cuda" else []
         modules = list(self.model.modules())
         flags = [m.training for m in modules]
-        with torch.random.fork_rng(devices=cuda), torch.autocast(device.type, enabled=False):
+        with torch.random.fork_rng(devices=cuda), exact(device):
             try:
                 for module in modules:
                     module.training = False

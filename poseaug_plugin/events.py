@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from .errors import PoseAugWarning
 if TYPE_CHECKING:
     from .plugin import PoseAugmenter
 
-__all__ = ["NEVER_FED", "WARNINGS", "Callback", "Event", "Voice"]
+__all__ = ["NEVER_FED", "NEVER_STEPPED", "WARNINGS", "Callback", "Event", "Voice"]
 
 NEVER_FED = 20  # optimizer steps without a batch before the caller is told
+NEVER_STEPPED = 200  # batches without a step
 
 #: All that is ever warned about, each once.
 WARNINGS = {
@@ -28,6 +30,9 @@ WARNINGS = {
     "never_fed": f"{NEVER_FED} optimizer steps and no batch came by: the loop iterates another "
     "loader than the one that augmenter.wrap(loader) returned, or the model is in evaluation "
     "mode. Nothing is augmented.",
+    "never_stepped": f"{NEVER_STEPPED} batches came by and no step of the optimizer that was "
+    "given: the loop steps another one, made later perhaps. Give the augmenter the optimizer that "
+    "the loop steps: what it learns, it learns after steps.",
     "bad_batch": "a batch passes through untouched: {}",
     "turn": "a turn of the augmentor was skipped: {}",
 }
@@ -64,4 +69,13 @@ class Voice:
         """Of one of `WARNINGS`, its gaps filled by the facts."""
         if matter not in self._warned:
             self._warned.add(matter)
-            warnings.warn(WARNINGS[matter].format(*facts), PoseAugWarning, stacklevel=4)
+            told, depth = WARNINGS[matter].format(*facts), _callers_depth()
+            warnings.warn(told, PoseAugWarning, stacklevel=depth)
+
+
+def _callers_depth() -> int:
+    """How far up the stack of whom this is called from the first frame outside the package is."""
+    depth, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
+        depth, frame = depth + 1, frame.f_back
+    return depth

@@ -122,26 +122,26 @@ class Intake:
             EstimatorError: it raises, or answers with no tensor or in another shape.
         """
         few = poses.first(2)
-        name = type(estimator.model).__name__
+        asked = self.format.inputs(few, few.pose_2d)
+        called = f"{estimator.called} with 2D of shape {tuple(asked.shape)}"
         try:
             with estimator.untouched(), torch.no_grad():
-                answer = estimator(self.format.inputs(few, few.pose_2d))
+                answer = estimator(asked)
         except Exception as error:
             raise EstimatorError(
-                f"{name}(pose_2d) with 2D of shape {tuple(few.pose_2d.shape)} raised "
-                f"{type(error).__name__}: {error}. If your loop calls it otherwise, pass "
-                "predict=lambda model, x: ... that calls it so."
+                f"{called} raised {type(error).__name__}: {error}. If your loop calls it "
+                "otherwise, pass predict=lambda model, x: ... that calls it so."
             ) from error
         if not isinstance(answer, Tensor):
             raise EstimatorError(
-                f"{name}(pose_2d) returned {type(answer).__name__}, expected a tensor of 3D "
-                "joints; pass predict=lambda model, x: the right part of model(x)."
+                f"{called} returned {type(answer).__name__}, expected a tensor of 3D joints; pass "
+                "predict=lambda model, x: the right part of model(x)."
             )
         try:
             self.format.outputs(answer, few, self.skeleton)
         except BatchError as error:
             raise EstimatorError(
-                f"{name} does not answer in the target's shape: {error} Pass "
+                f"{called} does not answer in the target's shape: {error} Pass "
                 "predict=lambda model, x: ... that returns it so."
             ) from None
 
@@ -152,12 +152,20 @@ def _kept_streams(loader: Any) -> Iterator[None]:
     python, array = random.getstate(), np.random.get_state()
     own = getattr(loader, "random_state", None)  # of VideoPose3D's generator
     kept = copy.deepcopy(own()) if callable(own) else None
+    holders = (loader, *(getattr(loader, name, None) for name in ("sampler", "batch_sampler")))
+    generators = {
+        id(found): (found, found.get_state())
+        for found in (getattr(holder, "generator", None) for holder in holders)
+        if isinstance(found, torch.Generator)
+    }
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
         random.setstate(python)
         np.random.set_state(array)
+        for generator, stood in generators.values():
+            generator.set_state(stood)
         if kept is not None:
             loader.set_random_state(kept)
 

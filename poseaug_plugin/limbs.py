@@ -26,9 +26,9 @@ def exchange(directions: Tensor, skeleton: Skeleton, generator: torch.Generator)
     Knees and elbows stay as people have them: a limb comes whole, from its hip or shoulder on.
     """
     device = directions.device
-    order = torch.rand(
-        len(skeleton.limbs) + 1, len(directions), generator=generator, device=generator.device
-    ).argsort(-1)
+    shape = len(skeleton.limbs) + 1, len(directions)
+    drawn = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)
+    order = drawn.argsort(-1)
     rows = order[index_tensor(_pieces(skeleton), device)].T
     return directions[rows, index_tensor(tuple(range(skeleton.num_bones)), device)]
 
@@ -40,7 +40,10 @@ def carry(directions: Tensor, steps: Tensor, skeleton: Skeleton) -> Tensor:
     hang on, so that the angle between the two is one that somebody had.
     """
     steps = steps * directions.any(-1, keepdim=True)  # no length, no direction to bend
-    bent, steps = (x.transpose(0, 1).contiguous() for x in (directions, steps))  # bones are picked
+    # Bones first, for they are picked; a copy, for they are written.
+    bent, steps = (
+        x.transpose(0, 1).clone(memory_format=torch.contiguous_format) for x in (directions, steps)
+    )
     for level in _levels(skeleton):
         bones, below, source = (index_tensor(index, bent.device) for index in level)
         start = bent[bones]

@@ -8,9 +8,18 @@ from typing import Any
 
 from .errors import AttachError
 
-__all__ = ["Deliveries", "WatchedLoader"]
+__all__ = ["Deliveries", "WatchedLoader", "bare"]
 
 Start = Callable[[], Iterator[Any]]
+
+
+@dataclass
+class Pass:
+    """One iterator's way through the loader."""
+
+    counts: bool = False  # as an epoch, once it is over: something was augmented
+    steps: int | None = None  # of the optimizer when it was last asked for a batch
+    turn: int = 0  # when that was
 
 
 @dataclass
@@ -23,6 +32,7 @@ class Deliveries:
         augment: of those two, the augmented batch, or the first itself.
         take_turn: trains augmentor and discriminators on the batch that was augmented last.
         active: whether a batch passing now would be augmented.
+        steps: of the caller's optimizer so far.
         end_epoch: counts an epoch.
     """
 
@@ -31,12 +41,13 @@ class Deliveries:
     augment: Callable[[Any, Any], Any]
     take_turn: Callable[[], None]
     active: Callable[[], bool]
+    steps: Callable[[], int]
     end_epoch: Callable[[], None]
-    seen_active: bool = False
+    trained: Pass | None = None  # whose batches steps follow
+    turns: int = 0
 
     def both(self, batch: Any) -> list[Any]:
         """The batch as it would be without us, and its augmented one where there is one."""
-        self.seen_active = self.seen_active or self.active()
         bare, full = self.split(batch)
         made = self.augment(bare, full)
         return [bare] if made is bare else [bare, made]
@@ -60,10 +71,25 @@ class Deliveries:
             self.take_turn()
         return made
 
-    def ended(self) -> None:
-        """An iterator is exhausted; it counts if anything was augmented."""
-        if self.seen_active:
-            self.seen_active = False
+    def asked(self, one: Pass) -> None:
+        """Before each batch: a pass that was left early is over once another is trained on.
+
+        Peeking leaves nothing: who takes a single batch is not asked again. Nor do two that are
+        gone through side by side leave each other.
+        """
+        self.turns += 1
+        steps, before = self.steps(), self.trained
+        stepped = one.steps is not None and steps > one.steps
+        if stepped and before is not one and (before is None or before.turn < one.turn):
+            self.trained = one
+            if before is not None:
+                self.over(before)
+        one.steps, one.turn = steps, self.turns
+
+    def over(self, one: Pass) -> None:
+        """Count a pass as an epoch, once."""
+        if one.counts:
+            one.counts = False
             self.end_epoch()
 
 
@@ -73,7 +99,7 @@ class WatchedLoader:
     Args:
         loader: any iterable of batches, or an object with `next_epoch()`.
         deliveries: what is handed on. Peeking with next(iter(loader)) ends no epoch.
-        times: batches handed on per batch, for `len`.
+        times: batches handed on per batch now, for `len`.
 
     Raises:
         AttachError: mix="passes" over what can be iterated once.
@@ -115,6 +141,11 @@ class WatchedLoader:
         setattr(self._loader, name, value)
 
 
+def bare(loader: Any) -> Any:
+    """The caller's own loader, whatever it was wrapped in."""
+    return vars(loader)["_loader"] if isinstance(loader, WatchedLoader) else loader
+
+
 class _WatchedIterator:
     """A class, not a generator: a generator's grad mode would leak into the caller's loop."""
 
@@ -123,12 +154,13 @@ class _WatchedIterator:
         # Two passes: the first comes with the first batch, so that starting is free.
         self._batches = None if deliveries.mix == "passes" else start()
         self._ready: list[Any] = []
-        self._live = True
+        self._pass = Pass()
 
     def __iter__(self) -> _WatchedIterator:
         return self
 
     def __next__(self) -> Any:
+        self._deliveries.asked(self._pass)
         if self._batches is None:
             self._ready = self._deliveries.ahead(self._start)
             self._batches = self._start()
@@ -136,9 +168,8 @@ class _WatchedIterator:
             try:
                 batch = next(self._batches)
             except StopIteration:
-                if self._live:
-                    self._live = False
-                    self._deliveries.ended()
+                self._deliveries.over(self._pass)
                 raise
+            self._pass.counts = self._pass.counts or self._deliveries.active()
             self._ready = self._deliveries.see(batch)
         return self._ready.pop(0)

@@ -19,12 +19,14 @@ TWICE = {"alternate", "passes"}  # mixes that hand on every batch real and augme
 
 
 def mixed(
-    batch: Any, poses: PoseBatch, trainer: Trainer, fmt: BatchFormat, ratio: float
+    batch: Any, poses: PoseBatch, trainer: Trainer, fmt: BatchFormat, ratio: float, before: int
 ) -> tuple[Any, int, Tensor]:
     """The caller's batch with augmented rows; a pair that no camera could take stays real.
 
     Args:
         ratio: share of the rows, where they are replaced.
+        before: batches that were mixed before. Some give a row more than others, so that the share
+            holds over all, be they ever so small.
 
     Returns:
         The batch, how many rows were tried, and how many of them passed (on the device).
@@ -32,7 +34,7 @@ def mixed(
     config, device, rows = trainer.config, trainer.device, len(poses)
     chosen = torch.arange(rows, device=device)
     if config.mix == "replace":
-        count = round(ratio * rows)
+        count = int(ratio * rows * (before + 1) + 1e-6) - int(ratio * rows * before + 1e-6)
         chosen = _choose(poses, count, trainer.generator)
     if not len(chosen):
         return batch, 0, chosen.new_zeros(())
@@ -52,5 +54,6 @@ def _choose(poses: PoseBatch, count: int, generator: torch.Generator) -> Tensor:
     leader = poses.leader
     if leader is None or not count:
         return torch.randperm(len(poses), generator=generator, device=generator.device)[:count]
-    score = torch.rand(len(poses), generator=generator, device=generator.device)[leader]
+    device = generator.device
+    score = torch.rand(len(poses), generator=generator, device=device, dtype=torch.float32)[leader]
     return (score <= score.sort().values[count - 1]).nonzero()[:, 0]

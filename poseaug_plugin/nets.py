@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,13 +33,16 @@ class ParallelLinear(nn.Module):
         zero: bool = False,
     ) -> None:
         super().__init__()
-        widths = torch.tensor(fan_in or [inputs] * nets).view(nets, 1, 1)
-        weight = torch.zeros(nets, inputs, outputs)
-        bias = torch.zeros(nets, 1, outputs)
+        like: Any = {
+            "dtype": torch.float32,
+            "device": generator.device,
+        }  # not the caller's defaults
+        widths = torch.tensor(fan_in or [inputs] * nets, **like).view(nets, 1, 1)
+        weight = torch.zeros(nets, inputs, outputs, **like)
+        bias = torch.zeros(nets, 1, outputs, **like)
         if not zero:
-            weight = torch.randn(weight.shape, generator=generator) * (2 / widths).sqrt()
-            uniform = torch.rand(bias.shape, generator=generator) * 2 - 1
-            bias = uniform / widths.sqrt()
+            weight = weight.normal_(generator=generator) * (2 / widths).sqrt()
+            bias = (bias.uniform_(generator=generator) * 2 - 1) / widths.sqrt()
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(bias)
 
@@ -54,8 +59,8 @@ class ParallelNorm(nn.Module):
 
     def __init__(self, nets: int, features: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(nets, 1, features))
-        self.bias = nn.Parameter(torch.zeros(nets, 1, features))
+        self.weight = nn.Parameter(torch.ones(nets, 1, features, dtype=torch.float32))
+        self.bias = nn.Parameter(torch.zeros(nets, 1, features, dtype=torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
         # Not torch.var_mean, whose kernel is ten times slower along this dimension on a CPU.

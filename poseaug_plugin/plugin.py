@@ -19,12 +19,12 @@ from .config import PoseAugConfig
 from .curriculum import Curriculum
 from .distributed import all_agree
 from .errors import AttachError, PoseAugError, WindowError
-from .estimator import Estimator, Predict
-from .events import NEVER_FED, Callback, Voice
+from .estimator import Estimator, Predict, exact
+from .events import NEVER_FED, NEVER_STEPPED, Callback, Voice
 from .formats import format_of
 from .hooks import Attachment, inner_optimizer
 from .intake import Intake
-from .loader import Deliveries, WatchedLoader
+from .loader import Deliveries, WatchedLoader, bare
 from .mixing import TWICE, mixed
 from .poses import PoseBatch
 from .skeleton import Skeleton
@@ -109,12 +109,12 @@ class PoseAugmenter:
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Disabled inside the block, then as before."""
-        before = self._enabled
+        before = self._enabled, self._pending
         self.disable()
         try:
             yield
         finally:
-            self._enabled = before
+            self._enabled, self._pending = before
 
     def detach(self) -> None:
         """Unhook from the optimizer for good; wrapped loaders hand batches through untouched."""
@@ -122,7 +122,7 @@ class PoseAugmenter:
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
-            for windows in self._windows:
+            for windows in reversed(self._windows):
                 windows.undo()
 
     @property
@@ -132,20 +132,22 @@ class PoseAugmenter:
 
     @property
     def _on(self) -> bool:
-        return self._enabled and self._hook is not None and any(self.config.ratios)
+        return self._enabled and self._hook is not None and self.config.augments
 
     # Batches
 
     def wrap(self, loader: Loader) -> Loader:
         """The loader with augmented batches; otherwise what it was: length, attributes, sampler.
 
-        An epoch counts when an iterator that handed out augmented batches is exhausted. A
-        generator of VideoPose3D's kind is made to deliver its windows' 3D (see `windows`).
+        An epoch counts when an iterator that handed out augmented batches is exhausted, or was left
+        and another is trained on. A generator of VideoPose3D's kind is made to deliver its windows'
+        3D (see `windows`). A wrapped loader is taken out of its old wrap first.
 
         Raises:
             AttachError: mix="passes" over what can be iterated once.
         """
-        windows = Windows.of(loader, self._intake.known_format)
+        inner: Any = bare(loader)
+        windows = Windows.of(inner, self._intake.known_format)
         self._windows += [windows] if windows else []
         deliveries = Deliveries(
             self.config.mix,
@@ -153,13 +155,17 @@ class PoseAugmenter:
             self._passed_on,
             self._take_turn,
             lambda: self.active,
+            lambda: self._tally.counts["steps"],
             self.end_epoch,
         )
         twice = self.config.mix in TWICE
-        return cast(Loader, WatchedLoader(loader, deliveries, lambda: 1 + (twice and self._on)))
+        return cast(Loader, WatchedLoader(inner, deliveries, lambda: 1 + (twice and self.active)))
 
     def end_epoch(self) -> None:
-        """Count an epoch: for loops that call `augmenter(batch)` and iterate no wrapped loader."""
+        """Count an epoch: for loops that call `augmenter(batch)` and iterate no wrapped loader.
+
+        Without it the schedules of ratio, warm-up and learning rate stand at their start.
+        """
         self._curriculum.done += 1
         self._voice.tell("epoch", self)
 
@@ -181,9 +187,11 @@ class PoseAugmenter:
             return batch
         self._fresh = True
         try:
-            return cast(Batch, self._augmented(batch, full))
+            with exact(self._estimator.device):
+                return cast(Batch, self._augmented(batch, full))
         except Exception as error:  # whatever it is, a batch must not end a run under way
-            if not self._intake.checked and not isinstance(error, WindowError):
+            under_way = self._intake.checked and self._tally.counts["batches"]
+            if not under_way and not isinstance(error, WindowError):
                 raise
             self._tally.add("bad_batches")
             told = str(error) if isinstance(error, PoseAugError) else repr(error)
@@ -196,9 +204,12 @@ class PoseAugmenter:
         learning_alone = not (self.config.prior or self._curriculum.warm)
         if not learning_alone:
             ratio = self._curriculum.between(self.config.ratios)
-            batch, rows, passed = mixed(batch, poses, trainer, self._intake.format, ratio)
+            before = self._tally.counts["batches"]
+            batch, rows, passed = mixed(batch, poses, trainer, self._intake.format, ratio, before)
             self._tally.rows(rows, passed)
-        self._tally.add("batches")
+        batches = self._tally.add("batches")
+        if batches == NEVER_STEPPED and not self._tally.counts["steps"]:
+            self._voice.warn("never_stepped")
         if self.config.trains:
             self._pending = poses
         return batch
@@ -225,14 +236,16 @@ class PoseAugmenter:
 
         Returns:
             The augmented pairs, which of them a camera could have taken (B,) bool, and the
-            parameters: `augmentation.apply(pose_3d, skeleton)` gives the same poses again.
+            parameters: `augmentation.apply(pose_3d, skeleton)` gives the same poses again; of
+            windows and scenes, whose roots move, with their `path`.
         """
-        poses, trainer = self._read(batch)
-        state = trainer.generator.get_state()
-        try:
-            return trainer.sample(poses)
-        finally:
-            trainer.generator.set_state(state)
+        with exact(self._estimator.device):
+            poses, trainer = self._read(batch)
+            state = trainer.generator.get_state()
+            try:
+                return trainer.sample(poses)
+            finally:
+                trainer.generator.set_state(state)
 
     def check(self, loader: Iterable[Any], batches: int = 3) -> list[CheckReport]:
         """Read the first batches of a loader and report; changes nothing, raises on no finding.
@@ -243,8 +256,9 @@ class PoseAugmenter:
         Raises:
             BatchError: a batch that cannot be read at all.
         """
-        inner = vars(loader).get("_loader") if isinstance(loader, WatchedLoader) else loader
-        with Windows.for_a_look(inner, self._windows, self._intake.known_format) as windows:
+        inner = bare(loader)
+        look = Windows.for_a_look(inner, self._windows, self._intake.known_format)
+        with exact(self._estimator.device), look as windows:
             return self._intake.report(inner, batches, windows.split if windows else None)
 
     # Turns

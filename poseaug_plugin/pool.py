@@ -41,7 +41,8 @@ class Pool:
 
     def _swap(self, rows: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:
         slot = torch.randperm(self.size, generator=generator, device=rows.device)[: len(rows)]
-        coin = torch.rand(len(rows), generator=generator, device=rows.device) < 0.5
+        size, device = rows.shape[:1], rows.device
+        coin = torch.rand(size, generator=generator, device=device, dtype=torch.float32) < 0.5
         swap = coin.view(-1, *[1] * (rows.ndim - 1))
         old = items[slot]
         items[slot] = torch.where(swap, rows, old)

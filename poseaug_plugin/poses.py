@@ -40,11 +40,14 @@ class PoseBatch:
 
     @cached_property
     def leader(self) -> Tensor | None:
-        """(B,) the first row of each row's group, which lends its view to the others."""
+        """(B,) the first row of each row's group, which lends its view to the others.
+
+        A group's padding rows follow its people; a group of padding alone follows its first row.
+        """
         if self.group is None:
             return None
-        same = self.group[:, None] == self.group
-        return same.to(torch.uint8).argmax(1)
+        same = (self.group[:, None] == self.group).to(torch.uint8)
+        return (same + same * self.valid).argmax(1)
 
     @property
     def path(self) -> Tensor | None:

@@ -36,10 +36,10 @@ class Draw:
 def draw(rows: int, skeleton: Skeleton, config: PoseAugConfig, generator: torch.Generator) -> Draw:
     """Draw `rows` parameters on the generator's device; switched-off parts are left neutral."""
     bones, groups, device = skeleton.num_bones, skeleton.num_groups, generator.device
-    step = torch.randn(rows, bones, 3, generator=generator, device=device)
+    step = torch.randn(rows, bones, 3, generator=generator, device=device, dtype=torch.float32)
     # One draw for all that is uniform: on a GPU each call costs as much as the numbers.
     share, limbs, body, angles, place, distance, focal = torch.rand(
-        rows, bones + groups + 8, generator=generator, device=device
+        rows, bones + groups + 8, generator=generator, device=device, dtype=torch.float32
     ).split((bones, groups, 1, 3, 2, 1, 1), -1)
 
     turn, tilt, roll = angles.unbind(-1)
@@ -62,14 +62,15 @@ def draw(rows: int, skeleton: Skeleton, config: PoseAugConfig, generator: torch.
         distance=near + (far - near) * distance[:, 0],
         focal=torch.exp(wide + (narrow - wide) * focal[:, 0]),
         offset=_offset(rows, skeleton, config.shift, generator)
-        if config.shift and config.ba and config.bl  # it changes angles and lengths
+        if config.shift and config.ba and config.bl and skeleton.left  # a body, not a hand
         else None,
     )
 
 
 def _offset(rows: int, skeleton: Skeleton, size: float, generator: torch.Generator) -> Tensor:
     """Normal steps (B, J, 3), left and right mirrored, joints in the middle not sideways."""
-    step = torch.randn(rows, skeleton.num_joints, 3, generator=generator, device=generator.device)
+    shape, device = (rows, skeleton.num_joints, 3), generator.device
+    step = torch.randn(shape, generator=generator, device=device, dtype=torch.float32)
     sources, signs = _mirror(skeleton, step.device)
     return size * signs * step[:, sources]
 
@@ -77,7 +78,8 @@ def _offset(rows: int, skeleton: Skeleton, size: float, generator: torch.Generat
 @functools.lru_cache(maxsize=64)
 def _mirror(skeleton: Skeleton, device: torch.device) -> tuple[Tensor, Tensor]:
     """Whose step each joint takes (J,), and the factors (J, 3) on it; the root stays."""
-    sources, signs = torch.arange(skeleton.num_joints), torch.ones(skeleton.num_joints, 3)
+    sources = torch.arange(skeleton.num_joints)
+    signs = torch.ones(skeleton.num_joints, 3, dtype=torch.float32)
     left, right = list(skeleton.left), list(skeleton.right)
     sources[right] = sources[left]
     signs[:, 0] = 0
@@ -98,7 +100,12 @@ def swap_lengths(pose_3d: Tensor, skeleton: Skeleton, generator: torch.Generator
     """
     bones = lengths(pose_to_bones(pose_3d, skeleton))  # (B, K)
     group = index_tensor(skeleton.mirror_group, bones.device)
-    person = bones.new_zeros(len(bones), skeleton.num_groups).index_add_(1, group, bones)
+    # Per mirror group the sum and the number of the bones that are there.
+    person, there = (
+        bones.new_zeros(len(bones), skeleton.num_groups).index_add_(1, group, x.to(bones))
+        for x in (bones, bones > EPS)
+    )
+    person = person / there.clamp_min(1)
     other = torch.randperm(len(bones), generator=generator, device=bones.device)
     theirs = person[other]
     return torch.where(theirs > EPS, theirs / person.clamp_min(EPS) - 1, 0.0)

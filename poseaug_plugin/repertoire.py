@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .bones import EPS, unit
+from .bones import EPS, unit, upright_bones
 from .config import PoseAugConfig
 from .limbs import carry, exchange
 from .operators import turned
@@ -40,9 +40,9 @@ class Repertoire:
         size = 3 * skeleton.num_bones
         self.skeleton = skeleton
         self.batches = 0
-        self.mean = torch.zeros(size, device=device)
-        self.cov = torch.zeros(size, size, device=device)
-        self.up = torch.zeros(3, device=device)
+        self.mean = torch.zeros(size, device=device, dtype=torch.float32)
+        self.cov = torch.zeros(size, size, device=device, dtype=torch.float32)
+        self.up = torch.zeros(3, device=device, dtype=torch.float32)
 
     def add(self, directions: Tensor, axes: Tensor, valid: Tensor) -> None:
         """Take in a batch: directions (B, K, 3), their axes (B, 3, 3), which rows count (B,)."""
@@ -50,7 +50,7 @@ class Repertoire:
         weight = valid.to(x) / valid.sum().clamp_min(1)
         mean = weight @ x
         cov = (weight[:, None] * (x - mean)).T @ (x - mean)
-        renewed = max(MEMORY, 1 / (self.batches + 1))
+        renewed = valid.any() * max(MEMORY, 1 / (self.batches + 1))
         self.mean = torch.lerp(self.mean, mean, renewed)
         self.cov = torch.lerp(self.cov, cov, renewed)
         self.up = torch.lerp(self.up, weight @ axes[..., 1], renewed)
@@ -65,9 +65,12 @@ class Repertoire:
     def level(self) -> Tensor:
         """The smallest rotation (3, 3) of the camera frame that makes trunks stand upright in it.
 
-        None where they hang head down, as no studio's people do: what is up there is not known.
+        None where they hang head down, as no studio's people do, or the skeleton has no trunk on
+        its root: what is up there is not known.
         """
-        identity = torch.eye(3, device=self.up.device)
+        identity = torch.eye(3).to(self.up)
+        if not upright_bones(self.skeleton):
+            return identity
         upright = -identity[1]  # the camera's y points down
         up = unit(self.up + EPS * upright)
         found = turned(identity, up, upright).T
@@ -90,8 +93,10 @@ class Repertoire:
         """Steps (B, K, 3) in the body's axes, as each bone moves, times a share of the row's."""
         bones, device = range(self.skeleton.num_bones), generator.device
         own = self.cov.view(len(bones), 3, len(bones), 3)[bones, :, bones]  # (K, 3, 3)
-        step = torch.randn(rows, len(bones), 3, 1, generator=generator, device=device)
-        share = torch.rand(rows, 1, 1, generator=generator, device=device)
+        step = torch.randn(
+            rows, len(bones), 3, 1, generator=generator, device=device, dtype=torch.float32
+        )
+        share = torch.rand(rows, 1, 1, generator=generator, device=device, dtype=torch.float32)
         return share * (_root(own) @ step)[..., 0]
 
     def state_dict(self) -> dict[str, Any]:
@@ -105,6 +110,6 @@ class Repertoire:
 
 def _root(cov: Tensor) -> Tensor:
     """Lower triangular root of covariances (..., N, N), made definite."""
-    ridge = RIDGE * torch.eye(cov.shape[-1], device=cov.device)
+    ridge = RIDGE * torch.eye(cov.shape[-1]).to(cov)
     # The plain form would wait for the device to hear of errors; the ridge leaves none.
     return torch.linalg.cholesky_ex(cov + ridge).L

@@ -108,7 +108,8 @@ class Trainer:
         repertoire.add(seen, axes, poses.valid)
         if not config.redraws or poses.group is not None:
             return rows
-        weight = (repertoire.rarity(seen) ** config.balance * poses.valid).clamp_min(1e-12)
+        whole = poses.valid & seen.any(-1).all(-1)  # a missing bone is no rare pose
+        weight = (repertoire.rarity(seen) ** config.balance * whole).clamp_min(1e-12)
         return torch.multinomial(weight, len(rows), replacement=True, generator=self.generator)
 
     @torch.no_grad()
@@ -120,19 +121,19 @@ class Trainer:
         aug = replace(aug, gamma_bl=(1 + aug.gamma_bl) * (1 + other) - 1)
         config = self.config
         made = self._seen(poses, pose_3d, aug.camera, limit=1.0 if config.traps else None)
+        if config.detector:
+            made = replace(made, pose_2d=made.pose_2d + poses.detection_error(made))
         good = (
             (made.pose_2d <= 1).all(-1).all(-1)  # as published: two sides, any depth
             if config.traps
             else in_frame(pose_3d, made.pose_2d, depth=config.depth, height=config.frame_height)
-        )
-        good = good.all(1) & poses.valid
-        if config.detector:
-            made = replace(made, pose_2d=made.pose_2d + poses.detection_error(made))
+        ).all(1)
         leader = poses.leader
         if leader is not None:  # one person out of the frame spoils the scene
-            spoilt = torch.zeros_like(good).index_put_((leader,), ~good, accumulate=True)
+            out = ~good & poses.valid
+            spoilt = torch.zeros_like(good).index_put_((leader,), out, accumulate=True)
             good = ~spoilt[leader]
-        return made, good, aug
+        return made, good & poses.valid, aug
 
     def _seen(
         self, poses: PoseBatch, pose_3d: Tensor, camera: Tensor, limit: float | None = 1.0
@@ -241,6 +242,8 @@ class Trainer:
         for parameter, grad in used:
             parameter.grad = grad
         norm = nn.utils.clip_grad_norm_([p for p, _ in used], self.config.clip)
+        for parameter, grad in used:  # clipped in place; a loss that is no number teaches nothing
+            parameter.grad = torch.where(norm.isfinite(), grad, 0.0)
         self.optimizers[part].step()
         self.optimizers[part].zero_grad()
         return norm.detach()
@@ -276,6 +279,9 @@ class Trainer:
         saved = state["generator"].cpu()
         if saved.shape == self.generator.get_state().shape:  # a CUDA state does not fit a CPU
             self.generator.set_state(saved)
+            if rank():  # what is saved is mostly rank 0's: draws differ by rank
+                seed = torch.randint(1 << 62, (), generator=self.generator, device=self.device)
+                self.generator.manual_seed(int(seed) + rank())
         sums = {name: value.to(self.device) for name, value in state["watch"]["sums"].items()}
         self.watch = CollapseWatch(sums, dict(state["watch"]["counts"]), state["watch"]["turns"])
 

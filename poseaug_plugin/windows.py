@@ -30,6 +30,7 @@ class Windows:
 
     def __init__(self, generator: Any, fmt: BatchFormat) -> None:
         self.generator, self._fmt = generator, fmt
+        _unpack(generator)  # whose augmenter was dropped without `detach()`
         self._kept = generator.poses_2d, generator.batch_2d
         self._channels = generator.batch_2d.shape[-1]
         clips = zip(generator.poses_2d, generator.poses_3d)
@@ -84,6 +85,14 @@ class Windows:
         alike = getattr(target, "shape", None) == window[:, :1].shape
         matches = alike and _mirror_as_target(window, target)
         return plain, set_fields(plain, {fmt.pose_3d: window}) if matches else plain
+
+
+def _unpack(generator: Any) -> None:
+    """Take the 3D from beside the 2D, if it stands there."""
+    first_2d, first_3d = generator.poses_2d[0], generator.poses_3d[0]
+    if first_2d.shape[-1] > 4 and np.array_equal(first_2d[..., -3:], first_3d):
+        generator.poses_2d = [clip[..., :-3] for clip in generator.poses_2d]
+        generator.batch_2d = np.ascontiguousarray(generator.batch_2d[..., :-3])
 
 
 def _mirror_as_target(window: NDArray[Any], target: NDArray[Any]) -> bool:

@@ -37,6 +37,8 @@ from poseaug_plugin import (
     PoseAugWarning,
     Skeleton,
     SkeletonError,
+    events,
+    training,
 )
 from poseaug_plugin.formats import format_of
 
@@ -219,7 +221,7 @@ class WantsFlat(nn.Module):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (Answering(lambda y: y[:, 1:]), r"Answering does not answer .*\(2, 15, 3\).*predict="),
+        (Answering(lambda y: y[:, 1:]), r"Answering.* does not answer .*\(2, 15, 3\).*predict="),
         (Answering(lambda y: y[..., :2]), r"\(2, 16, 2\).*predict="),
         (Answering(lambda y: y.mean(0, keepdim=True)), r"\(1, 1, 16, 3\).*predict="),
         (Answering(lambda y: (y, y)), r"returned tuple, expected a tensor.*predict="),
@@ -491,3 +493,44 @@ def test_a_missing_root_is_told_once_where_it_matters() -> None:
         (message,) = told(**config)
         assert "no root" in message
         assert "camera given or assumed" in message
+
+
+def test_an_optimizer_that_is_never_stepped_is_told_once() -> None:
+    augmenter, model, _ = attached()
+    another = torch.optim.SGD(model.parameters(), lr=1e-3)  # made later, as for fine-tuning
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(events.NEVER_STEPPED + 5):
+            augmenter(batch())
+            another.step()
+    assert ["no step of the optimizer that was given" in str(w.message) for w in told] == [True]
+
+
+def test_a_warning_points_at_the_callers_line() -> None:
+    augmenter, _, _ = attached()
+    augmenter(batch())
+    with pytest.warns(PoseAugWarning) as told:
+        augmenter("nothing")
+    assert told[0].filename == __file__
+    model, optimizer = trained(norm=True)
+    with pytest.warns(PoseAugWarning) as told:
+        PoseAugmenter(model, optimizer, "poseaug", config=small("paper"))
+    assert told[0].filename == __file__
+
+
+def test_what_fails_on_the_first_batch_beyond_reading_it_raises(monkeypatch: Any) -> None:
+    augmenter, _, _ = attached()
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(training.Trainer, "pairs", broken)
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        augmenter(batch())
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        augmenter(batch())  # as long as none has passed
+
+
+def test_one_field_for_both_poses_is_refused() -> None:
+    with pytest.raises(ConfigError, match="pose_2d and pose_3d are both field 1"):
+        attached(batch=dict(pose_2d=1, pose_3d=1))

@@ -11,6 +11,7 @@ import torch
 
 from loop_helpers import (
     attached,
+    batch,
     changed_rows,
     people,
     reproject,
@@ -20,7 +21,7 @@ from loop_helpers import (
     trained,
 )
 from poseaug_plugin import BatchFormat, Camera, PoseAugmenter, Skeleton
-from poseaug_plugin.containers import describe, keys_of, repeat_rows
+from poseaug_plugin.containers import describe, keys_of, overwrite, repeat_rows
 from poseaug_plugin.formats import FORMATS, format_of
 
 H36M = Skeleton.of("h36m_16")
@@ -262,9 +263,9 @@ def test_what_becomes_of_the_arrays_does_not_reach_the_plugin(kind: str) -> None
         if kind == "rows":
             given[:2] = [list(given[0]), list(given[1])]
         made = augmenter(given)
-        for batch in (given, made) if spoil else ():
+        for each in (given, made) if spoil else ():
             for i in (0, 1, 3):
-                for row in batch[i]:
+                for row in each[i]:
                     row[:] = 1e3
         optimizer.step()
         assert augmenter.stats()["turns"] == 1
@@ -409,3 +410,20 @@ def test_describe_names_fields_and_shapes(container: str) -> None:
     assert "(8, 16, 3)" in words
     for key in keys_of(given):
         assert repr(key) in words
+
+
+def test_a_name_with_a_dot_is_a_name() -> None:
+    given = dict(zip(("gt.3d", "kp.2d"), batch()))
+    fields = dict(pose_2d="kp.2d", pose_3d="gt.3d", root="absolute")
+    made = attached(small("random", ratio=1.0), fields)[0](given)
+    assert len(changed_rows(given["kp.2d"], made["kp.2d"])) > 4
+
+
+@pytest.mark.parametrize("old", [torch.zeros(3, 2).long(), np.zeros((3, 2), np.int32)])
+def test_whole_numbers_are_rounded(old: Any) -> None:
+    new = torch.tensor([[1.6, -1.6], [2.4, 9.5], [7.0, 8.9]])
+    made = overwrite(old, new, torch.tensor([True, True, False]))
+    assert made.tolist() == [[2, -2], [2, 10], [0, 0]]
+    assert made.dtype == old.dtype
+    rows = overwrite([old[0]], new[:1], torch.tensor([True]))
+    assert rows[0].tolist() == [2, -2]

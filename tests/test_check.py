@@ -284,3 +284,11 @@ def test_pairs_helper_orders() -> None:
     assert (len(semgcn), len(poseaug)) == (3, 4)
     assert semgcn[0][0].abs().max() == 0
     assert poseaug[0][0, 2] > 3.9
+
+
+def test_check_does_not_disturb_a_loaders_own_stream() -> None:
+    own = torch.Generator().manual_seed(3)
+    rows = torch.utils.data.DataLoader(Pairs(people(8)), 4, shuffle=True, generator=own)
+    before = own.get_state()
+    assert attached()[0].check(rows)[0].ok
+    assert torch.equal(own.get_state(), before)

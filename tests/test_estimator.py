@@ -73,7 +73,9 @@ def test_the_model_is_asked_in_its_own_dtype(dtype: torch.dtype) -> None:
     assert asked(Estimator(Lifter().to(dtype))).dtype == dtype
 
 
-class Wrapper(nn.Module):
+class Parallel(nn.Module):
+    """Another library's, by the name and the field that torch's have."""
+
     def __init__(self, module: Any) -> None:
         super().__init__()
         self.module = module
@@ -81,7 +83,7 @@ class Wrapper(nn.Module):
 
 def test_parallel_wrappers_are_unwrapped() -> None:
     inner = Lifter()
-    outer = Wrapper(inner)
+    outer = Parallel(inner)
     seen = Estimator(outer, lambda net, pose_2d: net)
     assert asked(seen) is inner
     outer.training = False  # the caller switches the outer one
@@ -92,7 +94,7 @@ def test_parallel_wrappers_are_unwrapped() -> None:
 
 
 def test_batchnorm_is_seen_wherever_it_is() -> None:
-    assert Estimator(Wrapper(nn.Sequential(nn.Sequential(nn.BatchNorm2d(3))))).has_batchnorm
+    assert Estimator(Parallel(nn.Sequential(nn.Sequential(nn.BatchNorm2d(3))))).has_batchnorm
     assert not Estimator(Lifter(norm=False)).has_batchnorm
 
 
@@ -110,7 +112,7 @@ def test_device_is_that_of_the_parameters_now() -> None:
         (lambda x: x, "function, expected the torch.nn.Module"),
         (None, "NoneType, expected the torch.nn.Module"),
         (nn.ReLU(), "ReLU has no parameters"),
-        (Wrapper(nn.Sequential()), "no parameters"),
+        (Parallel(nn.Sequential()), "no parameters"),
     ],
 )
 def test_what_is_no_model_is_refused(model: Any, words: str) -> None:

@@ -265,6 +265,7 @@ def test_a_watched_loader_hands_on_all_that_is_delivered() -> None:
         augment=lambda bare, full: 10 * full,
         take_turn=lambda: None,
         active=lambda: True,
+        steps=lambda: 0,
         end_epoch=lambda: ends.append(1),
     )
     seen = WatchedLoader([1, 2], deliveries, lambda: 2)
@@ -279,3 +280,76 @@ def test_a_watched_loader_hands_on_all_that_is_delivered() -> None:
 def _gradients_on() -> Iterator[None]:
     yield
     torch.set_grad_enabled(True)
+
+
+# Epochs that are not run to the end, loaders that are wrapped again
+
+
+def some(seen: Any, model: Any, optimizer: Any, batches: int) -> None:
+    """So many batches, as loops with a number of steps an epoch take them."""
+    for number, each in enumerate(seen, 1):
+        model(each[1]).square().mean().backward()
+        optimizer.step()
+        if number == batches:
+            break
+
+
+def test_an_epoch_that_was_left_early_counts_when_the_next_one_trains() -> None:
+    augmenter, model, optimizer = attached()
+    seen = augmenter.wrap(Batches(5))
+    for epoch in range(4):
+        some(seen, model, optimizer, 3)
+        assert augmenter.stats()["epochs"] == epoch
+
+
+def test_a_look_in_between_leaves_no_epoch() -> None:
+    augmenter, model, optimizer = attached()
+    seen = augmenter.wrap(Batches(4))
+    for each in seen:
+        next(iter(seen))
+        model(each[1]).square().mean().backward()
+        next(iter(seen))
+        optimizer.step()
+        next(iter(seen))
+    assert augmenter.stats()["epochs"] == 1
+
+
+def test_two_passes_side_by_side_do_not_leave_each_other() -> None:
+    augmenter, model, optimizer = attached()
+    seen = augmenter.wrap(Batches(4))
+    for a, b in zip(seen, seen):
+        (model(a[1]) - model(b[1])).square().mean().backward()
+        optimizer.step()
+    assert augmenter.stats()["epochs"] <= 2
+
+
+def test_a_pass_in_evaluation_mode_after_a_look_counts_no_epoch() -> None:
+    augmenter, model, _ = attached()
+    seen = augmenter.wrap(Batches())
+    next(iter(seen))
+    model.eval()
+    list(seen)
+    assert augmenter.stats()["epochs"] == 0
+
+
+@pytest.mark.parametrize("again", ["the same", "another"])
+def test_a_loader_wrapped_again_is_augmented_once(again: str) -> None:
+    augmenter, model, optimizer = attached(small(ratio=0.25))
+    seen = augmenter.wrap(Batches())
+    if again == "another":  # a loop over seeds
+        augmenter, model, optimizer = attached(small(ratio=0.25))
+    seen = augmenter.wrap(seen)
+    train(model, optimizer, seen)
+    stats = augmenter.stats()
+    assert (stats["batches"], stats["epochs"], stats["rows"]) == (3, 1, 6)
+    assert all(len(changed_rows(a[0], b[0])) <= 2 for a, b in zip(Batches(), seen))
+
+
+def test_a_pause_between_batch_and_step_keeps_the_turn() -> None:
+    augmenter, model, optimizer = attached()
+    for each in augmenter.wrap(Batches()):
+        with augmenter.paused():
+            augmenter(each)
+        model(each[1]).square().mean().backward()
+        optimizer.step()
+    assert augmenter.stats()["turns"] == 3

@@ -15,6 +15,7 @@ from helpers import people
 from loop_helpers import Lifter, small
 from poseaug_plugin import AttachError, Camera, ConfigError
 from poseaug_plugin.camera import project
+from poseaug_plugin.formats import FORMATS
 
 ROWS, BATCH = 24, 8  # three batches an epoch
 pytestmark = pytest.mark.filterwarnings("ignore")  # what frameworks warn of is theirs
@@ -82,13 +83,20 @@ def lit(pl, fails_at=None, stops_after=None):
     return Lit()
 
 
-def fit(pl, module, callbacks, epochs=2, **more):
+def rows_of():
+    return list(zip(*pairs(), range(ROWS)))
+
+
+def trainer_of(pl, callbacks, epochs=2):
     off = ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")
-    trainer = pl.Trainer(
+    return pl.Trainer(
         max_epochs=epochs, accelerator="cpu", callbacks=callbacks, **dict.fromkeys(off, False)
     )
-    loader = loader_of(list(zip(*pairs(), range(ROWS))))
-    trainer.fit(module, loader, loader, **more)
+
+
+def fit(pl, module, callbacks, epochs=2, **more):
+    trainer = trainer_of(pl, callbacks, epochs)
+    trainer.fit(module, loader_of(rows_of()), loader_of(rows_of()), **more)
     return trainer
 
 
@@ -142,6 +150,25 @@ def test_lightning_is_left_as_it_was_when_a_run_fails(pl, callback):
     assert hook.augmenter.stats()["steps"] == 6
 
 
+def test_lightning_validating_a_checkpoint_is_no_resume(pl, callback):
+    trainer = fit(pl, lit(pl), [callback()])
+    trainer.save_checkpoint("two.ckpt")
+    hook, module = callback(), lit(pl)
+    again = trainer_of(pl, [hook])
+    again.validate(module, loader_of(rows_of()), ckpt_path="two.ckpt", weights_only=True)
+    again.fit(module, loader_of(rows_of()))
+    assert hook.augmenter.stats()["epochs"] == 2
+
+
+def test_lightning_goes_on_with_more_epochs(pl, callback):
+    hook, module = callback(), lit(pl)
+    trainer = fit(pl, module, [hook])
+    trainer.fit_loop.max_epochs = 3
+    trainer.fit(module, loader_of(rows_of()))
+    stats = hook.augmenter.stats()
+    assert (stats["epochs"], stats["batches"]) == (3, 9)
+
+
 def test_lightning_without_an_optimizer_is_refused(pl, callback):
     module = lit(pl)
     module.configure_optimizers = lambda: None
@@ -179,8 +206,8 @@ def mm_model(mmengine):
     return Model()
 
 
-def run(mmengine, model, epochs=2, stops_after=None, resume=False):
-    """The augmenter of a Runner's whole training."""
+def runner_of(mmengine, model, epochs=2, stops_after=None, collate=None, start=(), **options):
+    """A hook, and the Runner that it is in."""
     runner = importlib.import_module("mmengine.runner")
     hook = importlib.import_module("poseaug_plugin.integrations.mmengine").PoseAugHook
 
@@ -198,24 +225,34 @@ def run(mmengine, model, epochs=2, stops_after=None, resume=False):
         }
         for x, y in zip(pose_2d, pose_3d)
     ]
-    made = hook(skeleton="h36m_16", config=small("default", seed=3))
-    runner.Runner(
+    made = hook(skeleton="h36m_16", **{"config": small("default", seed=3), **options})
+    return made, runner.Runner(
         model=model,
         work_dir="work",
-        train_dataloader=loader_of(rows, collate_fn=runner_collate),
+        train_dataloader=loader_of(rows, collate_fn=collate or runner_collate),
         optim_wrapper=dict(optimizer=dict(type="SGD", lr=1e-3)),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
         custom_hooks=[made, Stop()],
-        resume=resume,
+        **dict(start),
         experiment_name=str(id(made)),
         log_level="ERROR",
         default_scope="mmengine",
-    ).train()
-    return made.augmenter
+    )
+
+
+def run(mmengine, model, **options):
+    """The augmenter of a Runner's whole training."""
+    hook, runner = runner_of(mmengine, model, **options)
+    runner.train()
+    return hook.augmenter
 
 
 def runner_collate(rows):
     return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def list_collate(rows):
+    return list(runner_collate(rows).values())
 
 
 def test_mmengine_augments_steps_and_counts(mmengine, monkeypatch, tmp_path):
@@ -242,8 +279,57 @@ def test_mmengine_resumes_to_the_same_numbers(mmengine, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path / "again")
     run(mmengine, mm_model(mmengine), epochs=4, stops_after=2)
     rest = mm_model(mmengine)
-    assert run(mmengine, rest, epochs=4, resume=True).stats()["epochs"] == 4
+    assert run(mmengine, rest, epochs=4, start=dict(resume=True)).stats()["epochs"] == 4
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), rest.parameters()))
+
+
+def test_mmengine_loading_weights_is_no_resume(mmengine, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    run(mmengine, mm_model(mmengine))
+    fine = run(mmengine, mm_model(mmengine), start=dict(load_from="work/epoch_2.pth"), epochs=1)
+    assert (fine.stats()["epochs"], fine.stats()["batches"]) == (1, 3)
+
+
+def test_mmengine_trains_again_after_a_failure(mmengine, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    model = mm_model(mmengine)
+    hook, runner = runner_of(mmengine, model)
+    step, model.train_step = model.train_step, None
+    with pytest.raises(TypeError):
+        runner.train()
+    model.train_step = step
+    runner.train()
+    assert hook.augmenter.stats()["steps"] == 6
+
+
+def test_mmengine_batches_may_be_lists(mmengine, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    class Format:
+        """Of lists: the dict's, under the names it has there."""
+
+        def _named(self, batch):
+            return dict(zip(("inputs", "data_samples"), batch))
+
+        def read(self, batch, skeleton, camera):
+            return FORMATS["mmpose"].read(self._named(batch), skeleton, camera)
+
+        def write(self, batch, poses, rows, skeleton):
+            made = FORMATS["mmpose"].write(self._named(batch), poses, rows, skeleton)
+            return list(made.values())
+
+    model = mm_model(mmengine)
+    run(
+        mmengine,
+        model,
+        collate=list_collate,
+        batch=Format(),
+        config=small("default", learned=False),
+    )
+    _, pose_2d = pairs()
+    changed = (model.given[0][0].view(BATCH, 16, 2) != pose_2d[:BATCH]).flatten(1).any(1)
+    assert changed.sum() == BATCH // 2
 
 
 # Both

@@ -113,3 +113,11 @@ def test_a_bone_without_length_bends_nothing() -> None:
 def test_a_bend_to_the_opposite_side_is_finite() -> None:
     given = held(4)
     assert carry(given, -2 * given, H36M).isfinite().all()
+
+
+def test_one_row_bends_as_well_and_is_not_written_to() -> None:
+    given = held(1)
+    before = given.clone()
+    made = carry(given, steps(given), H36M)
+    assert torch.equal(given, before)
+    assert not torch.allclose(made, given)

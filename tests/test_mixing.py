@@ -38,15 +38,16 @@ def augmented(given: Any, **config: Any) -> Any:
 # replace
 
 
-@pytest.mark.parametrize(("ratio", "most"), [(0.125, 1), (0.3, 2), (0.5, 4), (1.0, 8)])
-def test_replace_changes_at_most_its_share_and_no_size(ratio: float, most: int) -> None:
+@pytest.mark.parametrize("ratio", [0.125, 0.3, 0.5, 1.0])
+def test_replace_changes_at_most_its_share_and_no_size(ratio: float) -> None:
     given = batch()
     augmenter, _, _ = attached(small("random", ratio=ratio))
     changed = [len(changed_rows(given[0], augmenter(given)[0])) for _ in range(4)]
-    assert max(changed) == most
-    assert augmenter.stats()["rows"] == 4 * most
+    tried = int(4 * ratio * ROWS)
+    assert max(changed) == math.ceil(ratio * ROWS)
+    assert augmenter.stats()["rows"] == tried
     assert augmenter.stats()["augmented"] == sum(changed)
-    assert augmenter.stats()["accepted"] == pytest.approx(sum(changed) / (4 * most))
+    assert augmenter.stats()["accepted"] == pytest.approx(sum(changed) / tried)
 
 
 def test_replace_picks_other_rows_each_time() -> None:
@@ -56,9 +57,13 @@ def test_replace_picks_other_rows_each_time() -> None:
     assert len(picked) > 2
 
 
-def test_a_share_of_less_than_half_a_row_is_none() -> None:
-    given = batch()
-    assert augmented(given, ratio=0.06) is given
+@pytest.mark.parametrize(("rows", "ratio"), [(1, 0.5), (1, 0.9), (3, 0.5), (4, 0.1)])
+def test_the_share_holds_over_small_batches(rows: int, ratio: float) -> None:
+    augmenter, _, _ = attached(small("random", ratio=ratio))
+    given = batch(rows=rows)
+    made = [augmenter(given) for _ in range(20)]
+    assert augmenter.stats()["rows"] == 20 * rows * ratio
+    assert made[0] is given or ratio * rows >= 1
 
 
 def test_the_share_goes_from_start_to_end_over_the_run() -> None:
@@ -69,7 +74,7 @@ def test_the_share_goes_from_start_to_end_over_the_run() -> None:
         augmenter(batch())
         shares.append((augmenter.stats()["rows"] - before) / ROWS)
         augmenter.end_epoch()
-    assert shares == [0.75, 0.625, 0.5, 0.25]  # 6.5, 5, 3.5 and 2 rows, rounded
+    assert shares == [0.75, 0.625, 0.375, 0.25]  # of 6.5, 5, 3.5 and 2 rows
     endless, _, _ = attached(small("random", ratio=(1.0, 0.25)))
     endless(batch())
     assert endless.stats()["rows"] == 2  # no length given: the end from the start
@@ -361,3 +366,14 @@ def test_with_a_prior_augmentation_starts_at_once() -> None:
     augmenter, _, _ = attached(small(warmup=1))
     augmenter(batch())
     assert augmenter.stats()["rows"] == ROWS // 2
+
+
+def test_append_repeats_what_stands_in_mappings_inside() -> None:
+    x, y = batch()[1], batch()[0]
+    given = dict(x=x, y=y, meta=dict(name=[f"S{i}" for i in range(ROWS)], fps=50))
+    fields = dict(pose_2d="x", pose_3d="y", root="absolute")
+    augmenter, _, _ = attached(small("random", mix="append"), fields)
+    made = augmenter(given)
+    assert len(made["x"]) == len(made["meta"]["name"]) == 2 * ROWS
+    assert made["meta"]["name"][2:4] == ["S1", "S1"]
+    assert (made["meta"]["fps"], len(given["meta"]["name"])) == (50, ROWS)

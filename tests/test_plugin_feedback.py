@@ -19,6 +19,7 @@ from loop_helpers import (
     small,
     snapshot,
     train,
+    trained,
 )
 from poseaug_plugin import Event, PoseAugConfig, PoseAugmenter, PoseAugWarning, Skeleton, collapse
 
@@ -430,3 +431,43 @@ def test_configs_by_name() -> None:
     augmenter, _, _ = attached("random")
     assert augmenter.config == PoseAugConfig.random()
     assert attached(None)[0].config.trains
+
+
+class Named(nn.Module):
+    """A model that calls a part of it `module`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.module, self.head = nn.Linear(32, 8), nn.Linear(8, 48)
+
+    def forward(self, pose_2d: Tensor) -> Tensor:
+        return self.head(self.module(pose_2d.flatten(1)).relu()).view(-1, 16, 3)
+
+
+def test_a_part_called_module_is_not_the_model() -> None:
+    model = Named()
+    optimizer = torch.optim.SGD(model.head.parameters(), lr=1e-3)
+    augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small())
+    train(model, optimizer, augmenter.wrap(loader()))
+    assert augmenter.stats()["turns"] == 2
+
+
+def test_an_answer_that_is_no_number_teaches_nothing() -> None:
+    """And stops nothing: the turns after it go on."""
+    answers = iter([1.0, 1.0, float("nan"), 1.0, 1.0])  # the first is the check's
+    model, optimizer = trained(norm=False)
+    augmenter = PoseAugmenter(
+        model,
+        optimizer,
+        "poseaug",
+        config=small(),
+        predict=lambda net, x: net(x) * next(answers, 1.0),
+    )
+    for _ in range(6):
+        augmenter(batch())
+        optimizer.step()
+    nets = augmenter.state_dict()["trainer"]["nets"]
+    assert all(weight.isfinite().all() for weight in nets["augmentor"].values())
+    before = augmenter.stats()["augmented"]
+    augmenter(batch())
+    assert augmenter.stats()["augmented"] > before

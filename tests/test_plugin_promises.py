@@ -310,3 +310,46 @@ def test_the_wrapped_loader_alone_keeps_the_plugin_working() -> None:
     gc.collect()
     train(model, optimizer, wrapped)
     assert events == ["step", "step", "epoch"]
+
+
+# What the caller has set for the whole program
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_autocast_round_the_whole_loop_changes_nothing_of_ours(preset: str) -> None:
+    """A Trainer's step, or a caller's, may stand inside it; bones of 5 mm are lost to bfloat16."""
+
+    def made(autocast: bool) -> list[Any]:
+        augmenter, model, optimizer = attached(small(preset), norm=False)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            assert augmenter.check(loader())[0].ok
+            given = [copy.deepcopy(each) for each in augmenter.wrap(loader())]
+            shown = augmenter.preview(batch())[0].pose_3d
+            for each in augmenter.wrap(loader()):
+                model(each[1])
+                optimizer.step()  # without gradients the model stays as it is
+        assert augmenter.stats()["bad_batches"] == 0
+        return [given, shown, snapshot(augmenter)]
+
+    assert same(made(True), made(False))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_another_default_dtype_changes_nothing_of_ours(preset: str) -> None:
+    def made() -> list[Any]:
+        augmenter, model, optimizer = attached(small(preset), norm=False)
+        model.float()
+        given = [copy.deepcopy(each) for each in augmenter.wrap(loader())]
+        for each in augmenter.wrap(loader()):
+            model(each[1])
+            optimizer.step()
+        assert augmenter.stats()["bad_batches"] == 0
+        return [given, snapshot(augmenter)[0]["trainer"]["nets"].keys()]
+
+    expected = made()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = made()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert same(found, expected)

@@ -14,6 +14,7 @@ from poseaug_plugin.bones import lengths, pose_to_bones
 from poseaug_plugin.config import PoseAugConfig
 from poseaug_plugin.operators import stretch
 from poseaug_plugin.prior import Draw, draw, swap_lengths
+from poseaug_plugin.skeleton import SKELETONS
 
 ROWS = 2000
 UP = torch.tensor([0.0, 1.0, 0.0])
@@ -162,3 +163,22 @@ def test_nobody_gets_the_bones_of_a_padding_row() -> None:
     ratio = swap_lengths(pose, H36M, generator())
     assert ratio.isfinite().all()
     assert stretch(pose, ratio, H36M).isfinite().all()
+
+
+def test_a_bone_missing_on_one_side_makes_nobody_longer_or_shorter() -> None:
+    """Half of the people have no left arm: the others' arms stay as long as people's are."""
+    pose = people(64)[:, 0]
+    pose[::2, 11:13] = pose[::2, 10:11]
+    bones = lengths(pose_to_bones(pose, H36M))
+    made = stretch(pose, swap_lengths(pose, H36M, generator()), H36M)
+    upper = [H36M.bone_of[11], H36M.bone_of[14]]  # left and right
+    there, found = bones[:, upper], lengths(pose_to_bones(made, H36M))[:, upper]
+    assert found[found > 1e-4].min() >= there[there > 1e-4].min() - 1e-5
+    assert found.max() <= there.max() + 1e-5
+
+
+def test_a_hand_has_no_joints_defined_otherwise() -> None:
+    """Its bones are as short as the steps that bodies take."""
+    hand = SKELETONS["hand_21"]
+    assert draw(4, hand, PoseAugConfig(), generator()).offset is None
+    assert draw(4, H36M, PoseAugConfig(), generator()).offset is not None

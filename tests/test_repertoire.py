@@ -174,3 +174,32 @@ def test_it_goes_on_where_it_was_saved() -> None:
         one.add(*directions(relative(30, seed=1), H36M), everyone(30))
     assert torch.equal(*(one.rarity(held(relative(8))) for one in (first, second)))
     assert torch.equal(first.level(), second.level())
+
+
+@pytest.mark.parametrize("name", ["h36m_17", "humaneva_15", "mpi_inf_3dhp_17", "smpl_24"])
+def test_up_is_along_the_trunk_whatever_the_order_of_joints(name: str) -> None:
+    skeleton = SKELETONS[name]
+    pose = torch.zeros(1, skeleton.num_joints, 3)
+    for joint in skeleton.child:  # sides to their sides, everybody in the middle above
+        side = (joint in skeleton.right) - float(joint in skeleton.left)
+        pose[:, joint, :2] = torch.tensor([-0.2 * side, 0.1 if side else -0.5])
+    (axes,) = directions(pose, skeleton)[1]
+    assert torch.allclose(axes[:, 1], torch.tensor([0.0, -1.0, 0.0]), atol=1e-6)
+    assert abs(float(axes[0, 0])) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", ["coco_17", "hand_21"])
+def test_a_skeleton_without_a_trunk_on_its_root_says_not_which_way_is_up(name: str) -> None:
+    skeleton = SKELETONS[name]
+    found = Repertoire(skeleton, CPU)
+    found.add(*directions(random_poses(skeleton, 9, dtype=torch.float32), skeleton), everyone(9))
+    assert torch.equal(found.level(), torch.eye(3))
+
+
+def test_a_batch_of_padding_alone_teaches_nothing() -> None:
+    found, nobody = learned(relative(50)), torch.zeros(8, 16, 3)
+    before = found.state_dict()
+    found.add(*directions(nobody, H36M), torch.zeros(8, dtype=torch.bool))
+    assert all(
+        torch.equal(before[name], found.state_dict()[name]) for name in ("mean", "cov", "up")
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from loop_helpers import (
     small,
     snapshot,
 )
-from poseaug_plugin import Camera, PoseAugConfig, PoseBatch, Skeleton, collapse
+from poseaug_plugin import Camera, PoseAugConfig, PoseBatch, Skeleton, collapse, training
 from poseaug_plugin.curriculum import Curriculum
 from poseaug_plugin.distributed import all_agree, average
 from poseaug_plugin.estimator import Estimator
@@ -361,3 +362,32 @@ def test_two_ranks_stay_together(what: str, ranks: tuple[Path, str]) -> None:
     assert a["turns"] == b["turns"] >= 2
     assert a["mean"] == b["mean"] == 0.5
     assert a["votes"] == b["votes"] == [True, False, False]
+
+
+def test_a_detectors_error_takes_no_joint_out_of_the_frame() -> None:
+    """One row's 2D is nothing like its 3D, so its error is as large as the image and more."""
+    given = poses()
+    given.pose_2d[0] = 0.01 * given.pose_2d[0]
+    made, good, _ = trainer("random", detector=True, place=0.0).sample(given)
+    assert good.any()
+    assert made.pose_2d[good].abs().max() <= 1
+
+
+def test_a_resumed_rank_draws_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is saved is mostly rank 0's."""
+    saved = trainer("random").state_dict()
+    drawn = []
+    for number in range(3):
+        monkeypatch.setattr(training, "rank", lambda number=number: number)
+        made = trainer("random")
+        made.load_state_dict(saved)
+        drawn.append(made.sample(poses())[0].pose_3d)
+    assert not any(torch.equal(a, b) for a, b in itertools.pairwise(drawn))
+
+
+def test_a_person_with_a_missing_joint_is_no_rare_pose() -> None:
+    given = poses(64)
+    given.pose_3d[0, :, 12] = given.pose_3d[0, :, 11]  # no left forearm
+    made = trainer("default", balance=20.0)
+    made._donors(given, torch.arange(64))
+    assert 0 not in made._donors(given, torch.arange(64).repeat(50))

@@ -38,8 +38,9 @@ def attached(
     try:
         if augmenter.config.mix in TWICE:
             raise ConfigError(
-                f"mix={augmenter.config.mix!r} hands on every batch twice, and the framework's "
-                "loop takes each once; use mix='replace' or 'append'."
+                f"the config's mix={augmenter.config.mix!r} hands on every batch twice, and the "
+                "framework's loop takes each once; pass e.g. "
+                "config=PoseAugConfig.paper(mix='replace')."
             )
         if saved is not None:
             augmenter.load_state_dict(saved)

@@ -31,10 +31,16 @@ class PoseAugCallback(Callback):  # type: ignore[misc, unused-ignore]
         self.options = {"batch": batch, **options}
         self.augmenter: PoseAugmenter | None = None
         self._saved: dict[str, Any] | None = None
+        self._fitting = False
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self._fitting = stage == "fit"
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         optimizer, epochs = trainer.optimizers[0], trainer.max_epochs
         saved, self._saved = self._saved, None
+        if saved is None and self.augmenter is not None and trainer.current_epoch:
+            saved = self.augmenter.state_dict()  # the trainer goes on, with more epochs
         augmenter = attached(pl_module, optimizer, epochs, self.options, saved)
         move = trainer.strategy.batch_to_device
         # A callback may look at a batch but not exchange it: the strategy hands it on.
@@ -57,4 +63,5 @@ class PoseAugCallback(Callback):  # type: ignore[misc, unused-ignore]
         return {} if self.augmenter is None else self.augmenter.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._saved = state_dict
+        if self._fitting:  # a checkpoint that is validated comes the same way
+            self._saved = state_dict

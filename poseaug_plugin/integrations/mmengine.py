@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
+from ..errors import BatchError
 from ..plugin import PoseAugmenter
 from . import attached
 
@@ -34,14 +35,25 @@ class PoseAugHook(Hook):  # type: ignore[misc, unused-ignore]
         self._saved: dict[str, Any] | None = None
 
     def before_train(self, runner: Any) -> None:
+        self.after_train(runner)  # an earlier run may have failed
+        saved, self._saved = self._saved, None
         self.augmenter = attached(
-            runner.model, runner.optim_wrapper, runner.max_epochs, self.options, self._saved
+            runner.model, runner.optim_wrapper, runner.max_epochs, self.options, saved
         )
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        # The dict itself goes on to train_step, so it is changed in place; its fields are new.
-        if self.augmenter is not None:
+        # The batch itself goes on to train_step, so it is changed in place; its fields are new.
+        if self.augmenter is None:
+            return
+        if isinstance(data_batch, dict):
             data_batch.update(self.augmenter(data_batch))
+        elif isinstance(data_batch, list):
+            data_batch[:] = self.augmenter(data_batch)
+        else:
+            raise BatchError(
+                f"mmengine hands on a {type(data_batch).__name__}, which cannot be changed; let "
+                "the collate function make a dict or a list."
+            )
 
     def after_train_epoch(self, runner: Any) -> None:
         if self.augmenter is not None:
@@ -56,7 +68,8 @@ class PoseAugHook(Hook):  # type: ignore[misc, unused-ignore]
             checkpoint["poseaug"] = self.augmenter.state_dict()
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        self._saved = checkpoint.get("poseaug")
+        if runner._resume:  # weights alone, to be trained anew, come the same way
+            self._saved = checkpoint.get("poseaug")
 
 
 def _tensor(model: nn.Module, inputs: Tensor) -> Any:

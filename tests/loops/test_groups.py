@@ -116,3 +116,24 @@ def test_numbers_of_an_image_may_be_any() -> None:
 def test_groups_without_places_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"groups=.*root='relative' tells no places.*absolute"):
         attached(batch=FORMAT | dict(root="relative"))
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["padding first", "padding last"])
+def test_an_empty_place_in_a_scene_spoils_it_not(first: bool) -> None:
+    """Scenes of fixed size, padded with zeros under the scene's own number."""
+    given = scenes(order=np.arange(2 * SCENES))
+    empty = {name: torch.zeros_like(field[::2]) for name, field in given.items()}
+    empty["image"] = given["image"][::2]
+    parts = [empty, given] if first else [given, empty]
+    padded = {name: torch.cat([part[name] for part in parts]) for name in given}
+    people = slice(SCENES, None) if first else slice(2 * SCENES)
+    config = small("random", ratio=1.0, ba=False, bl=False, place=0.1, distance=(4, 6))
+    made = attached(config, FORMAT)[0](padded)
+    changed = changed_rows(padded["y"], made["y"])
+    assert len(changed) >= SCENES
+    assert set(changed) <= set(range(3 * SCENES)[people])
+    for name, field in given.items():
+        assert field.shape == made[name][people].shape
+    before, after = (x["y"][people].view(SCENES, 2, FRAMES, 16, 3) for x in (padded, made))
+    apart = [(p[:, 0, :, 0] - p[:, 1, :, 0]).norm(dim=-1) for p in (before, after)]
+    assert torch.allclose(*apart, atol=1e-4)  # they keep their distance
