@@ -1,32 +1,40 @@
 """Is this batch what its format says? Numbers that tell, and the cure for each wrong one.
 
-Measured on real motion: the reprojection residual is about 0.001 (0.02 with detected 2D); flipped
-y, swapped sides or a world frame give 0.08 and more. A unit error does not show there, for the
-root fit absorbs it, but bone lengths show it.
+Measured on real motion, in batches of 16 rows and more, of neighbouring frames as well: the
+reprojection residual is about 0.001 (0.02 with detected 2D); flipped y, swapped sides or a world
+frame give 0.08 and more. A unit error does not show there, for the root fit absorbs it, but bone
+lengths show it. Screens scaled by other factors in x and y fit worse by as much.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .batch import BatchFormat
 from .bones import lengths, pose_to_bones
-from .camera import fit_root, project
-from .containers import describe, get_field, keys_of
-from .errors import BatchError, DataError
-from .layout import Layout
+from .camera import Camera, fit_root, project
+from .containers import describe
+from .errors import BatchError, DataError, PoseAugError
 from .poses import PoseBatch
+from .recognise import root_kind
 from .skeleton import SKELETONS, Skeleton
 
-__all__ = ["CheckReport", "inspect", "recognise"]
+__all__ = ["CheckReport", "inspect"]
 
 LONGEST_BONE = 0.03, 0.8  # metres; a thigh is 0.4 to 0.5, a hand's longest bone 0.1
 RESIDUAL = 0.05  # rms, normalised screen units
 DEPTH = 0.2, 100.0  # metres to the root
+# Beyond these it may be right, and mostly is not.
+DOUBTED_RESIDUAL = 0.025
+DOUBTED_ASYMMETRY = 0.05
+USUAL_DISTANCE = 2.0, 10.0  # metres
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class CheckReport:
     """What `augmenter.check(loader)` found.
 
     `problems` names every finding that would spoil training, with its cure; empty is good.
+    `doubts` names what is seldom right; look at it.
     """
 
     format: BatchFormat
@@ -44,7 +53,9 @@ class CheckReport:
     longest_bone: float  # metres, median over rows
     residual: float  # rms distance of observed and projected 2D, median over rows
     asymmetry: float  # median difference of left and right bone lengths, share of their mean
+    distance: float  # metres at which people of this 3D look like this 2D, median
     problems: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -61,14 +72,21 @@ class CheckReport:
             f"read as    {self.format}",
             f"rows {self.rows}, frames {self.frames}, joints {self.joints}",
             f"longest bone {self.longest_bone:.3f} m, left/right differ by {self.asymmetry:.1%}",
-            f"reprojection residual {self.residual:.4f} (right data: 0.001 to 0.02)",
+            f"reprojection residual {self.residual:.4f} (right data: up to 0.02)",
+            f"the 2D is of people {self.distance:.1f} m away",
             *(f"PROBLEM    {problem}" for problem in self.problems),
+            *(f"DOUBT      {doubt}" for doubt in self.doubts),
         ]
         return "\n".join(lines if self.problems else [*lines, "no problem found"])
 
 
-def inspect(batch: Any, poses: PoseBatch, fmt: BatchFormat, skeleton: Skeleton) -> CheckReport:
+def inspect(
+    batch: Any, poses: PoseBatch, fmt: BatchFormat, skeleton: Skeleton, find_other: bool = True
+) -> CheckReport:
     """Measure one batch.
+
+    Args:
+        find_other: look whether another preset skeleton leaves no problem.
 
     Raises:
         BatchError: NaN or infinite coordinates, which nothing can be measured on.
@@ -83,31 +101,97 @@ def inspect(batch: Any, poses: PoseBatch, fmt: BatchFormat, skeleton: Skeleton) 
     poses = poses.usable()
     if not len(poses):
         raise BatchError("every row is padding: all its numbers are zero.")
-    frames = poses.pose_3d.flatten(0, 1)
-    seen = poses.pose_2d.flatten(0, 1)
-    camera = poses.camera[:, None].expand(-1, poses.pose_2d.shape[1], 9).flatten(0, 1)
-    longest, asymmetry = _bones(frames, skeleton)
-    placed = frames + fit_root(seen, frames, camera)[:, None]
-    off = (project(placed, camera) - seen).square().sum(-1).mean(-1).sqrt()
-    residual = float(off.median())
     kind = fmt.root
     if type(fmt) is BatchFormat and fmt.space == "metric":
-        kind = _root_kind(fmt.decoded_3d(fmt._field(batch, "pose_3d"), skeleton), skeleton)
+        kind = root_kind(fmt.decoded_3d(fmt._field(batch, "pose_3d"), skeleton), skeleton)
+    found = _Measures.of(poses, skeleton)
     depth = float(poses.root[..., 2].median())
+    problems = [*_root_problems(fmt, kind, depth), *_problems(found, fmt.unit)]
+    others = _others(batch, fmt, skeleton) if problems and find_other else ()
     return CheckReport(
         format=fmt,
         fields=describe(batch),
         rows=len(poses),
         frames=poses.pose_2d.shape[1],
         joints=skeleton.num_joints,
-        longest_bone=longest,
-        residual=residual,
-        asymmetry=asymmetry,
-        problems=(
-            *_root_problems(fmt, kind, depth),
-            *_problems(longest, residual, asymmetry, fmt.unit),
-        ),
+        longest_bone=found.longest_bone,
+        residual=found.residual,
+        asymmetry=found.asymmetry,
+        distance=found.distance,
+        problems=(*others, *problems),
+        doubts=() if problems else tuple(_doubts(found)),
     )
+
+
+def _others(batch: Any, fmt: BatchFormat, skeleton: Skeleton) -> Iterator[str]:
+    """Of the preset skeletons with as many joints those that leave no problem."""
+    if type(fmt) is not BatchFormat or fmt.space != "metric":
+        return
+    for name, other in SKELETONS.items():
+        if other == skeleton or other.num_joints != skeleton.num_joints:
+            continue
+        try:
+            raw = fmt._field(batch, "pose_3d")
+            kind = root_kind(fmt.decoded_3d(raw, other), other)
+            read = dataclasses.replace(fmt, root=kind, skeleton=name)
+            poses = read.read(batch, other, Camera())
+            if inspect(batch, poses, read, other, find_other=False).ok:
+                root = "" if kind == fmt.root else f" and root={kind!r} in batch="
+                yield f"the joints stand as in {name}: pass skeleton={name!r}{root}"
+        except PoseAugError:
+            continue
+
+
+@dataclass(frozen=True)
+class _Measures:
+    """Of N single poses with a fitted root."""
+
+    longest_bone: float
+    asymmetry: float
+    residual: float
+    residual_placed: float | None  # where the batch itself says root and camera
+    residual_behind: float  # with the 3D's z turned round
+    aspect: float  # scale of the 2D's y to its x, against the 3D's
+    residual_scaled: float  # with both scaled alike
+    distance: float
+    centred: bool  # every person's 2D about the same point, to the last digit
+    positive: bool  # no negative coordinate
+
+    @classmethod
+    def of(cls, poses: PoseBatch, skeleton: Skeleton) -> _Measures:
+        frames, seen = poses.pose_3d.flatten(0, 1), poses.pose_2d.flatten(0, 1)
+        camera = poses.camera[:, None].expand(-1, poses.pose_2d.shape[1], 9).flatten(0, 1)
+        root = fit_root(seen, frames, camera)
+        behind = frames * frames.new_tensor([1, 1, -1])
+        flat, screen = (x - x.mean(1, keepdim=True) for x in (frames[..., :2], seen))
+        # What the screen would measure at the person's distance; two scales, each by least squares.
+        screen = screen / camera[:, None, :2] * root[:, None, 2:]
+        x, y = ((flat * screen).sum((0, 1)) / (flat * flat).sum((0, 1)).clamp_min(1e-9)).tolist()
+        aspect = y / x if x * y > 0 else 1.0
+        square = seen / seen.new_tensor([1.0, aspect])
+        box = (seen.amax(1) + seen.amin(1)) / 2
+        middles = torch.stack([box, seen.mean(1), seen[:, skeleton.root]])  # (3, N, 2)
+        many = len(seen) >= 4 and float(seen.std(0).max()) > 1e-3
+        longest, asymmetry = _bones(frames, skeleton)
+        placed = poses.has_root and poses.has_camera
+        return cls(
+            longest,
+            asymmetry,
+            _off(frames + root[:, None], seen, camera),
+            _off(poses.absolute.flatten(0, 1), seen, camera) if placed else None,
+            _off(behind + fit_root(seen, behind, camera)[:, None], seen, camera),
+            aspect,
+            _off(frames + fit_root(square, frames, camera)[:, None], square, camera),
+            float(root[:, 2].median()),
+            many and bool((middles - middles[:, :1]).abs().amax((1, 2)).min() < 1e-5),
+            many and bool((seen >= 0).all()),
+        )
+
+
+def _off(pose_3d: Tensor, seen: Tensor, camera: Tensor) -> float:
+    """Root mean square distance on the screen, median over rows."""
+    off = project(pose_3d, camera) - seen
+    return float(off.square().sum(-1).mean(-1).sqrt().median())
 
 
 def _bones(frames: Tensor, skeleton: Skeleton) -> tuple[float, float]:
@@ -136,73 +220,76 @@ def _root_problems(fmt: BatchFormat, kind: str, depth: float) -> list[str]:
     ]
 
 
-def _problems(longest: float, residual: float, asymmetry: float, unit: float) -> list[str]:
+def _problems(found: _Measures, unit: float) -> Iterator[str]:
     low, high = LONGEST_BONE
-    found = []
-    if not low <= longest <= high:
+    if not low <= found.longest_bone <= high:
         guess = min(
             (1e-3, 1e-2, 1.0, 1e3),
-            key=lambda u: abs(math.log10(max(longest / unit * u / 0.45, 1e-30))),
+            key=lambda u: abs(math.log10(max(found.longest_bone / unit * u / 0.45, 1e-30))),
         )
         cure = (
-            "the joints are in another order than the skeleton's; pass the data's skeleton="
+            "the joints are in another order than the skeleton's (pass the data's skeleton=), or "
+            "the 3D is standardised (stat_3d=(mean, std)) or in another unit (unit=)"
             if guess == unit
             else f"the 3D is not in the unit given (unit={unit:g}); it looks like unit={guess:g}, "
             f"e.g. batch=dict(..., unit={guess:g})"
         )
-        found.append(f"the longest bone is {longest:.4g} m, expected {low} to {high} m: {cure}")
-    if not residual <= RESIDUAL:
-        found.append(
-            f"the 3D does not project onto its 2D (residual {residual:.3f}, expected at most "
-            f"{RESIDUAL}): y flipped, left and right swapped, pixels instead of screen units, or "
-            "3D in the world frame instead of the camera's. Undo the flip, or turn the 3D by the "
-            "camera's rotation, before batching"
+        yield f"the longest bone is {found.longest_bone:.4g} m, expected {low} to {high} m: {cure}"
+    cured = min(found.residual / 2, DOUBTED_RESIDUAL)
+    if found.residual_behind < cured:
+        yield (
+            "the 3D's z points towards the camera: turned round it fits its 2D better (residual "
+            f"{found.residual_behind:.4f}, not {found.residual:.4f}); negate z before batching"
         )
-    if asymmetry > 0.3:
-        found.append(
-            f"left and right bones differ by {asymmetry:.0%} of their length: the joints are "
+    elif found.residual_scaled < cured:
+        yield (
+            f"the 2D's y is scaled by {found.aspect:.2f} of its x: screen units divide both by the "
+            "width, x / w * 2 - 1 and y / w * 2 - h / w"
+        )
+    elif not found.residual <= RESIDUAL:
+        yield (
+            f"the 3D does not project onto its 2D (residual {found.residual:.3f}, expected at most "
+            f"{RESIDUAL}): y flipped, left and right swapped, joints of the 2D in another order "
+            "than the 3D's or missing ones set to 0, pixels instead of screen units or screen= of "
+            "another image, or 3D in the world frame instead of the camera's. Undo the flip, or "
+            "turn the 3D by the camera's rotation, before batching"
+        )
+    elif found.centred:
+        yield (
+            "every person's 2D is centred on the same point: it was cropped or moved, but "
+            "augmented people stand where a camera sees them. Yield the 2D as it is in the whole "
+            "image"
+        )
+    elif found.residual_placed is not None and not found.residual_placed <= RESIDUAL:
+        yield (
+            "the 3D projects onto its 2D from elsewhere than it stands (residual "
+            f"{found.residual_placed:.3f} from there, {found.residual:.4f} from "
+            f"{found.distance:.1f} m away): the 2D is scaled or moved otherwise than the camera "
+            "says, or the camera is of another screen"
+        )
+    if found.asymmetry > 0.3:
+        yield (
+            f"left and right bones differ by {found.asymmetry:.0%} of their length: the joints are "
             "in another order than the skeleton's; pass the data's skeleton="
         )
-    return found
 
 
-def recognise(batch: Any, skeleton: Skeleton | None) -> tuple[BatchFormat, Skeleton]:
-    """The format of a batch, by the shapes of its fields.
-
-    Raises:
-        BatchError: more than one reading fits, or none; lists what was seen.
-    """
-    counts = {skeleton.num_joints} if skeleton else {s.num_joints for s in SKELETONS.values()}
-    found: dict[int, list[Any]] = {2: [], 3: [], 9: []}
-    for key in keys_of(batch):
-        shape = tuple(getattr(get_field(batch, key), "shape", ()))
-        if len(shape) in (3, 4) and shape[-1] in (2, 3) and shape[-2] in counts:
-            found[shape[-1]].append(key)
-        elif len(shape) == 2 and shape[-1] == 9:
-            found[9].append(key)
-    if len(found[2]) != 1 or len(found[3]) != 1 or len(found[9]) > 1:
-        raise BatchError(
-            f"cannot tell which field is what: {describe(batch)} has {found[2]} as 2D, "
-            f"{found[3]} as 3D, {found[9]} as camera. Name them, e.g. "
-            "batch=dict(pose_2d=1, pose_3d=0, root='relative')."
+def _doubts(found: _Measures) -> Iterator[str]:
+    near, far = USUAL_DISTANCE
+    if found.residual > DOUBTED_RESIDUAL:
+        yield (
+            f"the residual is {found.residual:.3f}, more than detectors are off: the 2D may be "
+            "scaled to boxes, or of another camera than the one assumed"
         )
-    (key_2d,), (key_3d,) = found[2], found[3]
-    fmt = BatchFormat(key_2d, key_3d, found[9][0] if found[9] else None)
-    raw = fmt._field(batch, "pose_3d")
-    skeleton = skeleton or Skeleton.for_joints(raw.shape[-2])
-    kind = _root_kind(Layout.of(raw, skeleton.num_joints, 3, "pose_3d").canonical(raw), skeleton)
-    return BatchFormat(key_2d, key_3d, fmt.camera, root=kind), skeleton
-
-
-def _root_kind(pose_3d: Tensor, skeleton: Skeleton) -> Any:
-    """How the root is kept: at the origin, with every joint, or alone in its own slot."""
-    frames = pose_3d.flatten(0, 1)
-    root = frames[:, skeleton.root]
-    if float(root.abs().max()) < 1e-3:
-        return "relative"
-    alone = frames.clone()
-    alone[:, skeleton.root] = 0
-    together, apart = (
-        lengths(pose_to_bones(p, skeleton)).amax(-1).median() for p in (frames, alone)
-    )
-    return "absolute" if together <= apart else "slot"
+    if found.asymmetry > DOUBTED_ASYMMETRY:
+        yield (
+            f"left and right bones differ by {found.asymmetry:.1%}: the joints may be in another "
+            "order than the skeleton's"
+        )
+    if not near <= found.distance <= far:
+        yield (
+            f"people look {found.distance:.1f} m away, mostly it is {near:g} to {far:g}: the 2D "
+            "may be scaled otherwise than screen units, or camera= be wanted"
+        )
+    if found.positive:
+        yield "no 2D coordinate is negative: screen units have the image's middle at 0"

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from .batch import BatchFormat
 from .camera import Camera
-from .check import CheckReport, inspect, recognise
+from .check import CheckReport, inspect
 from .errors import BatchError, EstimatorError
 from .estimator import Estimator
 from .poses import PoseBatch
+from .recognise import recognise
 from .skeleton import Skeleton
 
 __all__ = ["Intake"]

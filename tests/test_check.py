@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from h36m_files import load_h36m
 from loop_helpers import (
     LEFT,
     RIGHT,
@@ -26,9 +29,10 @@ from loop_helpers import (
     train,
 )
 from poseaug_plugin import BatchError, BatchFormat, CheckReport, DataError, Skeleton
-from poseaug_plugin.check import recognise
+from poseaug_plugin.recognise import recognise
 
 H36M = Skeleton.of("h36m_16")
+SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 def reports(batches: Any, fmt: Any = "poseaug", **kwargs: Any) -> list[CheckReport]:
@@ -292,3 +296,103 @@ def test_check_does_not_disturb_a_loaders_own_stream() -> None:
     before = own.get_state()
     assert attached()[0].check(rows)[0].ok
     assert torch.equal(own.get_state(), before)
+
+
+# What a fitted root hides
+
+
+def odd(what: str, rows: int = 32) -> tuple[Any, ...]:
+    """Right data but for one thing that projects well from some root or other."""
+    pose_3d, pose_2d, *rest = batch(rows=rows)
+    if what == "z towards the camera":
+        pose_3d = (pose_3d - pose_3d[:, :1]) * torch.tensor([1, 1, -1])
+    elif what == "both divided by their own side":
+        pose_2d = pose_2d * torch.tensor([1, 16 / 9])
+    elif what == "about the root":
+        pose_2d = pose_2d - pose_2d[:, :1]
+    elif what == "in boxes":
+        low, high = pose_2d.amin(1, keepdim=True), pose_2d.amax(1, keepdim=True)
+        pose_2d = (pose_2d - (low + high) / 2) / (high - low).amax(-1, keepdim=True)
+    elif what == "rays":
+        pose_2d = pose_2d / 2.29
+    elif what == "from 0 to 1":
+        pose_2d = (pose_2d + 1) / 2
+    return (pose_3d, pose_2d, *rest)
+
+
+ODD = {
+    "z towards the camera": "z points towards the camera.*negate z",
+    "both divided by their own side": r"y is scaled by 1\.\d\d of its x",
+    "about the root": "2D is centred on the same point",
+    "in boxes": "2D is centred on the same point|does not project",
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_what_a_fitted_root_hides_is_found_in_the_2d(what: str) -> None:
+    pose_3d, pose_2d, *_ = odd(what)
+    (report,) = reports([(pose_3d - pose_3d[:, :1], pose_2d, None)], "semgcn")
+    with pytest.raises(DataError, match=ODD[what]):
+        report.raise_if_bad()
+
+
+@pytest.mark.parametrize("what", ["rays", "from 0 to 1", "about the root", "in boxes"])
+def test_where_the_batch_tells_the_place_the_2d_must_fit_it(what: str) -> None:
+    (report,) = reports([odd(what)])
+    assert not report.ok
+    if what in ("rays", "from 0 to 1"):
+        assert "from elsewhere than it stands" in report.problems[0]
+
+
+def test_what_may_be_right_is_a_doubt_and_raises_nothing() -> None:
+    pose_3d, pose_2d, *_ = batch(rows=32)
+    relative = pose_3d - pose_3d[:, :1]
+    for given, words in (
+        (pose_2d / 2.29, r"people look 1\d\.\d m away"),
+        ((pose_2d + 1) / 2, "no 2D coordinate is negative"),
+        (pose_2d + 0.025 * torch.randn(pose_2d.shape), r"residual is 0\.0\d"),
+    ):
+        (report,) = reports([(relative, given, None)], "semgcn")
+        report.raise_if_bad()
+        assert any(re.search(words, doubt) for doubt in report.doubts)
+        assert "DOUBT" in str(report)
+    lopsided = relative.clone()
+    lopsided[:, 12] += 0.15 * (lopsided[:, 12] - lopsided[:, 11])
+    lopsided[:, 6] += 0.15 * (lopsided[:, 6] - lopsided[:, 5])
+    lopsided[:, 3] -= 0.1 * (lopsided[:, 3] - lopsided[:, 2])
+    lopsided[:, 15] -= 0.1 * (lopsided[:, 15] - lopsided[:, 14])
+    (report,) = reports([(lopsided, pose_2d, None)], "semgcn")
+    assert report.ok
+    (right,) = reports([(relative, pose_2d, None)], "semgcn")
+    assert right.doubts == ()
+    assert 4 < right.distance < 5.5
+
+
+def test_the_skeleton_that_fits_is_named() -> None:
+    """3DHP's joints, read as Human3.6M's: as many of them, in another order."""
+    h36m, there = Skeleton.of("h36m_17"), Skeleton.of("mpi_inf_3dhp_17")
+    names = {"thorax": "neck", "nose": "head", "head": "head_top"}
+    place = {names.get(name, name): i for i, name in enumerate(h36m.names or ())}
+    order = [place[name] for name in there.names or ()]
+    pose_3d = batch(rows=32)[0]
+    nose = (pose_3d[:, 8:9] + pose_3d[:, 9:10]) / 2
+    whole = torch.cat([pose_3d[:, :9], nose, pose_3d[:, 9:]], 1)
+    seen = torch.as_tensor(reproject(whole, batch(rows=32)[3])).float()
+    given = (whole - whole[:, :1])[:, order], seen[:, order], None
+    (report,) = reports([given], "semgcn")
+    assert "the joints stand as in mpi_inf_3dhp_17: pass skeleton='mpi_inf_3dhp_17'" in str(report)
+    (report,) = reports([given], "semgcn", skeleton="mpi_inf_3dhp_17")
+    assert report.ok
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared motion is not there")
+@pytest.mark.parametrize("kind", ["gt", "det"])
+@pytest.mark.parametrize("root", ["absolute", "relative"])
+def test_real_motion_raises_nothing(kind: str, root: str) -> None:
+    pairs = load_h36m(SHARED, ["S9"], kind)
+    fields = dict(pose_3d=0, pose_2d=1, root=root) | (dict(camera=2) if root == "absolute" else {})
+    pose_3d = pairs.pose_3d if root == "absolute" else pairs.root_relative
+    for start in range(0, len(pairs) - 16, len(pairs) // 60):
+        rows = slice(start, start + 16)  # neighbouring frames: one person, hardly moving
+        (report,) = reports([(pose_3d[rows], pairs.pose_2d[rows], pairs.camera[rows])], fields)
+        assert report.ok, report
