@@ -68,6 +68,10 @@ class BatchFormat:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is not one of {list(choices)}.")
         if not isinstance(self.unit, (int, float)) or not self.unit > 0:
             raise ConfigError(f"unit={self.unit!r} must be metres per unit, above 0.")
+        if self.screen is not None:
+            sizes = self.screen if isinstance(self.screen, (tuple, list)) else ()
+            if len(sizes) != 2 or not all(isinstance(v, (int, float)) and v > 0 for v in sizes):
+                raise ConfigError(f"screen={self.screen!r} must be (width, height) in pixels.")
         if self.pose_2d == self.pose_3d:
             raise ConfigError(
                 f"pose_2d and pose_3d are both field {self.pose_2d!r}; name the field of each."
@@ -277,8 +281,9 @@ def _check_frames(pose_2d: Tensor, pose_3d: Tensor) -> None:
     if len(pose_2d) == len(pose_3d) and known < frames:
         raise WindowError(
             f"it has windows of {frames} frames of 2D but the 3D of {known}; rows stay real, for a "
-            "window cannot be moved without its 3D. Yield the window's 3D (and, from a generator "
-            "that is made to, 2D and 3D of the same joints)."
+            "window cannot be moved without its 3D. Yield the window's 3D, (B, T, J, 3). A "
+            "generator is made to by wrap() where it has what VideoPose3D's has (poses_2d, "
+            "poses_3d, batch_2d, batch_3d, next_epoch) and 2D and 3D of the same joints."
         )
     if pose_2d.shape[:2] != pose_3d.shape[:2]:
         raise BatchError(

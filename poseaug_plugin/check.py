@@ -172,6 +172,7 @@ class _Measures:
         box = (seen.amax(1) + seen.amin(1)) / 2
         middles = torch.stack([box, seen.mean(1), seen[:, skeleton.root]])  # (3, N, 2)
         many = len(seen) >= 4 and float(seen.std(0).max()) > 1e-3
+        move = not poses.has_root or float(poses.root.flatten(0, 1).std(0).max()) > 1e-3
         longest, asymmetry = _bones(frames, skeleton)
         placed = poses.has_root and poses.has_camera
         return cls(
@@ -183,7 +184,7 @@ class _Measures:
             aspect,
             _off(frames + fit_root(square, frames, camera)[:, None], square, camera),
             float(root[:, 2].median()),
-            many and bool((middles - middles[:, :1]).abs().amax((1, 2)).min() < 1e-5),
+            many and move and bool((middles - middles[:, :1]).abs().amax((1, 2)).min() < 1e-5),
             many and bool((seen >= 0).all()),
         )
 

@@ -66,8 +66,8 @@ def _restore(
     skeleton = None if state["skeleton"] is None else Skeleton(**state["skeleton"])
     if skeleton and mine and (skeleton.parents, skeleton.left) != (mine.parents, mine.left):
         raise CheckpointError(
-            f"the state is of a skeleton with parents {skeleton.parents}, this augmenter's has "
-            f"{mine.parents}; use the saved one."
+            f"the state is of a skeleton with parents {skeleton.parents} and left {skeleton.left}, "
+            f"this augmenter's has {mine.parents} and {mine.left}; use the saved one."
         )
     trainer, passed = None, state["passed"]
     if skeleton and state["trainer"] is not None:

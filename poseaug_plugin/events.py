@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from .errors import PoseAugWarning
+from .errors import AttachError, PoseAugWarning
 
 if TYPE_CHECKING:
     from .plugin import PoseAugmenter
@@ -57,7 +57,9 @@ class Voice:
     """Tells callbacks, and warns about each matter once."""
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
-        self._callbacks = list(callbacks)
+        if not isinstance(callbacks, Iterable) or not all(map(callable, found := [*callbacks])):
+            raise AttachError(f"callbacks={callbacks!r} must be a list of callables of an Event.")
+        self._callbacks = found
         self._warned: set[str] = set()
 
     def tell(self, kind: str, augmenter: PoseAugmenter, message: str = "") -> None:

@@ -55,7 +55,8 @@ class PoseAugmenter:
         callbacks: each called with an `Event`.
 
     Raises:
-        AttachError: the optimizer does not train the model, or has an augmenter already.
+        AttachError: the optimizer does not train the model, or has an augmenter already; or an
+            argument of another kind.
         ConfigError: an unknown name, or an option out of range.
     """
 
@@ -74,6 +75,8 @@ class PoseAugmenter:
     ) -> None:
         if epochs is not None and (not isinstance(epochs, int) or epochs < 1):
             raise AttachError(f"epochs={epochs!r} must be a whole number of 1 or more, or None.")
+        if camera is not None and not isinstance(camera, Camera):
+            raise AttachError(f"camera={camera!r} must be a Camera(f=..., c=...), or None.")
         self.config = PoseAugConfig.of(config)
         self._intake = Intake(
             None if batch is None else format_of(batch),
@@ -144,9 +147,11 @@ class PoseAugmenter:
         3D (see `windows`). A wrapped loader is taken out of its old wrap first.
 
         Raises:
-            AttachError: mix="passes" over what can be iterated once.
+            AttachError: no loader, or mix="passes" over what can be iterated once.
         """
         inner: Any = bare(loader)
+        if not any(hasattr(inner, name) for name in ("__iter__", "__getitem__", "next_epoch")):
+            raise AttachError(f"{inner!r} cannot be iterated; wrap the loader your loop iterates.")
         windows = Windows.of(inner, self._intake.known_format)
         self._windows += [windows] if windows else []
         deliveries = Deliveries(

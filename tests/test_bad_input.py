@@ -306,7 +306,19 @@ model, optimizer = trained()
             "h36m.*'h36m_16'",
         ),
         (lambda: PoseAugmenter(model, optimizer, skeleton=16), SkeletonError, "int.*parents list"),
+        (lambda: PoseAugmenter(model, optimizer, callbacks=print), AttachError, "must be a list"),  # type: ignore[arg-type]
+        (lambda: PoseAugmenter(model, optimizer, callbacks=[3]), AttachError, "must be a list"),  # type: ignore[list-item]
+        (lambda: PoseAugmenter(model, optimizer, camera=3), AttachError, r"camera=3.*Camera\("),  # type: ignore[arg-type]
+        (
+            lambda: PoseAugmenter(model, optimizer, predict=3),
+            AttachError,
+            "predict=3, expected",
+        ),  # type: ignore[arg-type]
         (lambda: BatchFormat(1, 0, root="abs"), ConfigError, "root='abs'.*'slot'"),  # type: ignore[arg-type]
+        *[
+            (lambda s=s: BatchFormat(1, 0, screen=s), ConfigError, r"screen=.*\(width, height\)")
+            for s in (1000, (1000,), (0, 0), "wide")
+        ],
         *[
             (lambda u=u: BatchFormat(1, 0, unit=u), ConfigError, "unit=.*metres per unit")
             for u in (0, -0.001, NAN, "mm")
@@ -320,6 +332,11 @@ def test_what_does_not_fit_is_refused_at_once(build: Any, kind: type, words: str
     assert not optimizer._optimizer_step_post_hooks
     assert same(snapshot(model, optimizer), before)
     PoseAugmenter(model, optimizer).detach()  # the way is still free
+
+
+def test_what_is_no_loader_is_refused_when_it_is_wrapped() -> None:
+    with pytest.raises(AttachError, match="3 cannot be iterated"):
+        attached()[0].wrap(3)
 
 
 def test_a_second_augmenter_on_one_optimizer_is_refused() -> None:

@@ -344,3 +344,19 @@ def test_a_mix_that_hands_batches_on_twice_is_refused(mix):
     with pytest.raises(ConfigError, match="takes each once"):
         attached(model, optimizer, 3, {"config": small("default", mix=mix)}, None)
     attached(model, optimizer, -1, {}, None).detach()  # the optimizer is free again
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"epochs": 3}, r"\['epochs'\] are no options here"),
+        ({"confg": "random"}, r"\['confg'\] are no options here, only .*'config'"),
+        ({"batch": "sem"}, "no known format"),
+        ({"config": "rnd"}, "'rnd' is neither"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_runs(callback, mmengine, options, told):
+    hook = importlib.import_module("poseaug_plugin.integrations.mmengine").PoseAugHook
+    for make in (hook, callback):
+        with pytest.raises(ConfigError, match=told):
+            make(**options)

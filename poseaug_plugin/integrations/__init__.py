@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
+from ..config import PoseAugConfig
 from ..errors import ConfigError
+from ..formats import format_of
 from ..mixing import TWICE
 from ..plugin import PoseAugmenter
 
-__all__ = ["attached"]
+__all__ = ["attached", "checked"]
+
+_OURS = {"model", "optimizer", "epochs"}  # the framework knows them
+
+
+def checked(**options: Any) -> dict[str, Any]:
+    """Arguments for `PoseAugmenter` beside what the framework gives, refused before it starts.
+
+    Raises:
+        ConfigError: one that it does not take, or an unknown batch format or config.
+    """
+    known = set(inspect.signature(PoseAugmenter).parameters) - _OURS
+    if set(options) - known:
+        raise ConfigError(
+            f"{sorted(set(options) - known)} are no options here, only {sorted(known)}: model, "
+            "optimizer and epochs are the framework's own."
+        )
+    PoseAugConfig.of(options.get("config"))
+    if options.get("batch") is not None:
+        format_of(options["batch"])
+    return options
 
 
 def attached(

@@ -10,7 +10,7 @@ except ImportError:  # the same under its other name
     from pytorch_lightning import Callback  # type: ignore[assignment, unused-ignore]
 
 from ..plugin import PoseAugmenter
-from . import attached
+from . import attached, checked
 
 __all__ = ["PoseAugCallback"]
 
@@ -25,10 +25,13 @@ class PoseAugCallback(Callback):  # type: ignore[misc, unused-ignore]
     Args:
         batch: as for `PoseAugmenter`.
         **options: the rest of its arguments, but model, optimizer and epochs.
+
+    Raises:
+        ConfigError: an option that it does not take, or an unknown format or config.
     """
 
     def __init__(self, batch: Any = None, **options: Any) -> None:
-        self.options = {"batch": batch, **options}
+        self.options = checked(batch=batch, **options)
         self.augmenter: PoseAugmenter | None = None
         self._saved: dict[str, Any] | None = None
         self._fitting = False

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import BatchError
 from ..plugin import PoseAugmenter
-from . import attached
+from . import attached, checked
 
 __all__ = ["PoseAugHook"]
 
@@ -27,10 +27,13 @@ class PoseAugHook(Hook):  # type: ignore[misc, unused-ignore]
         batch: as for `PoseAugmenter`.
         **options: the rest of its arguments, but model, optimizer and epochs. `predict` is by
             default mmpose's `model(inputs, None, mode="tensor")`.
+
+    Raises:
+        ConfigError: an option that it does not take, or an unknown format or config.
     """
 
     def __init__(self, batch: Any = "mmpose", **options: Any) -> None:
-        self.options = {"batch": batch, "predict": _tensor, **options}
+        self.options = checked(**{"batch": batch, "predict": _tensor, **options})
         self.augmenter: PoseAugmenter | None = None
         self._saved: dict[str, Any] | None = None
 
