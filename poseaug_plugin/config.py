@@ -50,8 +50,8 @@ class PoseAugConfig:
     # The prior: drawn per row, nothing learned. False: parameters come from the networks alone.
     prior: bool = True
     turn: float = math.pi  # rad, about the vertical, either way
-    # The vertical is that of people's trunks in the data so far; False: of the row's camera, which
-    # may be tilted.
+    # The vertical is that of people's trunks in the data so far, if the skeleton has one on its
+    # root; False: of the row's camera, which may be tilted.
     upright: bool = True
     tilt: Range = (-0.3, 0.6)  # rad, how far the camera looks down on people; below 0: up
     roll: float = 0.1  # rad, about the viewing direction
@@ -65,7 +65,7 @@ class PoseAugConfig:
     stretch: float = 0.1  # random factor 1 +- stretch on the length of each mirrored bone pair
     size: float = 0.15  # random factor 1 +- size on the whole body
     # Metres, standard deviation on each axis of the body, left and right mirrored: other data sets
-    # define joints otherwise. Only with both ba and bl.
+    # define joints otherwise. Only with both ba and bl, and on skeletons with sides.
     shift: float = 0.025
     # Each row first gets the bone lengths of another row's person; for the learned part this is
     # the original then.

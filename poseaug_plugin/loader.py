@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import AttachError
 
-__all__ = ["Deliveries", "WatchedLoader", "bare"]
+__all__ = ["Deliveries", "WatchedLoader", "unwrapped"]
 
 Start = Callable[[], Iterator[Any]]
 
@@ -141,7 +141,7 @@ class WatchedLoader:
         setattr(self._loader, name, value)
 
 
-def bare(loader: Any) -> Any:
+def unwrapped(loader: Any) -> Any:
     """The caller's own loader, whatever it was wrapped in."""
     return vars(loader)["_loader"] if isinstance(loader, WatchedLoader) else loader
 

@@ -24,7 +24,7 @@ from .events import NEVER_FED, NEVER_STEPPED, Callback, Voice
 from .formats import format_of
 from .hooks import Attachment, inner_optimizer
 from .intake import Intake
-from .loader import Deliveries, WatchedLoader, bare
+from .loader import Deliveries, WatchedLoader, unwrapped
 from .mixing import TWICE, mixed
 from .poses import PoseBatch
 from .skeleton import Skeleton
@@ -149,7 +149,7 @@ class PoseAugmenter:
         Raises:
             AttachError: no loader, or mix="passes" over what can be iterated once.
         """
-        inner: Any = bare(loader)
+        inner: Any = unwrapped(loader)
         if not any(hasattr(inner, name) for name in ("__iter__", "__getitem__", "next_epoch")):
             raise AttachError(f"{inner!r} cannot be iterated; wrap the loader your loop iterates.")
         windows = Windows.of(inner, self._intake.known_format)
@@ -261,7 +261,7 @@ class PoseAugmenter:
         Raises:
             BatchError: a batch that cannot be read at all.
         """
-        inner = bare(loader)
+        inner = unwrapped(loader)
         look = Windows.for_a_look(inner, self._windows, self._intake.known_format)
         with exact(self._estimator.device), look as windows:
             return self._intake.report(inner, batches, windows.split if windows else None)
