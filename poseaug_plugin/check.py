@@ -171,8 +171,8 @@ class _Measures:
         square = seen / seen.new_tensor([1.0, aspect])
         box = (seen.amax(1) + seen.amin(1)) / 2
         middles = torch.stack([box, seen.mean(1), seen[:, skeleton.root]])  # (3, N, 2)
-        many = len(seen) >= 4 and float(seen.std(0).max()) > 1e-3
-        move = not poses.has_root or float(poses.root.flatten(0, 1).std(0).max()) > 1e-3
+        many = len(seen) >= 4 and _spread(seen) > 1e-3
+        move = not poses.has_root or _spread(poses.root.flatten(0, 1)) > 1e-3
         longest, asymmetry = _bones(frames, skeleton)
         placed = poses.has_root and poses.has_camera
         return cls(
@@ -187,6 +187,11 @@ class _Measures:
             many and move and bool((middles - middles[:, :1]).abs().amax((1, 2)).min() < 1e-5),
             many and bool((seen >= 0).all()),
         )
+
+
+def _spread(rows: Tensor) -> float:
+    """Between the rows furthest apart, in the number that differs most."""
+    return float((rows.amax(0) - rows.amin(0)).max())
 
 
 def _off(pose_3d: Tensor, seen: Tensor, camera: Tensor) -> float:

@@ -396,3 +396,9 @@ def test_real_motion_raises_nothing(kind: str, root: str) -> None:
         rows = slice(start, start + 16)  # neighbouring frames: one person, hardly moving
         (report,) = reports([(pose_3d[rows], pairs.pose_2d[rows], pairs.camera[rows])], fields)
         assert report.ok, report
+
+
+@pytest.mark.parametrize("order", ["poseaug", "semgcn"])
+def test_a_single_row_is_measured_without_a_murmur(order: str) -> None:
+    (report,) = reports([batch(order, rows=1)], order)
+    assert report.ok
