@@ -397,5 +397,26 @@ def test_the_callers_sequences_are_not_written_to() -> None:
     assert inner.num_frames() == replica.loader.num_frames() == bare.loader.num_frames()
 
 
+@pytest.mark.parametrize("how", ["dropped", "wrapped twice"])
+def test_a_generator_is_made_to_deliver_its_windows_once(how: str) -> None:
+    """By an augmenter that is gone without `detach()`, or by one that wraps it again."""
+    replica, bare = (SCRIPTS["videopose3d 27 frames"]() for _ in range(2))
+    inner, attach = replica.loader, functools.partial(PoseAugmenter, config=small())
+    augmenter = attach(replica.model, replica.optimizer, replica.format)
+    augmenter.wrap(inner)
+    if how == "dropped":
+        replica.optimizer = torch.optim.Adam(replica.model.parameters(), lr=1e-3)
+        augmenter = attach(replica.model, replica.optimizer, replica.format)
+    replica.loader = augmenter.wrap(inner)
+    replica.train()
+    assert augmenter.stats()["bad_batches"] == 0
+    assert augmenter.stats()["augmented"] > 0
+    augmenter.detach()
+    for loader in (inner, bare.loader):
+        loader.set_random_state(np.random.RandomState(5))
+    passes = [[snapshot(*b) for b in g.next_epoch()] for g in (bare.loader, inner)]
+    assert same(*passes)
+
+
 def test_every_script_is_of_the_table() -> None:
     assert (replicas.__doc__ or "").count("\n|") == 2 + len(SCRIPTS) - 3  # three share a line
