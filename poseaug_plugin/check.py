@@ -14,14 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from .batch import BatchFormat
-from .bones import lengths, pose_to_bones
-from .camera import Camera, fit_root, project
+from .camera import Camera
 from .containers import describe
 from .errors import BatchError, DataError, PoseAugError
+from .measures import Measures
 from .poses import PoseBatch
 from .recognise import root_kind
 from .skeleton import SKELETONS, Skeleton
@@ -101,10 +98,8 @@ def inspect(
     poses = poses.usable()
     if not len(poses):
         raise BatchError("every row is padding: all its numbers are zero.")
-    kind = fmt.root
-    if type(fmt) is BatchFormat and fmt.space == "metric":
-        kind = root_kind(fmt.decoded_3d(fmt._field(batch, "pose_3d"), skeleton), skeleton)
-    found = _Measures.of(poses, skeleton)
+    kind = _kind(batch, fmt, skeleton) or fmt.root
+    found = Measures.of(poses, skeleton)
     depth = float(poses.root[..., 2].median())
     problems = [*_root_problems(fmt, kind, depth), *_problems(found, fmt.unit)]
     others = _others(batch, fmt, skeleton) if problems and find_other else ()
@@ -123,16 +118,22 @@ def inspect(
     )
 
 
+def _kind(batch: Any, fmt: BatchFormat, skeleton: Skeleton) -> Any:
+    """How the 3D keeps its root; None where that is not to be seen: a reader of one's own, 2.5D."""
+    if type(fmt) is not BatchFormat or fmt.space != "metric":
+        return None
+    return root_kind(fmt.decoded_3d(fmt._field(batch, "pose_3d"), skeleton), skeleton)
+
+
 def _others(batch: Any, fmt: BatchFormat, skeleton: Skeleton) -> Iterator[str]:
     """Of the preset skeletons with as many joints those that leave no problem."""
-    if type(fmt) is not BatchFormat or fmt.space != "metric":
-        return
     for name, other in SKELETONS.items():
         if other == skeleton or other.num_joints != skeleton.num_joints:
             continue
         try:
-            raw = fmt._field(batch, "pose_3d")
-            kind = root_kind(fmt.decoded_3d(raw, other), other)
+            kind = _kind(batch, fmt, other)
+            if kind is None:
+                return
             read = dataclasses.replace(fmt, root=kind, skeleton=name)
             poses = read.read(batch, other, Camera())
             if inspect(batch, poses, read, other, find_other=False).ok:
@@ -140,74 +141,6 @@ def _others(batch: Any, fmt: BatchFormat, skeleton: Skeleton) -> Iterator[str]:
                 yield f"the joints stand as in {name}: pass skeleton={name!r}{root}"
         except PoseAugError:
             continue
-
-
-@dataclass(frozen=True)
-class _Measures:
-    """Of N single poses with a fitted root."""
-
-    longest_bone: float
-    asymmetry: float
-    residual: float
-    residual_placed: float | None  # where the batch itself says root and camera
-    residual_behind: float  # with the 3D's z turned round
-    aspect: float  # scale of the 2D's y to its x, against the 3D's
-    residual_scaled: float  # with both scaled alike
-    distance: float
-    centred: bool  # every person's 2D about the same point, to the last digit
-    positive: bool  # no negative coordinate
-
-    @classmethod
-    def of(cls, poses: PoseBatch, skeleton: Skeleton) -> _Measures:
-        frames, seen = poses.pose_3d.flatten(0, 1), poses.pose_2d.flatten(0, 1)
-        camera = poses.camera[:, None].expand(-1, poses.pose_2d.shape[1], 9).flatten(0, 1)
-        root = fit_root(seen, frames, camera)
-        behind = frames * frames.new_tensor([1, 1, -1])
-        flat, screen = (x - x.mean(1, keepdim=True) for x in (frames[..., :2], seen))
-        # What the screen would measure at the person's distance; two scales, each by least squares.
-        screen = screen / camera[:, None, :2] * root[:, None, 2:]
-        x, y = ((flat * screen).sum((0, 1)) / (flat * flat).sum((0, 1)).clamp_min(1e-9)).tolist()
-        aspect = y / x if x * y > 0 else 1.0
-        square = seen / seen.new_tensor([1.0, aspect])
-        box = (seen.amax(1) + seen.amin(1)) / 2
-        middles = torch.stack([box, seen.mean(1), seen[:, skeleton.root]])  # (3, N, 2)
-        many = len(seen) >= 4 and _spread(seen) > 1e-3
-        move = not poses.has_root or _spread(poses.root.flatten(0, 1)) > 1e-3
-        longest, asymmetry = _bones(frames, skeleton)
-        placed = poses.has_root and poses.has_camera
-        return cls(
-            longest,
-            asymmetry,
-            _off(frames + root[:, None], seen, camera),
-            _off(poses.absolute.flatten(0, 1), seen, camera) if placed else None,
-            _off(behind + fit_root(seen, behind, camera)[:, None], seen, camera),
-            aspect,
-            _off(frames + fit_root(square, frames, camera)[:, None], square, camera),
-            float(root[:, 2].median()),
-            many and move and bool((middles - middles[:, :1]).abs().amax((1, 2)).min() < 1e-5),
-            many and bool((seen >= 0).all()),
-        )
-
-
-def _spread(rows: Tensor) -> float:
-    """Between the rows furthest apart, in the number that differs most."""
-    return float((rows.amax(0) - rows.amin(0)).max())
-
-
-def _off(pose_3d: Tensor, seen: Tensor, camera: Tensor) -> float:
-    """Root mean square distance on the screen, median over rows."""
-    off = project(pose_3d, camera) - seen
-    return float(off.square().sum(-1).mean(-1).sqrt().median())
-
-
-def _bones(frames: Tensor, skeleton: Skeleton) -> tuple[float, float]:
-    sizes = lengths(pose_to_bones(frames, skeleton)).median(0).values
-    left = [skeleton.bone_of[j] for j in skeleton.left if j != skeleton.root]
-    right = [skeleton.bone_of[j] for j in skeleton.right if j != skeleton.root]
-    if not left:
-        return float(sizes.max()), 0.0
-    a, b = sizes[left], sizes[right]
-    return float(sizes.max()), float(((a - b).abs() / (a + b).clamp_min(1e-9) * 2).median())
 
 
 def _root_problems(fmt: BatchFormat, kind: str, depth: float) -> list[str]:
@@ -226,7 +159,7 @@ def _root_problems(fmt: BatchFormat, kind: str, depth: float) -> list[str]:
     ]
 
 
-def _problems(found: _Measures, unit: float) -> Iterator[str]:
+def _problems(found: Measures, unit: float) -> Iterator[str]:
     low, high = LONGEST_BONE
     if not low <= found.longest_bone <= high:
         guess = min(
@@ -280,7 +213,7 @@ def _problems(found: _Measures, unit: float) -> Iterator[str]:
         )
 
 
-def _doubts(found: _Measures) -> Iterator[str]:
+def _doubts(found: Measures) -> Iterator[str]:
     near, far = USUAL_DISTANCE
     if found.residual > DOUBTED_RESIDUAL:
         yield (

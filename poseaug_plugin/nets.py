@@ -33,10 +33,8 @@ class ParallelLinear(nn.Module):
         zero: bool = False,
     ) -> None:
         super().__init__()
-        like: Any = {
-            "dtype": torch.float32,
-            "device": generator.device,
-        }  # not the caller's defaults
+        # Said, for a caller may have set other defaults.
+        like: Any = {"dtype": torch.float32, "device": generator.device}
         widths = torch.tensor(fan_in or [inputs] * nets, **like).view(nets, 1, 1)
         weight = torch.zeros(nets, inputs, outputs, **like)
         bias = torch.zeros(nets, 1, outputs, **like)

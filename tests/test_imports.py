@@ -22,9 +22,9 @@ ORDER = [
     "errors", "distributed", "skeleton_presets", "metainfo", "skeleton", "layout", "codec",
     "bones", "operators", "camera", "image_space", "losses", "pool", "nets", "config", "curriculum",
     "collapse", "limbs", "repertoire", "prior", "tally", "augmentor", "discriminators", "feedback",
-    "estimator", "containers", "poses", "batch", "formats", "windows", "recognise", "check",
-    "intake",
-    "objectives", "training", "mixing", "checkpoint", "hooks", "loader", "events", "plugin",
+    "estimator", "containers", "poses", "batch", "formats", "windows", "recognise",
+    "measures", "check", "intake", "objectives", "training", "mixing", "checkpoint", "hooks",
+    "loader", "events", "plugin",
     "__init__",
 ]
 # fmt: on
