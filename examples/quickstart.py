@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +20,13 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
-import embedded
-from cross_files import load_unseen
-from h36m_files import TEST, TRAIN, Pairs, load_h36m
-from lifters import SimpleBaseline
-from metrics import report
-from pictures import gallery
 from poseaug_plugin import PoseAugmenter  # 1 of 3
-
-Batch = tuple[Tensor, Tensor, Tensor, Tensor]
-
-
-def load(folder: Path | str | None, seed: int) -> tuple[Pairs, Pairs, Pairs]:
-    """Training pairs, the source's test pairs, and pairs of another studio."""
-    if folder is None:
-        return embedded.make(seed)
-    folder = Path(folder)
-    return load_h36m(folder, TRAIN), load_h36m(folder, TEST), load_unseen(folder)
-
-
-def make_loader(pairs: Pairs, rows: int) -> DataLoader[Batch]:
-    """Batches (pose_3d, pose_2d, row number, camera), sliced from memory in one go."""
-    data = TensorDataset(pairs.pose_3d, pairs.pose_2d, torch.arange(len(pairs)), pairs.camera)
-    batches = BatchSampler(RandomSampler(data), rows, drop_last=True)
-    return DataLoader(data, sampler=batches, batch_size=None)  # type: ignore[arg-type]
+from poseaug_plugin.data.h36m import Pairs
+from poseaug_plugin.data.loading import endless, load, make_loader
+from poseaug_plugin.lifters import SimpleBaseline
+from poseaug_plugin.metrics import evaluate
+from poseaug_plugin.plots import gallery
 
 
 def train(
@@ -75,19 +55,6 @@ def train(
         schedule.step()
         tick()
     return model, augmenter
-
-
-def endless(loader: Iterable[Batch]) -> Iterator[Batch]:
-    while True:
-        yield from loader
-
-
-@torch.no_grad()
-def evaluate(model: nn.Module, pairs: Pairs, device: str) -> dict[str, float]:
-    """MPJPE and the rest on root-relative poses, in evaluation mode."""
-    model.eval()
-    answers = torch.cat([model(x.to(device)).cpu() for x in pairs.pose_2d.split(8192)])
-    return report(answers, pairs.root_relative)
 
 
 def compare(args: argparse.Namespace, console: Console) -> dict[str, Any]:

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from h36m_files import Pairs
-from lifters import GraphLifter
-from metrics import mpjpe
 from poseaug_plugin import PoseAugmenter  # 1 of 3
-from quickstart import load
+from poseaug_plugin.data.h36m import Pairs
+from poseaug_plugin.data.loading import load
+from poseaug_plugin.lifters import GraphLifter
+from poseaug_plugin.metrics import mpjpe
 
 
 class PoseSet(Dataset[tuple[Tensor, Tensor, str]]):

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from h36m_files import Pairs
-from lifters import TemporalLifter
-from metrics import mpjpe
 from poseaug_plugin import PoseAugmenter  # 1 of 3
-from quickstart import load
+from poseaug_plugin.data.h36m import Pairs
+from poseaug_plugin.data.loading import load
+from poseaug_plugin.lifters import TemporalLifter
+from poseaug_plugin.metrics import mpjpe
 
 LEFT, RIGHT = [4, 5, 6, 10, 11, 12], [1, 2, 3, 13, 14, 15]
 Array = NDArray[Any]

@@ -4,9 +4,8 @@ Three lines in a training script: import `PoseAugmenter`, make one beside model 
 wrap the loader. The rest of the public names describe what the plugin cannot see by itself.
 """
 
-from .batch import BatchFormat
-from .camera import Camera
-from .check import CheckReport
+from .batches.check import CheckReport
+from .batches.format import BatchFormat
 from .config import PoseAugConfig
 from .errors import (
     AttachError,
@@ -20,9 +19,10 @@ from .errors import (
     SkeletonError,
 )
 from .events import Event
+from .geometry.camera import Camera
+from .geometry.pose_batch import PoseBatch
+from .geometry.skeleton import Skeleton
 from .plugin import PoseAugmenter
-from .poses import PoseBatch
-from .skeleton import Skeleton
 
 __version__ = "0.1.0"
 

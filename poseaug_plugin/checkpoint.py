@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from .adversarial.trainer import Trainer
 from .config import PoseAugConfig
+from .counters import Tally
 from .errors import CheckpointError
-from .skeleton import Skeleton
-from .tally import Tally
-from .training import Trainer
+from .geometry.skeleton import Skeleton
 
 __all__ = ["Restored", "restore"]
 

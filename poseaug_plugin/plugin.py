@@ -10,27 +10,27 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from .augmentor import Augmentation
-from .batch import BatchFormat
-from .camera import Camera
-from .check import CheckReport
+from .adversarial.augmentor import Augmentation
+from .adversarial.trainer import Trainer
+from .augment.mixing import TWICE, mixed
+from .batches.check import CheckReport
+from .batches.format import BatchFormat
+from .batches.presets import format_of
+from .batches.reader import Intake
+from .batches.windows import Windows
 from .checkpoint import restore
 from .config import PoseAugConfig
-from .curriculum import Curriculum
-from .distributed import all_agree
+from .counters import Tally
 from .errors import AttachError, PoseAugError, WindowError
-from .estimator import Estimator, Predict, exact
 from .events import NEVER_FED, NEVER_STEPPED, Callback, Voice
-from .formats import format_of
-from .hooks import Attachment, inner_optimizer
-from .intake import Intake
-from .loader import Deliveries, WatchedLoader, unwrapped
-from .mixing import TWICE, mixed
-from .poses import PoseBatch
-from .skeleton import Skeleton
-from .tally import Tally
-from .training import Trainer
-from .windows import Windows
+from .geometry.camera import Camera
+from .geometry.pose_batch import PoseBatch
+from .geometry.skeleton import Skeleton
+from .loop.distributed import all_agree
+from .loop.estimator import Estimator, Predict, exact
+from .loop.hooks import Attachment, inner_optimizer
+from .loop.loader import Deliveries, WatchedLoader, unwrapped
+from .schedule import Curriculum
 
 __all__ = ["PoseAugmenter"]
 

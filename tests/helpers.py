@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from poseaug_plugin.config import PoseAugConfig
-from poseaug_plugin.skeleton import SKELETONS, Skeleton
+from poseaug_plugin.geometry.skeleton import SKELETONS, Skeleton
 
 PRESETS = sorted(SKELETONS)
 H36M = SKELETONS["h36m_16"]

@@ -7,9 +7,9 @@ import torch
 from helpers import H36M, cameras, generator, people
 from loop_helpers import Lifter, batch, small
 from poseaug_plugin import PoseAugmenter
-from poseaug_plugin.camera import project
+from poseaug_plugin.adversarial.trainer import Trainer
 from poseaug_plugin.config import PoseAugConfig
-from poseaug_plugin.training import Trainer
+from poseaug_plugin.geometry.camera import project
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

@@ -16,18 +16,18 @@ import poseaug_plugin
 
 PACKAGE = Path(poseaug_plugin.__file__).parent
 EXAMPLES = Path(__file__).parent.parent / "examples"
-# Every module may import only those before it.
-# fmt: off
-ORDER = [
-    "errors", "distributed", "skeleton_presets", "metainfo", "skeleton", "layout", "codec",
-    "bones", "operators", "camera", "image_space", "losses", "pool", "nets", "config", "curriculum",
-    "collapse", "limbs", "repertoire", "prior", "tally", "augmentor", "discriminators", "feedback",
-    "estimator", "containers", "poses", "batch", "formats", "windows", "recognise",
-    "measures", "check", "intake", "objectives", "training", "mixing", "checkpoint", "hooks",
-    "loader", "events", "plugin",
-    "__init__",
-]
-# fmt: on
+#: What each folder may import of the rest of the package. `plugin` and `checkpoint`, at the top
+#: level, put everything together.
+TOOLS = {"config", "counters", "errors", "schedule"}
+RULES = {
+    "geometry": {"errors"},
+    "loop": {"errors"},
+    "batches": {"errors", "geometry", "loop"},
+    "augment": {"errors", "config", "geometry", "batches"},
+    "adversarial": {*TOOLS, "geometry", "loop", "batches", "augment"},
+    "data": {"geometry"},
+    "integrations": {"config", "errors", "batches", "augment", "plugin"},
+}
 ALLOWED = {"torch", "numpy", "einops"}
 
 
@@ -53,30 +53,65 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
                     yield node.level, alias.name
 
 
-def test_the_order_names_every_module() -> None:
-    assert {path.stem for path in PACKAGE.glob("*.py")} == set(ORDER)
+def folder_of(path: Path) -> str:
+    """The folder of the package that a module lies in; "" at the top."""
+    return "" if path.parent == PACKAGE else path.parent.name
 
 
-@pytest.mark.parametrize("name", ORDER)
-def test_imports_point_down(name: str) -> None:
-    before = set(ORDER[: ORDER.index(name)])
-    used = {module.split(".")[0] for dots, module in imports(PACKAGE / f"{name}.py") if dots}
-    assert used <= before
-    assert not any(m.startswith("poseaug_plugin") for _, m in imports(PACKAGE / f"{name}.py"))
+def places(path: Path) -> set[str]:
+    """Folders and top-level modules that a module imports, its own folder left out."""
+    found = set()
+    for dots, name in imports(path):
+        if dots == (1 if folder_of(path) == "" else 2):
+            found.add(name.split(".")[0])
+    return found
+
+
+def test_every_folder_has_a_rule() -> None:
+    assert {folder_of(path) for path in modules()} == {*RULES, ""}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: f"{folder_of(p)}/{p.stem}")
+def test_imports_keep_the_rule_of_their_folder(path: Path) -> None:
+    assert not any(m.startswith("poseaug_plugin") for _, m in imports(path))
+    if folder_of(path):
+        assert places(path) <= RULES[folder_of(path)]
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    graph = {}
+    for path in modules():
+        own = path.relative_to(PACKAGE).with_suffix("").parts
+        graph[own] = {
+            target
+            for dots, name in imports(path)
+            if dots
+            for parts in [(*own[: len(own) - dots], *name.split("."))]
+            for target in [parts, (*parts, "__init__")]
+        }
+    done: set[tuple[str, ...]] = set()
+
+    def walk(module: tuple[str, ...], above: tuple[tuple[str, ...], ...]) -> None:
+        assert module not in above, " -> ".join("/".join(m) for m in (*above, module))
+        if module not in done:
+            for target in graph[module] & graph.keys():
+                walk(target, (*above, module))
+            done.add(module)
+
+    for module in graph:
+        walk(module, ())
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: p.stem)
 def test_only_torch_numpy_and_einops_are_needed(path: Path) -> None:
-    if path.parent.name == "integrations":
-        pytest.skip("imports its framework, on demand")
+    if folder_of(path) == "integrations" or path.stem == "plots":
+        pytest.skip("imports what it is for, on demand")
     used = {module.split(".")[0] for dots, module in imports(path) if not dots}
-    own = {"examples", *(file.stem for file in EXAMPLES.glob("*.py"))}
-    assert not used & own
     assert used <= ALLOWED | sys.stdlib_module_names
 
 
-def test_the_curriculum_needs_no_torch() -> None:
-    assert not {m for _, m in imports(PACKAGE / "curriculum.py")} & ALLOWED
+def test_the_schedule_needs_no_torch() -> None:
+    assert not {m for _, m in imports(PACKAGE / "schedule.py")} & ALLOWED
 
 
 def test_the_version_is_one_literal() -> None:

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from helpers import H36M, generator, people
-from lifters import GraphLifter, SimpleBaseline, SpatialGraphLifter, TemporalLifter, VideoPose
+from poseaug_plugin.lifters import (
+    GraphLifter,
+    SimpleBaseline,
+    SpatialGraphLifter,
+    TemporalLifter,
+    VideoPose,
+)
 
 SINGLE: dict[str, Callable[[], nn.Module]] = {
     "mlp": lambda: SimpleBaseline(width=32),

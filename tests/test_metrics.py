@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import metrics
+from poseaug_plugin import metrics
 
 
 def poses(count: int = 6, joints: int = 16, seed: int = 0) -> Tensor:

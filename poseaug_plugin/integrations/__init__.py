@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
+from ..augment.mixing import TWICE
+from ..batches.presets import format_of
 from ..config import PoseAugConfig
 from ..errors import ConfigError
-from ..formats import format_of
-from ..mixing import TWICE
 from ..plugin import PoseAugmenter
 
 __all__ = ["attached", "checked"]

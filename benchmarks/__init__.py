@@ -1,0 +1,1 @@
+"""Measurements: each subpackage is run as `python -m benchmarks.NAME`."""

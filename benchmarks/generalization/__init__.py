@@ -1,0 +1,1 @@
+"""Errors of estimators trained with and without the plugin."""

@@ -1,0 +1,6 @@
+"""`python -m benchmarks.overhead`."""
+
+from .cli import main
+
+if __name__ == "__main__":
+    main()

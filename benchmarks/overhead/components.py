@@ -1,0 +1,106 @@
+"""The plugin's parts one by one, and the operators that a turn spends its time on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from poseaug_plugin import Camera
+from poseaug_plugin.adversarial.fake_pool import Pool
+from poseaug_plugin.adversarial.objectives import asking, estimator_feedback
+from poseaug_plugin.augment.prior import draw
+from poseaug_plugin.geometry.bones import bones_to_pose, part_kcs, pose_to_bones, unit
+from poseaug_plugin.geometry.camera import project
+from poseaug_plugin.geometry.operators import bend, move, stretch
+
+from ..timing import Work
+from .loops import Inside
+
+__all__ = ["operators", "works"]
+
+
+def works(inside: Inside) -> dict[str, Work]:
+    """Every part as a call without arguments.
+
+    Reading, writing and one sample are of the whole batch, the rest of the rows that a turn looks
+    at. Networks run forward and record what a backward pass would need, as in a turn; feedback is
+    measured with its backward pass.
+    """
+    trainer, few, poses, fmt = inside.trainer, inside.few, inside.poses, inside.fmt
+    skeleton, config, rng = trainer.skeleton, trainer.config, trainer.generator
+    estimator, judges = inside.estimator, trainer.judges
+    pose, root, camera = few.pose_3d.detach(), few.root[:, few.middle], few.camera
+    bones = pose_to_bones(pose, skeleton)
+    directions, centre = unit(bones)[:, 0], pose[:, 0]
+    made, _, aug = trainer.sample(few)
+    whole = trainer.sample(poses)[0]
+    bent = aug.bend(pose, skeleton).requires_grad_()
+    placed = made.absolute.requires_grad_()
+    everyone = torch.ones(len(poses), dtype=torch.bool, device=trainer.device)
+    pool = Pool(config.pool)
+    pool(centre[torch.arange(config.pool) % len(centre)], rng)
+
+    def feedback() -> None:
+        with estimator.untouched():
+            pairs = {"rt": few.seen(placed, made.camera, skeleton.root, limit=1.0)}
+            if config.feedback == "range":
+                pairs["ba"] = few.seen(
+                    bent + few.root[:, :, None], camera, skeleton.root, limit=1.0
+                )
+            question = asking(estimator, fmt, skeleton)
+            loss, _ = estimator_feedback(few, pairs, question, config, inside.curriculum, skeleton)
+            torch.autograd.grad(loss, [bent, placed], allow_unused=True)
+
+    def ask() -> None:
+        with estimator.untouched():
+            estimator(fmt.inputs(few, few.pose_2d))
+
+    parts: dict[str, Work] = {
+        "H": lambda: pose_to_bones(pose, skeleton),
+        "H inverse": lambda: bones_to_pose(bones, skeleton),
+        "bend": lambda: bend(pose, aug.gamma_ba[:, None], skeleton),
+        "stretch": lambda: stretch(pose, aug.gamma_bl[:, None], skeleton),
+        "move": lambda: move(pose, aug.R[:, None], aug.t[:, None], skeleton),
+        "project": lambda: project(placed.detach(), made.camera[:, None]),
+        "part_kcs": lambda: part_kcs(directions, skeleton.parts),
+        "prior's draw": lambda: draw(len(few), skeleton, config, rng),
+        "augmentor forward": lambda: trainer.augmentor(pose, root, camera, rng),
+        "estimator forward": ask,
+        "pool": lambda: pool(centre, rng),
+        "read": lambda: fmt.read(inside.batch, skeleton, Camera()),
+        "write": lambda: fmt.write(inside.batch, whole, everyone, skeleton),
+        "one sample": lambda: trainer.sample(poses),
+        "augmenter(batch)": lambda: inside.augmenter(inside.batch),
+    }
+    if "d3d" in judges:
+        parts["3D discriminator forward"] = lambda: trainer.nets["d3d"](centre)
+    if "d2d" in judges:
+        parts["2D discriminator forward"] = lambda: trainer.nets["d2d"](few.pose_2d[:, few.middle])
+    if config.trains and config.feedback != "off":
+        parts["feedback"] = feedback
+    if config.trains:
+        parts["one turn"] = inside.turn
+    return parts
+
+
+def operators(work: Work, times: int, device: str, most: int = 25) -> list[dict[str, Any]]:
+    """The operators that take most of a work's time by themselves, per run of it."""
+    cuda = device.startswith("cuda")
+    work()
+    with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * cuda]) as profiler:
+        for _ in range(times):
+            work()
+    of = "self_device_time_total" if cuda else "self_cpu_time_total"
+    events = sorted(profiler.key_averages(), key=lambda event: -float(getattr(event, of)))
+    total = sum(getattr(event, of) for event in events) or 1.0
+    return [
+        {
+            "operator": event.key,
+            "calls": event.count / times,
+            "µs": getattr(event, of) / times,
+            "share %": 100 * getattr(event, of) / total,
+        }
+        for event in events[:most]
+    ]

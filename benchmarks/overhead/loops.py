@@ -1,0 +1,169 @@
+"""What the overhead benchmark runs: a training loop, plain and with the plugin; its insides."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from poseaug_plugin import PoseAugConfig, PoseAugmenter, PoseAugWarning
+from poseaug_plugin.adversarial.trainer import Trainer
+from poseaug_plugin.augment.mixing import TWICE
+from poseaug_plugin.batches.format import BatchFormat
+from poseaug_plugin.data.h36m import Pairs
+from poseaug_plugin.data.loading import Batch, endless, make_loader
+from poseaug_plugin.geometry.pose_batch import PoseBatch
+from poseaug_plugin.lifters import SimpleBaseline, VideoPose
+from poseaug_plugin.loop.estimator import Estimator
+from poseaug_plugin.schedule import Curriculum
+
+__all__ = ["LOADERS", "MODELS", "Inside", "Loop", "block", "on_device", "steady"]
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "mlp256": lambda: SimpleBaseline(width=256),
+    "mlp1024": lambda: SimpleBaseline(width=1024),
+    "videopose1024": lambda: VideoPose(width=1024),
+}
+
+
+def _collated(pairs: Pairs, rows: int) -> DataLoader[Batch]:
+    data = TensorDataset(pairs.pose_3d, pairs.pose_2d, torch.arange(len(pairs)), pairs.camera)
+    return DataLoader(data, batch_size=rows, shuffle=True, drop_last=True)  # type: ignore[arg-type]
+
+
+LOADERS = {"sliced": make_loader, "collated": _collated}
+
+
+def steady(preset: str, seed: int = 0) -> PoseAugConfig | None:
+    """A preset past its warm-up: feedback counts from the first turn. None for plain.
+
+    "residual" is the default with its adversarial part switched on.
+    """
+    if preset == "plain":
+        return None
+    config = PoseAugConfig.default(learned=True) if preset == "residual" else preset
+    return PoseAugConfig.of(config).but(warmup=0, seed=seed)
+
+
+def block(presets: Sequence[str]) -> int:
+    """Optimizer steps after which every preset has done all that it does, whole times over."""
+    made = [steady(preset) for preset in presets]
+    # These hand out each batch twice, and take their turn at the first of the two.
+    learning = [(c, 1 + (c.mix in TWICE)) for c in made if c and c.trains]
+    return math.lcm(*(c.every * c.d_every * twice for c, twice in learning))
+
+
+def on_device(pairs: Pairs, device: str, rows: int) -> Pairs:
+    """On the device; over and over where there are fewer than `rows`."""
+    pairs = pairs[torch.arange(max(rows, len(pairs))) % len(pairs)]
+    moved = {name: getattr(pairs, name).to(device) for name in ("pose_2d", "pose_3d", "camera")}
+    return replace(pairs, **moved)
+
+
+def attached(
+    model: nn.Module, optimizer: torch.optim.Optimizer, config: PoseAugConfig
+) -> PoseAugmenter:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PoseAugWarning)  # of BatchNorm and "alternate"
+        return PoseAugmenter(model, optimizer, "poseaug", config=config)
+
+
+class Loop:
+    """The quickstart's training loop, which can be left and gone on with.
+
+    Args:
+        config: the plugin's; None for the plain loop.
+        make: the loader's maker.
+    """
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        rows: int,
+        model: nn.Module,
+        device: str,
+        config: PoseAugConfig | None,
+        make: Callable[[Pairs, int], DataLoader[Batch]] = make_loader,
+    ) -> None:
+        self.model = model.to(device).train()
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
+        loader = make(pairs, rows)
+        if config:
+            self.augmenter = attached(self.model, self.optimizer, config)
+            self.augmenter(next(iter(loader)))  # the first batch is checked, which takes its time
+            fill_pools(self.augmenter, pairs)
+            loader = self.augmenter.wrap(loader)
+        self.batches = endless(loader)
+
+    def load(self, batches: int) -> None:
+        for _ in range(batches):
+            next(self.batches)
+
+    def run(self, steps: int) -> None:
+        for _ in range(steps):
+            pose_3d, pose_2d, _, _ = next(self.batches)
+            loss = (self.model(pose_2d) - (pose_3d - pose_3d[:, :1])).square().mean()
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+
+
+@dataclass
+class Inside:
+    """The plugin's insides after one batch, to be called one by one. The one place that knows them.
+
+    Attributes:
+        poses: the whole batch, (B, 1, J, ...).
+        few: the rows of it that a turn looks at.
+    """
+
+    augmenter: PoseAugmenter
+    batch: tuple[Tensor, ...]
+    trainer: Trainer
+    estimator: Estimator
+    fmt: BatchFormat
+    curriculum: Curriculum
+    poses: PoseBatch
+    few: PoseBatch
+
+    @classmethod
+    def of(
+        cls, pairs: Pairs, rows: int, model: nn.Module, device: str, config: PoseAugConfig
+    ) -> Inside:
+        model = model.to(device).train()
+        optimizer = torch.optim.Adam(model.parameters())
+        augmenter = attached(model, optimizer, config)
+        few = pairs[:rows]
+        batch = (few.pose_3d, few.pose_2d, torch.arange(rows), few.camera)
+        augmenter(batch)
+        fill_pools(augmenter, pairs)
+        poses, trainer = augmenter._read(batch)
+        return cls(
+            augmenter,
+            batch,
+            trainer,
+            augmenter._estimator,
+            augmenter._intake.format,
+            augmenter._curriculum,
+            poses,
+            poses.first(config.turn_rows),
+        )
+
+    def turn(self) -> None:
+        with self.estimator.untouched():
+            self.trainer.turn(self.few, self.estimator, self.fmt, self.curriculum)
+
+
+def fill_pools(augmenter: PoseAugmenter, pairs: Pairs) -> None:
+    """As after some hundred steps: while a pool fills up it costs less."""
+    trainer = augmenter._trainer
+    assert trainer is not None
+    rows = {"d3d": pairs.root_relative, "d2d": pairs.pose_2d}
+    for part, pool in trainer.pools.items():
+        chosen = rows[part][torch.arange(pool.size) % len(pairs)]
+        pool(chosen.to(trainer.device), trainer.generator)

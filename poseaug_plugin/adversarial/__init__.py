@@ -1,0 +1,1 @@
+"""What learns: augmentor, discriminators and feedback. `default` imports none of it."""

@@ -1,0 +1,92 @@
+"""What the augmentor is held to besides fooling its judges: small steps, and pairs worth learning.
+
+Source: PoseAug (CVPR 2021) sections 3.3 and 3.4, L_reg and L_fb; the released code's forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from ..batches.format import BatchFormat
+from ..config import PoseAugConfig
+from ..geometry.bones import pose_to_bones, unit
+from ..geometry.pose_batch import PoseBatch
+from ..geometry.skeleton import Skeleton
+from ..loop.estimator import Estimator
+from ..schedule import Curriculum
+from .augmentor import Augmentation
+from .feedback import exp_feedback, ratio_feedback, tier_errors
+from .losses import outside_band, past_limit, squared_error, threshold_penalty
+
+__all__ = ["Ask", "asking", "estimator_feedback", "regularisation"]
+
+#: What the estimator answers to a batch, and what it should: metres, root-relative.
+Ask = Callable[[PoseBatch], tuple[Tensor, Tensor]]
+
+
+def regularisation(
+    aug: Augmentation, before: Tensor, after: Tensor, config: PoseAugConfig, skeleton: Skeleton
+) -> Tensor:
+    """L_reg, a scalar.
+
+    Args:
+        before, after: (B, J, 3), a pose and what BA made of it.
+    """
+    if config.reg == "threshold":
+        return threshold_penalty(aug.learned_ba, config.reg_ba) + threshold_penalty(
+            aug.learned_bl, config.reg_bl
+        )
+    straight, bent = (unit(pose_to_bones(pose, skeleton)) for pose in (before, after))
+    turned = (1 - (straight * bent).sum(-1)).mean(-1)  # (B,)
+    return outside_band(turned, config.bend_target, config.bend_band) + past_limit(
+        aug.learned_bl, config.reg_bl
+    )
+
+
+def asking(estimator: Estimator, fmt: BatchFormat, skeleton: Skeleton) -> Ask:
+    """How to ask an estimator that answers whole clips, or their centre frames alone."""
+
+    def ask(poses: PoseBatch) -> tuple[Tensor, Tensor]:
+        answer = fmt.outputs(estimator(fmt.inputs(poses, poses.pose_2d)), poses, skeleton)
+        whole = answer.shape[1] == poses.pose_3d.shape[1]
+        return answer, poses.pose_3d if whole else poses.pose_3d[:, poses.middle, None]
+
+    return ask
+
+
+def estimator_feedback(
+    poses: PoseBatch,
+    made: Mapping[str, PoseBatch],
+    ask: Ask,
+    config: PoseAugConfig,
+    curriculum: Curriculum,
+    skeleton: Skeleton,
+) -> tuple[Tensor, Tensor]:
+    """L_fb and the mean ratio of errors, augmented over original.
+
+    Args:
+        poses: what the pairs were made from.
+        made: "rt": the whole augmentation; the range form also takes "ba": the bend alone.
+    """
+    with torch.no_grad():
+        original = ask(poses)
+    if config.feedback == "exp":
+        harder, easier = squared_error(*ask(made["rt"])), squared_error(*original)
+        beta = curriculum.between(config.beta)
+        loss = config.feedback_weight * exp_feedback(harder, easier, beta)
+        return loss, (harder.detach().mean() / easier.mean().clamp_min(1e-9)).sqrt()
+    tiers = [i for i, tier in enumerate(skeleton.joint_tiers) if tier]
+    easier, harder, harder_ba = (
+        tier_errors(*pair, skeleton)[:, tiers]
+        for pair in (original, ask(made["rt"]), ask(made["ba"]))
+    )
+    least = {"least": 0.0} if config.traps else {}
+    loss = config.rt_weight * ratio_feedback(
+        harder, easier, curriculum.between(config.rt_ratio), config.rt_band, **least
+    ) + config.ba_weight * ratio_feedback(
+        harder_ba, easier, curriculum.between(config.ba_ratio), config.ba_band, **least
+    )
+    return loss, harder.detach().mean() / easier.mean().clamp_min(1e-9)

@@ -1,0 +1,1 @@
+"""The caller's batch to a `PoseBatch` and back, and the check that it was read right."""

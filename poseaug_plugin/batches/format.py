@@ -1,0 +1,292 @@
+"""A caller's batch to `PoseBatch` and back: which field is what, in which frame and unit."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ..errors import BatchError, ConfigError, WindowError
+from ..geometry.camera import Camera, fit_root, project
+from ..geometry.pose_batch import PoseBatch
+from ..geometry.skeleton import Skeleton
+from .containers import Key, as_tensor, describe, get_field, overwrite, set_fields
+from .field_codec import Codec
+from .image_space import from_image, relative_from_image, to_image
+from .layout import Layout
+
+__all__ = ["BatchFormat"]
+
+
+@dataclass(frozen=True)
+class BatchFormat:
+    """Where a codebase keeps its 2D, 3D and camera, and what their numbers mean.
+
+    Args:
+        pose_2d, pose_3d, camera: index (tuple, list) or name (mapping, named tuple, dataclass) of
+            the field. No camera, or None in its field: the augmenter's `camera=` is assumed.
+        root: "absolute" (camera frame), "relative" (root joint at the origin), or "slot" (root
+            relative, with the root's absolute position in its own joint, as VideoPose3D).
+        space: "metric", or "image" for the 2.5D targets of MotionBERT (see `image_space`).
+        unit: metres per unit of the 3D; 0.001 for millimetres.
+        screen: (w, h) of the image where the 2D is in pixels.
+        stat_2d, stat_3d: (mean, std) of the dimensions the field holds, where it is standardised.
+        joints_2d, joints_3d: the skeleton's joints the field holds, in its order; all by default.
+            A 3D field may lack the root alone.
+        groups: field with a number per row, equal for the people of one image: they keep their
+            places relative to each other.
+        skeleton: a preset's name, where joint counts alone would not tell.
+
+    2D and 3D fields may be flat (B, 2J), (B, J, 2), (B, T, J, 2), (B, 1, T, J, 2) or
+    (N, C, T, J, 1); a further 2D channel (a confidence) is the row's own and stays. Rows of zeros
+    alone are padding and stay. Other fields pass through.
+    """
+
+    pose_2d: Key
+    pose_3d: Key
+    camera: Key | None = None
+    root: Literal["absolute", "relative", "slot"] = "relative"
+    space: Literal["metric", "image"] = "metric"
+    unit: float = 1.0
+    screen: tuple[float, float] | None = None
+    stat_2d: tuple[Any, Any] | None = None
+    stat_3d: tuple[Any, Any] | None = None
+    joints_2d: tuple[int, ...] | None = None
+    joints_3d: tuple[int, ...] | None = None
+    groups: Key | None = None
+    skeleton: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("root", ("absolute", "relative", "slot")),
+            ("space", ("metric", "image")),
+        ):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name}={getattr(self, name)!r} is not one of {list(choices)}.")
+        if not isinstance(self.unit, (int, float)) or not self.unit > 0:
+            raise ConfigError(f"unit={self.unit!r} must be metres per unit, above 0.")
+        if self.screen is not None:
+            sizes = self.screen if isinstance(self.screen, (tuple, list)) else ()
+            if len(sizes) != 2 or not all(isinstance(v, (int, float)) and v > 0 for v in sizes):
+                raise ConfigError(f"screen={self.screen!r} must be (width, height) in pixels.")
+        if self.pose_2d == self.pose_3d:
+            raise ConfigError(
+                f"pose_2d and pose_3d are both field {self.pose_2d!r}; name the field of each."
+            )
+        if self.groups is not None and self.root == "relative":
+            raise ConfigError(
+                "groups= keeps people's places relative to each other, but root='relative' tells "
+                "no places; yield 3D in the camera frame (root='absolute' or 'slot')."
+            )
+        if self.skeleton is not None:
+            Skeleton.of(self.skeleton)
+
+    def __str__(self) -> str:
+        """What differs from the defaults: pose_2d=1, pose_3d=0, camera=3, root='absolute'."""
+        told = ((f, getattr(self, f.name)) for f in dataclasses.fields(self))
+        return ", ".join(f"{f.name}={value!r}" for f, value in told if value is not f.default)
+
+    # Reading
+
+    def read(self, batch: Any, skeleton: Skeleton, camera: Camera) -> PoseBatch:
+        """The batch in the plugin's form; on the batch's own device, sharing no memory with it.
+
+        Raises:
+            BatchError: a missing field, ragged or empty rows, shapes that do not fit.
+        """
+        raw_2d, raw_3d = self._field(batch, "pose_2d"), self._field(batch, "pose_3d")
+        codec_2d = self._codec_2d(raw_2d, skeleton)
+        pose_2d, extra = codec_2d.decode(raw_2d)
+        pose_3d = self.decoded_3d(raw_3d, skeleton)
+        pose_3d = pose_3d.to(pose_2d.device)
+        _check_frames(pose_2d, pose_3d)
+        lens = self._camera(batch, pose_2d, camera)
+        valid = raw_2d.flatten(1).any(1) & raw_3d.flatten(1).any(1).to(pose_2d.device)
+        if self.space == "image":
+            pose_3d = from_image(pose_3d, lens, skeleton)
+        root = pose_3d[:, :, skeleton.root]
+        if self.root == "slot":
+            relative = pose_3d.clone()
+            relative[:, :, skeleton.root] = 0
+        else:
+            relative = pose_3d - root[:, :, None]
+        has_root = self.root != "relative" or self.space == "image"
+        seen = list(codec_2d.joints)
+        if not has_root:
+            root = fit_root(pose_2d[:, :, seen], relative[:, :, seen], lens[:, None])
+        if len(seen) < skeleton.num_joints:  # joints without 2D get what their 3D projects to
+            unseen = [j for j in range(skeleton.num_joints) if j not in seen]
+            placed = relative[:, :, unseen] + root[:, :, None]
+            pose_2d[:, :, unseen] = project(placed, lens[:, None])
+        return PoseBatch(
+            pose_2d=pose_2d,
+            pose_3d=relative,
+            root=root,
+            camera=lens,
+            valid=valid,
+            has_root=has_root,
+            has_camera=self.camera is not None,
+            extra_2d=extra,
+            codec_2d=codec_2d,
+            group=self._groups(batch, pose_2d),
+        )
+
+    def decoded_3d(self, raw_3d: Tensor, skeleton: Skeleton) -> Tensor:
+        """The 3D field in metres (or image space), its root where the codebase keeps it."""
+        return self._codec_3d(raw_3d, skeleton).decode(raw_3d)[0]
+
+    def guess_skeleton(self, batch: Any) -> Skeleton:
+        """The format's own skeleton, or the preset with as many joints as the 3D has.
+
+        Raises:
+            SkeletonError: none has.
+        """
+        if self.skeleton is not None:
+            return Skeleton.of(self.skeleton)
+        shape = tuple(self._field(batch, "pose_3d").shape)
+        graph = len(shape) == 5 and shape[-1] == 1
+        flat = len(shape) == 2
+        return Skeleton.for_joints(
+            shape[1] // 3 if flat else shape[3] if graph else (0, *shape)[-2]
+        )
+
+    def _field(self, batch: Any, name: str) -> Tensor:
+        return as_tensor(self._raw(batch, name), f"{name} (field {getattr(self, name)!r})")
+
+    def _raw(self, batch: Any, name: str) -> Any:
+        key: Key = getattr(self, name)
+        try:
+            return get_field(batch, key)
+        except (KeyError, IndexError, AttributeError, TypeError):
+            raise BatchError(
+                f"the batch has no field {key!r} for {name}; it is {describe(batch)}. Name the "
+                "right field in batch=."
+            ) from None
+
+    def _codec_2d(self, raw: Tensor, skeleton: Skeleton) -> Codec:
+        joints = self.joints_2d or tuple(range(skeleton.num_joints))
+        layout = Layout.of(raw, len(joints), 2, f"pose_2d (field {self.pose_2d!r})")
+        scale, offset = 1.0, (0.0, 0.0)
+        if self.screen is not None:
+            w, h = self.screen
+            scale, offset = 2 / w, (-1.0, -h / w)
+        stat = _stat(self.stat_2d, "stat_2d", 2 * len(joints))
+        return Codec(layout, joints, skeleton.num_joints, 2, stat, scale, offset)
+
+    def _codec_3d(self, raw: Tensor, skeleton: Skeleton, what: str = "") -> Codec:
+        joints = self.joints_3d or tuple(range(skeleton.num_joints))
+        if set(range(skeleton.num_joints)) - set(joints) - {skeleton.root}:
+            raise ConfigError(
+                f"joints_3d={joints} leaves out more than the root {skeleton.root} of "
+                f"{skeleton.num_joints} joints; give skeleton= the joints that are there."
+            )
+        layout = Layout.of(raw, len(joints), 3, what or f"pose_3d (field {self.pose_3d!r})")
+        stat = _stat(self.stat_3d, "stat_3d", 3 * len(joints))
+        return Codec(layout, joints, skeleton.num_joints, 3, stat, self.unit)
+
+    def _camera(self, batch: Any, pose_2d: Tensor, default: Camera) -> Tensor:
+        rows = len(pose_2d)
+        if self.camera is None or self._raw(batch, "camera") is None:
+            return default.intrinsics.to(pose_2d).repeat(rows, 1)
+        camera = self._field(batch, "camera")
+        if camera.shape != (rows, 9):
+            raise BatchError(
+                f"camera (field {self.camera!r}) has shape {tuple(camera.shape)}, expected "
+                f"({rows}, 9): fx fy cx cy k1 k2 k3 p1 p2 in screen units."
+            )
+        return camera.to(pose_2d)
+
+    def _groups(self, batch: Any, pose_2d: Tensor) -> Tensor | None:
+        if self.groups is None:
+            return None
+        groups = torch.as_tensor(self._raw(batch, "groups"), device=pose_2d.device)
+        if groups.shape != pose_2d.shape[:1]:
+            raise BatchError(
+                f"groups (field {self.groups!r}) has shape {tuple(groups.shape)}, expected one "
+                f"number for each of {len(pose_2d)} rows."
+            )
+        return groups
+
+    # Writing
+
+    def write(self, batch: Any, poses: PoseBatch, rows: Tensor, skeleton: Skeleton) -> Any:
+        """The batch with `rows` (B,) bool taken from `poses`; all else bit for bit as it was."""
+        raw_3d = self._field(batch, "pose_3d")
+        codec_3d = self._codec_3d(raw_3d, skeleton)
+        pose_3d = self._placed(poses, skeleton)
+        if codec_3d.layout.canonical(raw_3d).shape[1] == 1 < pose_3d.shape[1]:
+            pose_3d = pose_3d[:, poses.middle, None]  # the caller keeps the centre frame alone
+        new = {
+            self.pose_2d: self.inputs(poses, poses.pose_2d),
+            self.pose_3d: codec_3d.encode(pose_3d),
+        }
+        if self.camera is not None and self._raw(batch, "camera") is not None:
+            new[self.camera] = poses.camera
+        written = {key: overwrite(get_field(batch, key), value, rows) for key, value in new.items()}
+        return set_fields(batch, written)
+
+    def _placed(self, poses: PoseBatch, skeleton: Skeleton) -> Tensor:
+        """Poses with their root where this codebase keeps it."""
+        if self.space == "image":
+            return to_image(poses.absolute, poses.camera, skeleton.root)
+        if self.root == "absolute":
+            return poses.absolute
+        pose_3d = poses.pose_3d.clone()
+        if self.root == "slot":
+            pose_3d[:, :, skeleton.root] = poses.root
+        return pose_3d
+
+    # The estimator, called as the caller calls it
+
+    def inputs(self, poses: PoseBatch, pose_2d: Tensor) -> Tensor:
+        """2D (B, T, J, 2) as the caller's batches have it, further channels behind it."""
+        return poses.codec_2d.encode(pose_2d, poses.extra_2d)
+
+    def outputs(self, predicted: Tensor, poses: PoseBatch, skeleton: Skeleton) -> Tensor:
+        """The estimator's answer to `poses` as root-relative metres, (B, T or 1, J, 3).
+
+        Raises:
+            BatchError: it has another shape.
+        """
+        pose, _ = self._codec_3d(predicted, skeleton, "the estimator's output").decode(predicted)
+        rows, frames = poses.pose_3d.shape[:2]
+        if len(pose) != rows or pose.shape[1] not in (1, frames):
+            raise BatchError(
+                f"the estimator's output reads as {tuple(pose.shape)}, the targets as "
+                f"{tuple(poses.pose_3d.shape)}."
+            )
+        if self.space == "image":
+            root = poses.root if pose.shape[1] == frames else poses.root[:, poses.middle, None]
+            return relative_from_image(pose, root, poses.camera, skeleton)
+        return pose - pose[:, :, skeleton.root, None]
+
+
+def _stat(given: tuple[Any, Any] | None, name: str, size: int) -> tuple[Tensor, Tensor] | None:
+    if given is None:
+        return None
+    mean, std = (torch.as_tensor(part, dtype=torch.float32) for part in given)
+    if mean.numel() != size or std.numel() != size:
+        raise ConfigError(
+            f"{name} has {mean.numel()} means and {std.numel()} deviations, the field {size} "
+            "dimensions; pick those in use (dim_use)."
+        )
+    return mean, std
+
+
+def _check_frames(pose_2d: Tensor, pose_3d: Tensor) -> None:
+    frames, known = pose_2d.shape[1], pose_3d.shape[1]
+    if len(pose_2d) == len(pose_3d) and known < frames:
+        raise WindowError(
+            f"it has windows of {frames} frames of 2D but the 3D of {known}; rows stay real, for a "
+            "window cannot be moved without its 3D. Yield the window's 3D, (B, T, J, 3). A "
+            "generator is made to by wrap() where it has what VideoPose3D's has (poses_2d, "
+            "poses_3d, batch_2d, batch_3d, next_epoch) and 2D and 3D of the same joints."
+        )
+    if pose_2d.shape[:2] != pose_3d.shape[:2]:
+        raise BatchError(
+            f"pose_2d has (rows, frames) {tuple(pose_2d.shape[:2])} but pose_3d "
+            f"{tuple(pose_3d.shape[:2])}; every 2D frame needs its own 3D."
+        )

@@ -1,0 +1,58 @@
+"""What a batch of unknown make is, by the shapes of its fields; how its 3D keeps the root."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import BatchError
+from ..geometry.bones import lengths, pose_to_bones
+from ..geometry.skeleton import SKELETONS, Skeleton
+from .containers import describe, get_field, keys_of
+from .format import BatchFormat
+from .layout import Layout
+
+__all__ = ["recognise", "root_kind"]
+
+
+def recognise(batch: Any, skeleton: Skeleton | None) -> tuple[BatchFormat, Skeleton]:
+    """The format of a batch, by the shapes of its fields.
+
+    Raises:
+        BatchError: more than one reading fits, or none; lists what was seen.
+    """
+    counts = {skeleton.num_joints} if skeleton else {s.num_joints for s in SKELETONS.values()}
+    found: dict[int, list[Any]] = {2: [], 3: [], 9: []}
+    for key in keys_of(batch):
+        shape = tuple(getattr(get_field(batch, key), "shape", ()))
+        if len(shape) in (3, 4) and shape[-1] in (2, 3) and shape[-2] in counts:
+            found[shape[-1]].append(key)
+        elif len(shape) == 2 and shape[-1] == 9:
+            found[9].append(key)
+    if len(found[2]) != 1 or len(found[3]) != 1 or len(found[9]) > 1:
+        raise BatchError(
+            f"cannot tell which field is what: {describe(batch)} has {found[2]} as 2D, "
+            f"{found[3]} as 3D, {found[9]} as camera. Name them, e.g. "
+            "batch=dict(pose_2d=1, pose_3d=0, root='relative')."
+        )
+    (key_2d,), (key_3d,) = found[2], found[3]
+    fmt = BatchFormat(key_2d, key_3d, found[9][0] if found[9] else None)
+    raw = fmt._field(batch, "pose_3d")
+    skeleton = skeleton or Skeleton.for_joints(raw.shape[-2])
+    kind = root_kind(Layout.of(raw, skeleton.num_joints, 3, "pose_3d").canonical(raw), skeleton)
+    return BatchFormat(key_2d, key_3d, fmt.camera, root=kind), skeleton
+
+
+def root_kind(pose_3d: Tensor, skeleton: Skeleton) -> Any:
+    """How the root is kept: at the origin, with every joint, or alone in its own slot."""
+    frames = pose_3d.flatten(0, 1)
+    root = frames[:, skeleton.root]
+    if float(root.abs().max()) < 1e-3:
+        return "relative"
+    alone = frames.clone()
+    alone[:, skeleton.root] = 0
+    together, apart = (
+        lengths(pose_to_bones(p, skeleton)).amax(-1).median() for p in (frames, alone)
+    )
+    return "absolute" if together <= apart else "slot"

@@ -1,0 +1,1 @@
+"""Poses, bones, skeletons, operators and cameras: pure functions that know no configuration."""

@@ -1,0 +1,153 @@
+"""The bone vector transform H, its exact inverse, lengths, unit vectors and KCS matrices.
+
+Shapes: poses (..., J, 3), bones (..., K, 3) with K = J - 1; any leading dimensions. Any unit.
+Source: PoseAug (Gong, Zhang, Feng; CVPR 2021) section 3; KCS from RepNet (Wandt and Rosenhahn,
+CVPR 2019), split into body parts as PoseAug does.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from ..errors import SkeletonError
+from .skeleton import Skeleton
+
+__all__ = [
+    "body_axes",
+    "bones_to_pose",
+    "directions",
+    "gather",
+    "index_tensor",
+    "kcs",
+    "lengths",
+    "part_kcs",
+    "pose_to_bones",
+    "unit",
+    "upright_bones",
+]
+
+EPS = 1e-6  # metres; a shorter bone has no direction. Keeps values and gradients finite.
+
+
+@lru_cache(maxsize=256)
+def index_tensor(index: tuple[int, ...], device: torch.device) -> Tensor:
+    """The index on the device, made once."""
+    with torch.inference_mode(False):  # else one call in inference mode would poison training
+        return torch.tensor(index, device=device)
+
+
+def gather(points: Tensor, index: tuple[int, ...]) -> Tensor:
+    """Rows `index` of the second last dimension."""
+    return points.index_select(-2, index_tensor(index, points.device))
+
+
+def _check(points: Tensor, expected: int, what: str) -> None:
+    if points.ndim < 2 or points.shape[-2] != expected or points.shape[-1] != 3:
+        raise SkeletonError(
+            f"{what} of shape {tuple(points.shape)}, expected (..., {expected}, 3) for this "
+            "skeleton; pass the skeleton your data has."
+        )
+
+
+def pose_to_bones(pose_3d: Tensor, skeleton: Skeleton) -> Tensor:
+    """H: pose (..., J, 3) to bone vectors (..., K, 3), each from parent to child."""
+    _check(pose_3d, skeleton.num_joints, "pose")
+    return gather(pose_3d, skeleton.child) - gather(pose_3d, skeleton.parent)
+
+
+def bones_to_pose(bones: Tensor, skeleton: Skeleton) -> Tensor:
+    """H^-1: bone vectors (..., K, 3) to the pose (..., J, 3) whose root is the origin."""
+    _check(bones, skeleton.num_bones, "bones")
+    root = skeleton.root
+    origin = torch.zeros_like(bones[..., :1, :])
+    pose = torch.cat([bones[..., :root, :], origin, bones[..., root:, :]], dim=-2)
+    for ancestor in skeleton.jumps:
+        pose = pose + gather(pose, ancestor)
+    return pose
+
+
+def lengths(bones: Tensor) -> Tensor:
+    """Bone lengths (..., K); the gradient at a zero bone is 0."""
+    return torch.linalg.vector_norm(bones, dim=-1)
+
+
+def unit(bones: Tensor) -> Tensor:
+    """Unit directions (..., K, 3); a zero bone stays zero."""
+    return F.normalize(bones, dim=-1, eps=EPS)
+
+
+@lru_cache(maxsize=64)
+def upright_bones(skeleton: Skeleton) -> tuple[int, ...]:
+    """Right hip, left hip and the trunk, from a root between them: which way is up in a body.
+
+    None of them where the skeleton does not tell: no sides, or a root elsewhere.
+    """
+    hips = [
+        (skeleton.bone_of[right], skeleton.bone_of[left])
+        for left, right in zip(skeleton.left, skeleton.right)
+        if skeleton.parents[left] == skeleton.parents[right] == skeleton.root
+    ]
+    return (*hips[0], skeleton.trunk[0]) if hips and skeleton.trunk else ()
+
+
+def body_axes(bones: Tensor, skeleton: Skeleton) -> Tensor:
+    """Axes (..., 3, 3) that turn with the body, as columns, from its unit bones (..., K, 3).
+
+    Across is from hip to hip, up along the trunk; on a skeleton that does not tell these, across
+    from the root's second bone to its first, and "up" along its last. A root with a single bone has
+    no such frame: the axes are the camera's.
+    """
+    upright = upright_bones(skeleton)
+    first, *others = upright or (skeleton.bone_of[j] for j in skeleton.children[skeleton.root])
+    if not others:
+        return torch.eye(3).to(bones).expand(*bones.shape[:-2], 3, 3)
+    across = unit(bones[..., first, :] - bones[..., others[0], :])
+    up = (
+        bones[..., others[-1], :]
+        if len(others) > 1
+        else bones[..., first, :] + bones[..., others[0], :]
+    )
+    ahead = unit(torch.linalg.cross(across, up, dim=-1))
+    return torch.stack([across, torch.linalg.cross(ahead, across, dim=-1), ahead], -1)
+
+
+def directions(pose_3d: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
+    """Unit bones (..., K, 3) of a pose (..., J, 3) in its body's own axes, and those (..., 3, 3).
+
+    View, place and body size are gone from them: `directions @ axes.mT` are the unit bones.
+    """
+    bones = unit(pose_to_bones(pose_3d, skeleton))
+    axes = body_axes(bones, skeleton)
+    return bones @ axes, axes
+
+
+def kcs(bones: Tensor) -> Tensor:
+    """Kinematic chain space matrix B B^T (..., K, K): lengths squared and inner products.
+
+    RepNet feeds bone vectors; with unit vectors the entries are cosines between bones.
+
+    >>> kcs(torch.tensor([[2.0, 0, 0], [0, 1, 0]]))
+    tensor([[4., 0.],
+            [0., 1.]])
+    """
+    return bones @ bones.transpose(-1, -2)
+
+
+def part_kcs(bones: Tensor, parts: tuple[tuple[int, ...], ...]) -> Tensor:
+    """KCS of every part in one batched product: (..., P, M, M), M bones in the largest part.
+
+    Args:
+        bones: (..., K, 3), unit vectors for PoseAug's part-aware KCS.
+        parts: bones of each part; `skeleton.parts`, or `(range(K),)` for the whole body. Rows
+            and columns past a smaller part's bones are zero.
+    """
+    widest = max(len(part) for part in parts)
+    nothing = bones.shape[-2]  # index of a zero bone appended below, which pads smaller parts
+    index = tuple(i for part in parts for i in (*part, *[nothing] * (widest - len(part))))
+    rows = gather(F.pad(bones, (0, 0, 0, 1)), index)
+    return kcs(rearrange(rows, "... (p m) c -> ... p m c", m=widest))

@@ -1,0 +1,155 @@
+"""Projection with Human3.6M's nine intrinsics, the tests a pair must pass, and root recovery.
+
+Intrinsics are (..., 9) = fx fy cx cy k1 k2 k3 p1 p2 in normalised screen units (pixels * 2 / w;
+the centre x / w * 2 - 1, y / w * 2 - h / w), as VideoPose3D, SemGCN and PoseAug carry them.
+Poses are (..., J, 3), camera frame, metres: x right, y down, z away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+
+__all__ = ["Camera", "fit_root", "in_frame", "project", "undistort", "zoom"]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One constant camera, for data whose batches carry none.
+
+    Args:
+        f, c: focal lengths and centre, normalised screen units. The default is Human3.6M's
+            average focal length and no offset.
+        k, p: radial and tangential distortion.
+    """
+
+    f: tuple[float, float] = (2.29, 2.29)
+    c: tuple[float, float] = (0.0, 0.0)
+    k: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    p: tuple[float, float] = (0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        for name, size in (("f", 2), ("c", 2), ("k", 3), ("p", 2)):
+            value = tuple(float(v) for v in getattr(self, name))
+            if len(value) != size:
+                raise ConfigError(f"Camera {name}={value} has {len(value)} values, not {size}.")
+            object.__setattr__(self, name, value)
+        if not all(0.1 < f < 20 for f in self.f):
+            raise ConfigError(
+                f"Camera f={self.f} is outside 0.1..20 screen units; pixels are divided by half "
+                "the image width: Camera.from_pixels(f, c, w, h) does it."
+            )
+
+    @classmethod
+    def from_pixels(
+        cls,
+        f: Sequence[float],
+        c: Sequence[float],
+        w: float,
+        h: float,
+        k: Sequence[float] = (0.0, 0.0, 0.0),
+        p: Sequence[float] = (0.0, 0.0),
+    ) -> Camera:
+        """From focal lengths and centre in pixels of a w x h image.
+
+        >>> Camera.from_pixels(f=(1145, 1145), c=(500, 500), w=1000, h=1000).f
+        (2.29, 2.29)
+        """
+        fx, fy = (2 * v / w for v in f)
+        centre = (c[0] / w * 2 - 1, c[1] / w * 2 - h / w)
+        return cls((fx, fy), centre, (k[0], k[1], k[2]), (p[0], p[1]))
+
+    @property
+    def intrinsics(self) -> Tensor:
+        """The nine numbers, float32."""
+        return torch.tensor([*self.f, *self.c, *self.k, *self.p], dtype=torch.float32)
+
+
+def project(
+    pose_3d: Tensor, intrinsics: Tensor, *, floor: float = 1e-3, limit: float | None = None
+) -> Tensor:
+    """Perspective projection with radial and tangential distortion.
+
+    Args:
+        pose_3d: (..., J, 3).
+        intrinsics: (..., 9), broadcast over the joints and any further leading dimensions.
+        floor: depth in metres below which a joint is projected as if it stood there, so that no
+            value is infinite. Such a pair is not in the frame: see `in_frame`. `-math.inf`: none.
+        limit: clamp X/Z and Y/Z to +-limit, as VideoPose3D's formula does with 1. It hides wrong
+            pairs, so it is off; the discriminators' inputs are bounded with it.
+
+    Returns:
+        (..., J, 2), normalised screen.
+
+    Source: VideoPose3D's `project_to_2d`, itself Human3.6M's MATLAB script.
+    """
+    camera = intrinsics[..., None, :]
+    f, c, k, p = camera.split((2, 2, 3, 2), -1)
+    ray = pose_3d[..., :2] / pose_3d[..., 2:].clamp_min(floor)
+    if limit is not None:
+        ray = ray.clamp(-limit, limit)
+    return f * _distort(ray, k, p) + c
+
+
+def _distort(ray: Tensor, k: Tensor, p: Tensor) -> Tensor:
+    r2 = (ray * ray).sum(-1, keepdim=True)
+    radial = 1 + r2 * (k[..., :1] + r2 * (k[..., 1:2] + r2 * k[..., 2:]))
+    tangential = (p * ray).sum(-1, keepdim=True)
+    return ray * (radial + tangential) + p * r2
+
+
+def undistort(pose_2d: Tensor, intrinsics: Tensor, steps: int = 10) -> Tensor:
+    """Rays (X/Z, Y/Z) of screen points (..., J, 2), by fixed-point iteration."""
+    f, c, k, p = intrinsics[..., None, :].split((2, 2, 3, 2), -1)
+    seen = (pose_2d - c) / f
+    ray = seen
+    for _ in range(steps):
+        ray = ray - (_distort(ray, k, p) - seen)
+    return ray
+
+
+def in_frame(pose_3d: Tensor, pose_2d: Tensor, *, depth: float, height: float = 1.0) -> Tensor:
+    """Which pairs a camera could have taken (...,): finite, in front, inside on all four sides.
+
+    Args:
+        pose_3d, pose_2d: (..., J, 3) and their projection (..., J, 2).
+        depth: least distance of every joint from the camera plane, metres.
+        height: half height of the frame, h / w; the half width is 1.
+    """
+    x, y = pose_2d.unbind(-1)
+    good = (pose_3d[..., 2] >= depth) & (x.abs() <= 1) & (y.abs() <= height)
+    return (good & pose_3d.isfinite().all(-1)).all(-1)
+
+
+def zoom(intrinsics: Tensor, factor: Tensor) -> Tensor:
+    """The same sensor with its focal length times `factor` (...,).
+
+    The lens keeps its distortion in screen units: coefficients of r^2, r^4, r^6 and of the
+    tangential terms shrink with the rays that reach a pixel.
+    """
+    s = factor[..., None]
+    f, c, k, p = intrinsics.split((2, 2, 3, 2), -1)
+    s2 = s * s
+    return torch.cat([f * s, c, k * torch.cat([s2, s2 * s2, s2 * s2 * s2], -1), p * s], -1)
+
+
+def fit_root(pose_2d: Tensor, relative: Tensor, intrinsics: Tensor) -> Tensor:
+    """The translation (..., 3) that brings a root-relative pose onto its 2D, by least squares.
+
+    Each joint gives X + tx = u (Z + tz) and Y + ty = v (Z + tz) with the ray (u, v): linear in t,
+    solved in closed form. Exact on exact data; 50 to 90 mm with a guessed camera at 5 m.
+
+    Args:
+        pose_2d: (..., J, 2) normalised screen. relative: (..., J, 3) metres. intrinsics: (..., 9).
+    """
+    ray = undistort(pose_2d, intrinsics)
+    offset = ray * relative[..., 2:] - relative[..., :2]
+    spread = ray - ray.mean(-2, keepdim=True)
+    tz = -(spread * offset).sum((-1, -2)) / (spread * spread).sum((-1, -2)).clamp_min(1e-12)
+    txy = offset.mean(-2) + tz[..., None] * ray.mean(-2)
+    return torch.cat([txy, tz[..., None]], -1)

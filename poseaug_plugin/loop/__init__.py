@@ -1,0 +1,1 @@
+"""What touches the caller's own objects: model, optimizer, loader, processes."""

@@ -1,0 +1,100 @@
+"""Batched networks against one network at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from helpers import H36M, generator, settings
+from poseaug_plugin.adversarial.augmentor import Augmentor
+from poseaug_plugin.adversarial.discriminators import Discriminator2d, Discriminator3d
+from poseaug_plugin.adversarial.layers import ParallelLinear, ParallelNorm, leaky
+
+BUILDERS: dict[str, Callable[[torch.Generator], nn.Module]] = {
+    **{
+        name: lambda rng, name=name: Augmentor(H36M, settings(name), rng)
+        for name in ("residual", "paper", "released")
+    },
+    "parts": lambda rng: Discriminator3d(H36M, rng),
+    "whole": lambda rng: Discriminator3d(H36M, rng, kcs="whole"),
+    "d2d": lambda rng: Discriminator2d(H36M, rng),
+}
+
+
+def test_parallel_linear_is_n_linear_layers() -> None:
+    layer = ParallelLinear(3, 5, 7, generator())
+    x = torch.randn(3, 11, 5, generator=generator(1))
+    for net, out in enumerate(layer(x)):
+        wanted = F.linear(x[net], layer.weight[net].T, layer.bias[net, 0])
+        assert torch.allclose(out, wanted, atol=1e-6)
+
+
+def test_parallel_linear_nets_do_not_touch_each_other() -> None:
+    layer = ParallelLinear(3, 5, 7, generator())
+    layer(torch.ones(3, 4, 5))[1].sum().backward()
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.abs().sum((1, 2)).gt(0).tolist() == [False, True, False]
+
+
+def test_initial_weights_have_the_spread_of_the_true_width() -> None:
+    layer = ParallelLinear(2, 400, 300, generator(), fan_in=[400, 100])
+    for net, width in enumerate((400, 100)):
+        spread = float(layer.weight[net].std().detach())
+        assert spread == pytest.approx((2 / width) ** 0.5, rel=0.02)
+        assert abs(float(layer.weight[net].mean().detach())) < 0.01 * width**-0.5
+        bias = layer.bias[net].detach() * width**0.5
+        assert -1 <= float(bias.min()) < -0.9
+        assert 0.9 < float(bias.max()) <= 1
+    plain = ParallelLinear(1, 100, 300, generator())
+    assert float(plain.weight.std().detach()) == pytest.approx(0.02**0.5, rel=0.02)
+
+
+def test_zero_layers_start_at_zero_and_learn() -> None:
+    layer = ParallelLinear(1, 4, 2, generator(), zero=True)
+    out = layer(torch.ones(1, 3, 4))
+    assert torch.equal(out, torch.zeros(1, 3, 2))
+    out.sum().backward()
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.ne(0).all()
+
+
+def test_parallel_norm_is_batch_norm_in_training_mode() -> None:
+    norm = ParallelNorm(3, 6)
+    x = 3 * torch.randn(3, 20, 6, generator=generator()) + 2
+    with torch.no_grad():
+        norm.weight.copy_(torch.rand(3, 1, 6, generator=generator(1)) + 0.5)
+        norm.bias.copy_(torch.randn(3, 1, 6, generator=generator(2)))
+    for training in (True, False):  # evaluation mode changes nothing
+        out = norm.train(training)(x)
+        for net in range(3):
+            single = nn.BatchNorm1d(6)
+            single.load_state_dict(
+                {"weight": norm.weight[net, 0], "bias": norm.bias[net, 0]}, strict=False
+            )
+            assert torch.allclose(out[net], single(x[net]), atol=1e-5)
+
+
+def test_parallel_norm_of_one_row_is_its_bias() -> None:
+    norm = ParallelNorm(2, 3)
+    nn.init.constant_(norm.bias, 0.7)
+    assert torch.equal(
+        norm(torch.randn(2, 1, 3, generator=generator())), torch.full((2, 1, 3), 0.7)
+    )
+
+
+def test_leaky_has_the_published_slope() -> None:
+    x = torch.tensor([-2.0, 0.0, 3.0])
+    assert torch.equal(leaky(x), nn.LeakyReLU()(x))
+
+
+@pytest.mark.parametrize("name", sorted(BUILDERS))
+def test_building_leaves_the_callers_random_stream_and_repeats_with_a_seed(name: str) -> None:
+    before = torch.get_rng_state()
+    one, two, other = (BUILDERS[name](generator(seed)).state_dict() for seed in (5, 5, 6))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert any(not torch.equal(one[key], other[key]) for key in one)

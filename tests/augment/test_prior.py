@@ -1,0 +1,184 @@
+"""What is drawn without learning: inside the configured ranges, and all over them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+
+import pytest
+import torch
+from torch import Tensor
+
+from helpers import H36M, generator, people
+from poseaug_plugin.augment.prior import Draw, draw, swap_lengths
+from poseaug_plugin.config import PoseAugConfig
+from poseaug_plugin.geometry.bones import lengths, pose_to_bones
+from poseaug_plugin.geometry.operators import stretch
+from poseaug_plugin.geometry.skeleton import SKELETONS
+
+ROWS = 2000
+UP = torch.tensor([0.0, 1.0, 0.0])
+
+
+def drawn(seed: int = 0, rows: int = ROWS, **changes: object) -> Draw:
+    return draw(rows, H36M, PoseAugConfig.random(**changes), generator(seed))
+
+
+def fills(values: Tensor, low: float, high: float) -> bool:
+    """Inside the range, and close to both of its ends."""
+    slack, room = 1e-5, 0.02 * (high - low)
+    inside = values.min() >= low - slack and values.max() <= high + slack
+    return bool(inside and values.min() <= low + room and values.max() >= high - room)
+
+
+def angles(R: Tensor) -> Tensor:
+    """Of a turn about one known axis, as a vector whose sine is read off."""
+    return torch.acos(((R.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1))
+
+
+def test_bends_are_steps_of_any_direction_and_bounded_length() -> None:
+    step = drawn(bend=0.4).gamma_ba
+    assert step.shape == (ROWS, 15, 3)
+    assert fills(step.norm(dim=-1), 0, 0.4)
+    assert float(step.mean((0, 1)).abs().max()) < 0.01
+    assert torch.allclose(step.std((0, 1)), step.std(), rtol=0.05)
+
+
+def test_lengths_are_a_body_factor_times_a_limb_factor() -> None:
+    body = drawn(size=0.2, stretch=0.0).gamma_bl
+    assert body.shape == (ROWS, 9)
+    assert torch.allclose(body, body[:, :1].expand(-1, 9))
+    assert fills(body, -0.2, 0.2)
+    limbs = drawn(size=0.0, stretch=0.1).gamma_bl
+    assert all(fills(limbs[:, group], -0.1, 0.1) for group in range(9))
+    assert float(torch.corrcoef(limbs.T).tril(-1).abs().max()) < 0.1
+    both = drawn(size=0.2, stretch=0.1).gamma_bl
+    assert both.min() >= 0.8 * 0.9 - 1 - 1e-5
+    assert both.max() <= 1.2 * 1.1 - 1 + 1e-5
+    assert both.max() > 0.25
+
+
+def test_distance_place_and_focal_fill_their_ranges() -> None:
+    made = drawn(distance=(2.0, 8.0), place=0.4, focal=(0.5, 2.0))
+    assert fills(made.distance, 2, 8)
+    assert float(made.distance.median()) == pytest.approx(5, abs=0.2)
+    assert fills(made.place[:, 0], -0.4, 0.4)
+    assert fills(made.place[:, 1], -0.4, 0.4)
+    assert fills(made.focal, 0.5, 2)
+    assert float(made.focal.median()) == pytest.approx(1, abs=0.05)  # even in its logarithm
+
+
+LEVEL = {"turn": 0.0, "tilt": (0.0, 0.0), "roll": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "axis"), [("turn", 0.5, 1), ("tilt", (-0.5, 0.5), 0), ("roll", 0.5, 2)]
+)
+def test_each_angle_turns_about_its_own_axis(name: str, most: object, axis: int) -> None:
+    R = drawn(**{**LEVEL, name: most}).R
+    still = torch.eye(3)[axis]
+    assert torch.allclose(R @ still, still.expand(ROWS, 3), atol=1e-6)
+    assert fills(angles(R), 0, 0.5)
+    signed = R[:, (axis + 2) % 3, (axis + 1) % 3]
+    assert fills(signed, -math.sin(0.5), math.sin(0.5))
+
+
+def test_a_camera_that_looks_down_has_heads_nearer_than_feet() -> None:
+    head = drawn(**{**LEVEL, "tilt": (-0.2, 0.6)}).R @ -UP
+    assert fills(torch.asin(-head[:, 2]), -0.2, 0.6)
+
+
+def test_the_person_turns_first_then_the_camera_tilts_then_rolls() -> None:
+    """So that a person who stands stays within tilt and roll of standing, whatever the turn."""
+    without_roll = drawn(turn=math.pi, tilt=(-0.4, 0.4), roll=0.0).R @ UP
+    assert float(without_roll[:, 0].abs().max()) < 1e-6  # the tilt moves up in y and z alone
+    without_turn = drawn(turn=0.0, tilt=(-0.4, 0.4), roll=0.3).R[:, :, 0]
+    assert float(without_turn[:, 2].abs().max()) < 1e-6  # the roll moves x in x and y alone
+    lean = torch.acos((drawn(turn=math.pi, tilt=(-0.4, 0.4), roll=0.3).R @ UP)[:, 1])
+    assert 0.45 < lean.max() <= math.acos(math.cos(0.4) * math.cos(0.3)) + 1e-4
+    assert drawn(turn=math.pi).R[:, 0, 0].min() < -0.99  # people seen from behind
+
+
+def test_joints_shift_alike_on_both_sides_and_in_the_middle_stay_there() -> None:
+    assert drawn().offset is None
+    assert drawn(bl=False, shift=0.03).offset is None
+    assert drawn(ba=False, shift=0.03).offset is None
+    offset = drawn(shift=0.03).offset
+    assert offset is not None
+    left, right = offset[:, list(H36M.left)], offset[:, list(H36M.right)]
+    assert torch.equal(left * torch.tensor([-1.0, 1.0, 1.0]), right)
+    middle = offset[:, [7, 8, 9]]
+    assert not middle[..., 0].any()
+    assert not offset[:, 0].any()
+    for free in (left, middle[..., 1:]):
+        assert torch.allclose(free.std(0), torch.full_like(free[0], 0.03), rtol=0.1)
+        assert float(free.mean(0).abs().max()) < 0.003
+
+
+@pytest.mark.parametrize("off", ["ba", "bl"])
+def test_what_is_switched_off_is_neutral(off: str) -> None:
+    made = drawn(**{off: False})
+    assert made.gamma_ba.any() == (off != "ba")
+    assert made.gamma_bl.any() == (off != "bl")
+
+
+def test_the_generator_decides_and_nothing_else_is_drawn_from() -> None:
+    before = torch.get_rng_state()
+    one, two, other = (drawn(seed=seed, rows=8, shift=0.02) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    for field in fields(Draw):
+        first = getattr(one, field.name)
+        assert torch.equal(first, getattr(two, field.name))
+        assert not torch.equal(first, getattr(other, field.name))
+
+
+def both_sides(pose: Tensor) -> Tensor:
+    """Lengths of each mirror group, summed over its bones: (B, 9)."""
+    length, group = lengths(pose_to_bones(pose, H36M)), torch.tensor(H36M.mirror_group)
+    return torch.stack([length[:, group == g].sum(1) for g in range(9)], 1)
+
+
+def test_swap_gives_each_row_the_lengths_of_another_rows_person() -> None:
+    pose = people(20)[:, 0]
+    pose[:, 3] += 0.05  # one shin longer than the other
+    swapped = stretch(pose, swap_lengths(pose, H36M, generator()), H36M)
+    distance = torch.cdist(both_sides(swapped), both_sides(pose))
+    donor = distance.argmin(1)
+    assert float(distance.amin(1).max()) < 1e-5
+    assert sorted(donor.tolist()) == list(range(20))
+    assert donor.tolist() != list(range(20))
+
+
+def test_swap_of_one_row_changes_nothing_and_of_zero_bones_is_finite() -> None:
+    assert torch.allclose(swap_lengths(people(1)[:, 0], H36M, generator()), torch.zeros(1, 9))
+
+
+def test_nobody_gets_the_bones_of_a_padding_row() -> None:
+    pose = people(40)[:, 0]
+    pose[20:] = 0
+    swapped = stretch(pose, swap_lengths(pose, H36M, generator()), H36M)[:20]
+    assert lengths(pose_to_bones(swapped, H36M)).min() > 0.05
+    pose = people(4)[:, 0]
+    pose[1] = 0
+    ratio = swap_lengths(pose, H36M, generator())
+    assert ratio.isfinite().all()
+    assert stretch(pose, ratio, H36M).isfinite().all()
+
+
+def test_a_bone_missing_on_one_side_makes_nobody_longer_or_shorter() -> None:
+    """Half of the people have no left arm: the others' arms stay as long as people's are."""
+    pose = people(64)[:, 0]
+    pose[::2, 11:13] = pose[::2, 10:11]
+    bones = lengths(pose_to_bones(pose, H36M))
+    made = stretch(pose, swap_lengths(pose, H36M, generator()), H36M)
+    upper = [H36M.bone_of[11], H36M.bone_of[14]]  # left and right
+    there, found = bones[:, upper], lengths(pose_to_bones(made, H36M))[:, upper]
+    assert found[found > 1e-4].min() >= there[there > 1e-4].min() - 1e-5
+    assert found.max() <= there.max() + 1e-5
+
+
+def test_a_hand_has_no_joints_defined_otherwise() -> None:
+    """Its bones are as short as the steps that bodies take."""
+    hand = SKELETONS["hand_21"]
+    assert draw(4, hand, PoseAugConfig(), generator()).offset is None
+    assert draw(4, H36M, PoseAugConfig(), generator()).offset is not None

@@ -1,0 +1,404 @@
+"""Is a batch what its format says? What is found, what it means, and what stays as it was."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from loop_helpers import (
+    LEFT,
+    RIGHT,
+    Pairs,
+    attached,
+    batch,
+    loader,
+    people,
+    reproject,
+    same,
+    small,
+    snapshot,
+    step,
+    streams,
+    train,
+)
+from poseaug_plugin import BatchError, BatchFormat, CheckReport, DataError, Skeleton
+from poseaug_plugin.batches.infer import recognise
+from poseaug_plugin.data.h36m import load_h36m
+
+H36M = Skeleton.of("h36m_16")
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+def reports(batches: Any, fmt: Any = "poseaug", **kwargs: Any) -> list[CheckReport]:
+    return attached(batch=fmt, **kwargs)[0].check(batches)
+
+
+def wrong(what: str, order: str = "poseaug") -> tuple[Any, ...]:
+    """A batch with one thing wrong."""
+    given = list(batch(order, rows=16))
+    if what == "millimetres":
+        given[0] = given[0] * 1000
+    elif what == "centimetres":
+        given[0] = given[0] * 100
+    elif what == "flipped y":
+        given[1] = given[1] * torch.tensor([1.0, -1.0])
+    elif what == "swapped sides":
+        order_2d = list(range(16))
+        for left, right in zip(LEFT, RIGHT):
+            order_2d[left], order_2d[right] = right, left
+        given[1] = given[1][:, order_2d]
+    elif what == "world frame":  # z up, y away
+        x, y, z = (given[0] - given[0][:, :1]).unbind(-1)
+        given[0] = torch.stack([x, z, -y], -1) + given[0][:, :1]
+    elif what == "pixels":
+        given[1] = (given[1] + 1) * 500
+    elif what == "joint order":
+        given[0], given[1] = given[0].flip(1), given[1].flip(1)
+        if order == "semgcn":
+            given[0] = given[0] - given[0][:, :1]
+    return tuple(given)
+
+
+WRONGS = {
+    "millimetres": r"longest bone is 4\d\d(\.\d+)? m.*unit=1\).*looks like unit=0.001",
+    "centimetres": r"looks like unit=0.01",
+    "flipped y": r"does not project onto its 2D \(residual .*y flipped",
+    "swapped sides": r"does not project onto its 2D .*left and right swapped",
+    "world frame": r"does not project onto its 2D .*world frame",
+    "pixels": r"does not project onto its 2D .*pixels instead of screen units",
+    "joint order": r"order.*skeleton=",
+}
+
+
+@pytest.mark.parametrize("order", ["poseaug", "semgcn"])
+def test_right_data_is_found_right(order: str) -> None:
+    found = reports(loader(order, rows=24), order)
+    assert len(found) == 3
+    for report in found:
+        assert report.ok
+        assert report.problems == ()
+        assert (report.rows, report.frames, report.joints) == (8, 1, 16)
+        assert 0.4 < report.longest_bone < 0.5
+        assert report.asymmetry < 0.01
+        assert report.residual < (1e-4 if order == "poseaug" else 0.01)
+        report.raise_if_bad()
+        words = str(report)
+        assert "(8, 16, 3)" in words
+        assert "no problem found" in words
+
+
+@pytest.mark.parametrize("order", ["poseaug", "semgcn"])
+@pytest.mark.parametrize("what", WRONGS)
+def test_each_wrong_is_reported_with_its_cure(what: str, order: str) -> None:
+    (report,) = reports([wrong(what, order)], order)
+    assert not report.ok
+    with pytest.raises(DataError, match=WRONGS[what]):
+        report.raise_if_bad()
+    assert all(f"PROBLEM    {p}" in str(report) for p in report.problems)
+    assert "no problem" not in str(report)
+
+
+def test_no_cure_proposes_what_is_already_so() -> None:
+    (report,) = reports([wrong("joint order")])
+    assert not any("(unit=1); it looks like unit=1" in problem for problem in report.problems)
+
+
+def test_lopsided_bodies_are_reported() -> None:
+    who = people(8)
+    short = who.pose_3d.copy()
+    for joint, parent in enumerate(H36M.parents):
+        bone = who.pose_3d[:, :, joint] - who.pose_3d[:, :, parent]
+        if joint:
+            short[:, :, joint] = short[:, :, parent] + bone * (0.6 if joint in LEFT else 1.0)
+    given = (short[:, 0], reproject(short, who.camera)[:, 0], None, who.camera)
+    (report,) = reports([given])
+    assert report.asymmetry == pytest.approx(0.5, abs=0.01)
+    (problem,) = report.problems
+    assert "left and right bones differ by 50%" in problem
+    assert "skeleton=" in problem
+
+
+def test_the_proposed_unit_cures() -> None:
+    fmt = dict(pose_2d=1, pose_3d=0, camera=3, root="absolute", unit=0.001)
+    (report,) = reports([wrong("millimetres")], fmt)
+    assert report.ok
+    assert 0.4 < report.longest_bone < 0.5
+
+
+def test_clips_are_measured_over_all_frames() -> None:
+    who = people(6, frames=5)
+    given = {"pose_3d": who.pose_3d, "pose_2d": who.pose_2d, "camera": who.camera}
+    fields = dict(pose_3d="pose_3d", pose_2d="pose_2d", camera="camera", root="absolute")
+    (report,) = reports([given], fields)
+    assert (report.rows, report.frames, report.ok) == (6, 5, True)
+    given["pose_2d"] = -who.pose_2d
+    (report,) = reports([given], dict(pose_3d="pose_3d", pose_2d="pose_2d", camera="camera"))
+    assert not report.ok
+
+
+def test_detected_2d_is_no_problem() -> None:
+    """Five pixels of noise in a thousand."""
+    given = list(batch(rows=64))
+    noise = torch.randn(given[1].shape, generator=torch.Generator().manual_seed(0))
+    given[1] = given[1] + 0.01 * noise
+    (report,) = reports([given])
+    assert report.ok
+    assert 0.005 < report.residual < 0.03
+
+
+def test_a_skeleton_without_sides_has_no_asymmetry() -> None:
+    joints = Skeleton((-1, 0, 1, 2))
+    pose_3d = np.cumsum(np.full((4, 4, 3), 0.1, np.float32), 1) + np.float32([0, 0, 4])
+    pose_2d = pose_3d[..., :2] / pose_3d[..., 2:] * 2.29
+    fmt = dict(pose_3d=0, pose_2d=1, root="absolute")
+    (report,) = reports([(pose_3d, pose_2d)], fmt, skeleton=joints)
+    assert (report.ok, report.asymmetry, report.joints) == (True, 0.0, 4)
+
+
+# What check leaves alone
+
+
+def test_check_prints_nothing_and_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    augmenter, model, optimizer = attached(small(), norm=True)
+    batches, bad = [batch(seed=i) for i in range(4)], wrong("flipped y")
+
+    def state() -> list[Any]:
+        return [snapshot(model, optimizer, batches, augmenter), streams(), augmenter.stats()]
+
+    before = state()
+    assert len(augmenter.check(batches, batches=2)) == 2
+    assert len(augmenter.check([bad])) == 1
+    assert same(state(), before)
+    assert len(batches) == 4
+    assert capsys.readouterr() == ("", "")
+    optimizer.step()
+    assert augmenter.stats().get("turns", 0) == 0
+
+
+def test_check_does_not_disturb_the_order_of_a_shuffling_loader() -> None:
+    augmenter, _, _ = attached()
+    before = streams()
+    augmenter.check(loader(shuffle=True))
+    assert same(streams(), before)
+
+
+def test_check_of_a_wrapped_loader_reads_the_real_batches() -> None:
+    augmenter, model, optimizer = attached(small(ratio=1.0))
+    wrapped = augmenter.wrap([batch()])
+    assert augmenter.check(wrapped)[0].residual < 1e-4
+    assert augmenter.stats()["batches"] == 0
+    train(model, optimizer, wrapped)
+    assert augmenter.check(wrapped)[0].residual < 1e-4
+    assert (augmenter.stats()["batches"], augmenter.stats()["epochs"]) == (1, 1)
+
+
+def test_check_reads_a_generator_of_epochs() -> None:
+    class Chunks:
+        def next_epoch(self) -> Iterator[Any]:
+            return iter([batch(), batch(seed=1)])
+
+    assert [r.ok for r in reports(Chunks())] == [True, True]
+
+
+@pytest.mark.parametrize("loader", [[], 3], ids=["empty", "no loader"])
+def test_a_loader_that_gives_nothing_is_an_error(loader: Any) -> None:
+    with pytest.raises(BatchError, match=r"no batch|cannot be iterated"):
+        reports(loader)
+
+
+def test_check_then_train_works_without_a_format() -> None:
+    augmenter, model, optimizer = attached(batch=None)
+    assert augmenter.check(loader())[0].ok
+    for each in augmenter.wrap(loader()):
+        step(model, optimizer, each)
+    assert augmenter.stats()["turns"] == 2
+
+
+# By shape
+
+
+@pytest.mark.parametrize(
+    ("given", "fmt"),
+    [
+        (batch("semgcn"), BatchFormat(pose_2d=1, pose_3d=0, root="relative")),
+        (batch("poseaug"), BatchFormat(pose_2d=1, pose_3d=0, camera=3, root="absolute")),
+    ],
+    ids=["semgcn", "poseaug"],
+)
+def test_known_orders_are_recognised(given: Any, fmt: BatchFormat) -> None:
+    assert recognise(given, None) == (fmt, H36M)
+    assert recognise(list(given), H36M) == (fmt, H36M)
+
+
+@pytest.mark.parametrize("frames", [1, 4])
+@pytest.mark.parametrize("root", ["absolute", "relative", "slot"])
+def test_the_kind_of_root_is_recognised(root: str, frames: int) -> None:
+    who = people(6, frames)
+    pose_3d = who.relative if root == "relative" else who.pose_3d.copy()
+    if root == "slot":
+        pose_3d[:, :, 1:] = who.relative[:, :, 1:]
+    given = {"id": np.arange(6), "x": who.pose_2d, "cam": who.camera, "y": pose_3d, "name": "S1"}
+    if frames == 1:
+        given["x"], given["y"] = given["x"][:, 0], given["y"][:, 0]
+    fmt, skeleton = recognise(given, None)
+    assert fmt == BatchFormat(pose_2d="x", pose_3d="y", camera="cam", root=root)
+    assert skeleton == H36M
+
+
+def test_a_batch_recognised_by_shape_trains() -> None:
+    augmenter, model, optimizer = attached(batch=None)
+    train(model, optimizer, augmenter.wrap(loader()))
+    assert augmenter.stats()["turns"] == 2
+    assert augmenter.stats()["augmented"] > 0
+
+
+two, three = torch.zeros(8, 16, 2), torch.zeros(8, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ((two, two, three), r"\[0, 1\] as 2D, \[2\] as 3D"),
+        ((two, three, three), r"\[1, 2\] as 3D"),
+        ((three,), r"\[\] as 2D"),
+        ((two, three, torch.zeros(8, 9), torch.zeros(8, 9)), r"\[2, 3\] as camera"),
+        ((two.flatten(1), three.flatten(1)), r"\(8, 32\).*\(8, 48\).*\[\] as 2D"),
+        ({"x": two, "z": two, "y": three}, r"\['x', 'z'\] as 2D"),
+        ((torch.zeros(8, 99, 2), torch.zeros(8, 99, 3)), r"\(8, 99, 2\).*\[\] as 2D"),
+        (("text", 3), r"'?0'?: str"),
+    ],
+)
+def test_ambiguity_is_told_with_what_was_seen(given: Any, words: str) -> None:
+    with pytest.raises(BatchError, match=words) as error:
+        recognise(given, None)
+    assert "cannot tell which field is what" in str(error.value)
+    assert "batch=dict(pose_2d=" in str(error.value)
+
+
+def test_pairs_helper_orders() -> None:
+    """The two orders of the helper differ in what the formats say they differ in."""
+    who = people(2)
+    semgcn, poseaug = (Pairs(who, order)[0] for order in ("semgcn", "poseaug"))
+    assert (len(semgcn), len(poseaug)) == (3, 4)
+    assert semgcn[0][0].abs().max() == 0
+    assert poseaug[0][0, 2] > 3.9
+
+
+def test_check_does_not_disturb_a_loaders_own_stream() -> None:
+    own = torch.Generator().manual_seed(3)
+    rows = torch.utils.data.DataLoader(Pairs(people(8)), 4, shuffle=True, generator=own)
+    before = own.get_state()
+    assert attached()[0].check(rows)[0].ok
+    assert torch.equal(own.get_state(), before)
+
+
+# What a fitted root hides
+
+
+def odd(what: str, rows: int = 32) -> tuple[Any, ...]:
+    """Right data but for one thing that projects well from some root or other."""
+    pose_3d, pose_2d, *rest = batch(rows=rows)
+    if what == "z towards the camera":
+        pose_3d = (pose_3d - pose_3d[:, :1]) * torch.tensor([1, 1, -1])
+    elif what == "both divided by their own side":
+        pose_2d = pose_2d * torch.tensor([1, 16 / 9])
+    elif what == "about the root":
+        pose_2d = pose_2d - pose_2d[:, :1]
+    elif what == "in boxes":
+        low, high = pose_2d.amin(1, keepdim=True), pose_2d.amax(1, keepdim=True)
+        pose_2d = (pose_2d - (low + high) / 2) / (high - low).amax(-1, keepdim=True)
+    elif what == "rays":
+        pose_2d = pose_2d / 2.29
+    elif what == "from 0 to 1":
+        pose_2d = (pose_2d + 1) / 2
+    return (pose_3d, pose_2d, *rest)
+
+
+ODD = {
+    "z towards the camera": "z points towards the camera.*negate z",
+    "both divided by their own side": r"y is scaled by 1\.\d\d of its x",
+    "about the root": "2D is centred on the same point",
+    "in boxes": "2D is centred on the same point|does not project",
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_what_a_fitted_root_hides_is_found_in_the_2d(what: str) -> None:
+    pose_3d, pose_2d, *_ = odd(what)
+    (report,) = reports([(pose_3d - pose_3d[:, :1], pose_2d, None)], "semgcn")
+    with pytest.raises(DataError, match=ODD[what]):
+        report.raise_if_bad()
+
+
+@pytest.mark.parametrize("what", ["rays", "from 0 to 1", "about the root", "in boxes"])
+def test_where_the_batch_tells_the_place_the_2d_must_fit_it(what: str) -> None:
+    (report,) = reports([odd(what)])
+    assert not report.ok
+    if what in ("rays", "from 0 to 1"):
+        assert "from elsewhere than it stands" in report.problems[0]
+
+
+def test_what_may_be_right_is_a_doubt_and_raises_nothing() -> None:
+    pose_3d, pose_2d, *_ = batch(rows=32)
+    relative = pose_3d - pose_3d[:, :1]
+    for given, words in (
+        (pose_2d / 2.29, r"people look 1\d\.\d m away"),
+        ((pose_2d + 1) / 2, "no 2D coordinate is negative"),
+        (pose_2d + 0.025 * torch.randn(pose_2d.shape), r"residual is 0\.0\d"),
+    ):
+        (report,) = reports([(relative, given, None)], "semgcn")
+        report.raise_if_bad()
+        assert any(re.search(words, doubt) for doubt in report.doubts)
+        assert "DOUBT" in str(report)
+    lopsided = relative.clone()
+    lopsided[:, 12] += 0.15 * (lopsided[:, 12] - lopsided[:, 11])
+    lopsided[:, 6] += 0.15 * (lopsided[:, 6] - lopsided[:, 5])
+    lopsided[:, 3] -= 0.1 * (lopsided[:, 3] - lopsided[:, 2])
+    lopsided[:, 15] -= 0.1 * (lopsided[:, 15] - lopsided[:, 14])
+    (report,) = reports([(lopsided, pose_2d, None)], "semgcn")
+    assert report.ok
+    (right,) = reports([(relative, pose_2d, None)], "semgcn")
+    assert right.doubts == ()
+    assert 4 < right.distance < 5.5
+
+
+def test_the_skeleton_that_fits_is_named() -> None:
+    """3DHP's joints, read as Human3.6M's: as many of them, in another order."""
+    h36m, there = Skeleton.of("h36m_17"), Skeleton.of("mpi_inf_3dhp_17")
+    names = {"thorax": "neck", "nose": "head", "head": "head_top"}
+    place = {names.get(name, name): i for i, name in enumerate(h36m.names or ())}
+    order = [place[name] for name in there.names or ()]
+    pose_3d = batch(rows=32)[0]
+    nose = (pose_3d[:, 8:9] + pose_3d[:, 9:10]) / 2
+    whole = torch.cat([pose_3d[:, :9], nose, pose_3d[:, 9:]], 1)
+    seen = torch.as_tensor(reproject(whole, batch(rows=32)[3])).float()
+    given = (whole - whole[:, :1])[:, order], seen[:, order], None
+    (report,) = reports([given], "semgcn")
+    assert "the joints stand as in mpi_inf_3dhp_17: pass skeleton='mpi_inf_3dhp_17'" in str(report)
+    (report,) = reports([given], "semgcn", skeleton="mpi_inf_3dhp_17")
+    assert report.ok
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared motion is not there")
+@pytest.mark.parametrize("kind", ["gt", "det"])
+@pytest.mark.parametrize("root", ["absolute", "relative"])
+def test_real_motion_raises_nothing(kind: str, root: str) -> None:
+    pairs = load_h36m(SHARED, ["S9"], kind)
+    fields = dict(pose_3d=0, pose_2d=1, root=root) | (dict(camera=2) if root == "absolute" else {})
+    pose_3d = pairs.pose_3d if root == "absolute" else pairs.root_relative
+    for start in range(0, len(pairs) - 16, len(pairs) // 60):
+        rows = slice(start, start + 16)  # neighbouring frames: one person, hardly moving
+        (report,) = reports([(pose_3d[rows], pairs.pose_2d[rows], pairs.camera[rows])], fields)
+        assert report.ok, report
+
+
+@pytest.mark.parametrize("order", ["poseaug", "semgcn"])
+def test_a_single_row_is_measured_without_a_murmur(order: str) -> None:
+    (report,) = reports([batch(order, rows=1)], order)
+    assert report.ok

@@ -1,0 +1,77 @@
+"""Four shapes in, one shape inside, the same four out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from poseaug_plugin import BatchError
+from poseaug_plugin.batches.layout import Layout
+
+J = 5
+
+
+def canonical(frames: int, channels: int) -> Tensor:
+    return torch.arange(2.0 * frames * J * channels).view(2, frames, J, channels)
+
+
+CASES = {
+    "flat": (1, lambda x: x.reshape(2, -1)),
+    "frame": (1, lambda x: x[:, 0]),
+    "clip": (3, lambda x: x),
+    "one frame clip": (1, lambda x: x),
+    "graph": (3, lambda x: x.permute(0, 3, 1, 2)[..., None]),
+}
+
+
+@pytest.mark.parametrize("channels", [2, 3])
+@pytest.mark.parametrize("name", CASES)
+def test_there_and_back(name: str, channels: int) -> None:
+    frames, shape = CASES[name]
+    x = canonical(frames, channels)
+    layout = Layout.of(shape(x), J, channels, "x")
+    assert torch.equal(layout.canonical(shape(x)), x)
+    assert torch.equal(layout.shaped(x), shape(x))
+
+
+@pytest.mark.parametrize("name", ["frame", "clip", "graph"])
+def test_2d_may_carry_a_confidence(name: str) -> None:
+    frames, shape = CASES[name]
+    x = canonical(frames, 3)
+    layout = Layout.of(shape(x), J, 2, "x")
+    assert torch.equal(layout.canonical(shape(x)), x)
+    assert torch.equal(layout.shaped(x), shape(x))
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels"),
+    [
+        ((4, 6, 2), 2),  # joints
+        ((4, 5, 4), 2),  # channels
+        ((4, 5, 2), 3),  # 2D where 3D is wanted
+        ((4, 3, 6, 2), 2),
+        ((4, 2, 3, 6, 1), 2),
+        ((4, 4, 3, 5, 1), 2),
+        ((4, 2, 3, 5, 2), 2),  # two persons
+        ((4, 12), 2),
+        ((4, 11), 2),
+        ((10,), 2),
+        ((1, 1, 1, 4, 5, 2), 2),
+    ],
+)
+def test_other_shapes_are_refused_with_the_known_ones(
+    shape: tuple[int, ...], channels: int
+) -> None:
+    with pytest.raises(BatchError) as error:
+        Layout.of(torch.zeros(shape), J, channels, "pose (field 'x')")
+    message = str(error.value)
+    assert f"pose (field 'x') has shape {shape}, expected (B, 5, {channels})" in message
+    assert f"(B, {5 * channels})" in message
+    assert "skeleton=" in message
+
+
+@pytest.mark.parametrize("shape", [(), (0, 5, 2), (4, 0, 5, 2)])
+def test_empty_batches_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(BatchError, match=r"no rows. Skip empty batches"):
+        Layout.of(torch.zeros(shape), J, 2, "x")

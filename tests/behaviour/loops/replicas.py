@@ -1,0 +1,846 @@
+"""Small training scripts in the manner of public codebases: own code, tiny models, made-up people.
+
+Each has what its original has around the plugin's three lines: the order, types, frames and units
+of its batches, its in-place edits, clipping, schedules and evaluation.
+
+| script | a batch | 3D | loop |
+| --- | --- | --- | --- |
+| VideoPose3D, 1, 27 frames | camera, 3D, 2D: numpy float64, buffers reused | slot, centre frame | `next_epoch()`, flips, target zeroed, lr by epoch, a model of its own for evaluation |
+| HumanEva in VideoPose3D | None, 3D, 2D | slot | the same |
+| VideoPose3D semi | the same, zipped with unlabelled ones | slot | pose and trajectory model, one optimizer, 1 / z |
+| PoseFormer | camera, 3D, 2D | slot, centre frame | `.module`, the camera converted in the loop |
+| SemGCN, linear | 3D, 2D, action | root-relative | lr by step, zero_grad after forward, gradients off globally to evaluate |
+| PoseAug baseline | 3D, 2D, action, camera | absolute | root taken off in the loop |
+| Martinez (weigq) | 2D, 3D, flat | mm, standardised, no hip | pixels without nose, clipping |
+| ST-GCN | list of 8 | slot, all frames | two models, permuted inputs, camera and root's depth in the loss |
+| MotionBERT | 2D + confidence, 2.5D | image space | `.module`, target edited in place, three losses |
+| MotionAGFormer, MPI-INF-3DHP | 2D + confidence, 3D | mm / 1024, root 14 | velocity loss |
+| AdaptPose | 3D, 2D, action, camera; (B, 1, T, 16, C) | absolute | zero rows filtered out |
+| mmpose | dict of lists: (2J, 1), data samples | root-relative | the loss inside the model, clipping |
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from loop_helpers import CAM9, People, people, reproject
+from poseaug_plugin import Skeleton
+from poseaug_plugin.batches.presets import martinez
+
+IDEAL = (2.29, 2.29, 0, 0, 0, 0, 0, 0, 0)  # what the plugin assumes where a batch tells no camera
+
+
+# People with other joints than the helpers'
+
+
+def h36m_17(p: np.ndarray) -> np.ndarray:
+    nose = p[..., 8:10, :].mean(-2, keepdims=True) + np.array([0, 0, -0.06])
+    return np.concatenate([p[..., :9, :], nose, p[..., 9:, :]], -2)
+
+
+def mpi_inf_3dhp_17(p: np.ndarray) -> np.ndarray:
+    head = p[..., 8:10, :].mean(-2, keepdims=True) + np.array([0, 0, -0.06])
+    order = [9, 8, 13, 14, 15, 10, 11, 12, 1, 2, 3, 4, 5, 6, 0, 7]
+    return np.concatenate([p[..., order, :], head], -2)
+
+
+def humaneva_15(p: np.ndarray) -> np.ndarray:
+    return p[..., [0, 8, 10, 11, 12, 13, 14, 15, 4, 5, 6, 1, 2, 3, 9], :]
+
+
+JOINTS = dict(h36m_17=h36m_17, mpi_inf_3dhp_17=mpi_inf_3dhp_17, humaneva_15=humaneva_15)
+
+
+def clips(joints: str, rows: int, frames: int, seed: int = 0, cam: Any = CAM9) -> People:
+    """Absolute metres, screen and camera of moving people, float32."""
+    who = people(rows, frames, seed)
+    pose = JOINTS.get(joints, np.asarray)(who.pose_3d).astype(np.float32)
+    camera = np.tile(np.float32(cam), (rows, 1))
+    camera[:, :2] *= np.linspace(0.98, 1.02, rows, dtype=np.float32)[:, None] if cam == CAM9 else 1
+    return People(pose, reproject(pose, camera).astype(np.float32), camera)
+
+
+def slotted(pose: np.ndarray) -> np.ndarray:
+    """Root-relative, the root's own place in joint 0."""
+    return np.concatenate([pose[..., :1, :], pose[..., 1:, :] - pose[..., :1, :]], -2)
+
+
+def unslotted(pose: Any) -> np.ndarray:
+    pose = np.asarray(pose, np.float64)
+    return np.concatenate([pose[..., :1, :], pose[..., 1:, :] + pose[..., :1, :]], -2)
+
+
+# Models
+
+
+class Frames(nn.Module):
+    """(..., J, C) to (..., K, 3), frame by frame."""
+
+    def __init__(self, joints: int, out: int, channels: int = 2, norm: bool = False) -> None:
+        super().__init__()
+        self.out = out
+        self.net = nn.Sequential(
+            nn.Linear(joints * channels, 16),
+            nn.BatchNorm1d(16) if norm else nn.Identity(),
+            nn.ReLU(),
+            nn.Dropout(0.25),
+            nn.Linear(16, out * 3),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x.flatten(-2).flatten(0, -2)).view(*x.shape[:-2], self.out, 3)
+
+
+class Windows(nn.Module):
+    """(B, T, J, 2) to (B, T - 2 pad, K, 3), as a temporal convolution does."""
+
+    def __init__(self, joints: int, out: int, pad: int, norm: bool = True) -> None:
+        super().__init__()
+        self.out = out
+        self.net = nn.Sequential(
+            nn.Conv1d(joints * 2, 16, 2 * pad + 1),
+            nn.BatchNorm1d(16, momentum=0.1) if norm else nn.Identity(),
+            nn.ReLU(),
+            nn.Dropout(0.25),
+            nn.Conv1d(16, out * 3, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.net(x.flatten(2).transpose(1, 2)).transpose(1, 2)
+        return y.unflatten(2, (self.out, 3))
+
+
+class Parallel(nn.Module):
+    """What nn.DataParallel is to a script: the model is in `.module`."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module, self.calls = module, 0
+
+    def forward(self, *x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.module(*x)
+
+
+def mpjpe(predicted: Tensor, target: Tensor, weight: Any = 1.0) -> Tensor:
+    return (weight * (predicted - target).norm(dim=-1)).mean()
+
+
+# Does a camera explain a batch? Per row the largest distance of 2D and projected 3D, screen units.
+
+
+def off_in(camera: Any, pose_3d: Any, pose_2d: Any) -> np.ndarray:
+    """Under the batch's own camera (N, 9)."""
+    return _worst(reproject(pose_3d, camera) - np.asarray(pose_2d, np.float64))
+
+
+def off_in_any(pose_3d: Any, pose_2d: Any) -> np.ndarray:
+    """Under the focal length and place that fit each frame best: u (Z + tz) = f X + f tx."""
+    pose_3d, pose_2d = (np.asarray(x, np.float64) for x in (pose_3d, pose_2d))
+    off = np.empty(pose_2d.shape)
+    for at in np.ndindex(pose_3d.shape[:2]):
+        x, seen = pose_3d[at], pose_2d[at]
+        one = np.broadcast_to([[1.0, 0], [0, 1]], (len(x), 2, 2))
+        a = np.concatenate([x[:, :2, None], one, -seen[..., None]], -1).reshape(-1, 4)
+        f, tx, ty, tz = np.linalg.lstsq(a, (seen * x[:, 2:]).ravel(), rcond=None)[0]
+        off[at] = (f * x[:, :2] + [tx, ty]) / (x[:, 2:] + tz) - seen
+        assert 0.5 < f < 3, f
+    return _worst(off)
+
+
+def _worst(off: np.ndarray) -> np.ndarray:
+    return np.abs(off).reshape(len(off), -1).max(1)
+
+
+# Scripts
+
+
+class Script:
+    """What the tests need to know of a script."""
+
+    format: Any
+    predict: Any = None
+    by_step = False  # whether its learning rate follows the number of steps
+    norm = False  # whether its model has BatchNorm
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    loader: Any
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.steps = 0
+
+    def train(self) -> None:
+        """One epoch."""
+        raise NotImplementedError
+
+    def evaluate(self) -> float:
+        raise NotImplementedError
+
+    def off(self, batch: Any) -> np.ndarray:
+        """How far each row's 3D is from its own 2D, (N,), for what `fields` returns."""
+        raise NotImplementedError
+
+    def fields(self, batch: Any) -> list[Any]:
+        """A batch's fields with a row each."""
+        return list(batch)
+
+    def decay(self, factor: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] *= factor
+
+    def finish(self, loss: Tensor, clip: float | None = None) -> None:
+        """Zero_grad after the forward pass, clip before the step."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        if clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=clip)
+        self.optimizer.step()
+        self.losses.append(loss.item())
+
+    def decay_by_step(self) -> None:
+        self.steps += 1
+        if self.steps % 2 == 0 or self.steps == 1:
+            for group in self.optimizer.param_groups:
+                group["lr"] = 1e-3 * 0.96 ** (self.steps / 2)
+
+
+class Chunks:
+    """Windows of 2D around chunks of 3D, drawn into buffers that the next batch overwrites."""
+
+    def __init__(
+        self,
+        batch_size: int,
+        cameras: list[np.ndarray] | None,
+        poses_3d: list[np.ndarray] | None,
+        poses_2d: list[np.ndarray],
+        *,
+        pad: int = 0,
+        sides: Skeleton | None = None,
+        endless: bool = False,
+    ) -> None:
+        self.batch_size, self.pad, self.causal_shift, self.endless = batch_size, pad, 0, endless
+        self.cameras, self.poses_3d, self.poses_2d = cameras, poses_3d, poses_2d
+        self.random = np.random.RandomState(1234)
+        self.augment = sides is not None
+        if sides is not None:
+            self.kps_left = self.joints_left = list(sides.left)
+            self.kps_right = self.joints_right = list(sides.right)
+        flips = (False, True) if self.augment else (False,)
+        self.pairs = [
+            (s, i, i + 1, flip)
+            for s, poses in enumerate(poses_2d)
+            for flip in flips
+            for i in range(len(poses))
+        ]
+        self.num_batches = -(-len(self.pairs) // batch_size)
+        joints = poses_2d[0].shape[-2]
+        self.batch_cam = None if cameras is None else np.empty((batch_size, 9))
+        self.batch_3d = None if poses_3d is None else np.empty((batch_size, 1, joints, 3))
+        self.batch_2d = np.empty((batch_size, 1 + 2 * pad, joints, poses_2d[0].shape[-1]))
+
+    def num_frames(self) -> int:
+        return self.num_batches * self.batch_size
+
+    def random_state(self) -> np.random.RandomState:
+        return self.random
+
+    def set_random_state(self, random: np.random.RandomState) -> None:
+        self.random = random
+
+    def augment_enabled(self) -> bool:
+        return self.augment
+
+    def next_epoch(self) -> Iterator[tuple[Any, Any, np.ndarray]]:
+        while True:
+            pairs = self.random.permutation(np.array(self.pairs, dtype=int))
+            for first in range(0, len(pairs), self.batch_size):
+                rows = pairs[first : first + self.batch_size]
+                for row, (s, start, end, flip) in enumerate(rows):
+                    self._fill(row, s, start, end, bool(flip))
+                buffers = (self.batch_cam, self.batch_3d, self.batch_2d)
+                yield tuple(None if b is None else b[: len(rows)] for b in buffers)  # type: ignore[misc]
+            if not self.endless:
+                return
+
+    def _fill(self, row: int, s: int, start: int, end: int, flip: bool) -> None:
+        first, last = start - self.pad - self.causal_shift, end + self.pad - self.causal_shift
+        self._cut(self.batch_2d, row, self.poses_2d[s], first, last)
+        if flip:
+            self.batch_2d[row, :, :, 0] *= -1
+            left, right = self.kps_left, self.kps_right
+            self.batch_2d[row][:, left + right] = self.batch_2d[row][:, right + left]
+        if self.batch_3d is not None and self.poses_3d is not None:
+            self._cut(self.batch_3d, row, self.poses_3d[s], start, end)
+            if flip:
+                self.batch_3d[row, :, :, 0] *= -1
+                left, right = self.joints_left, self.joints_right
+                self.batch_3d[row][:, left + right] = self.batch_3d[row][:, right + left]
+        if self.batch_cam is not None and self.cameras is not None:
+            self.batch_cam[row] = self.cameras[s]
+            if flip:
+                self.batch_cam[row, [2, 7]] *= -1
+
+    @staticmethod
+    def _cut(buffer: np.ndarray, row: int, poses: np.ndarray, first: int, last: int) -> None:
+        low, high = max(first, 0), min(last, len(poses))
+        edges = ((low - first, last - high), (0, 0), (0, 0))
+        buffer[row] = np.pad(poses[low:high], edges, "edge")
+
+
+class VideoPose3D(Script):
+    """Supervised, one frame; run.py's loop."""
+
+    format, norm = "videopose3d", True
+    pad, size, joints, has_camera = 0, 16, "h36m_17", True
+    lengths: tuple[int, ...] = (12, 9)
+
+    def __init__(self) -> None:
+        super().__init__()
+        who = clips(self.joints, len(self.lengths), max(self.lengths), cam=self.lens)
+        cut = [slice(n) for n in self.lengths]
+        self.poses_3d = [slotted(p[c]) for p, c in zip(who.pose_3d, cut)]
+        self.poses_2d = [p[c] for p, c in zip(who.pose_2d, cut)]
+        self.cameras = list(who.camera) if self.has_camera else None
+        self.loader = self.chunks(self.poses_2d)
+        count = who.pose_3d.shape[-2]
+        self.model = Windows(count, count, self.pad)
+        self.eval_model = Windows(count, count, self.pad)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, amsgrad=True)
+
+    @property
+    def lens(self) -> Any:
+        return CAM9 if self.has_camera else IDEAL
+
+    def chunks(self, poses_2d: list[np.ndarray]) -> Chunks:
+        sides = Skeleton.of(self.joints)
+        return Chunks(self.size, self.cameras, self.poses_3d, poses_2d, pad=self.pad, sides=sides)
+
+    def train(self) -> None:
+        self.model.train()
+        for _, batch_3d, batch_2d in self.loader.next_epoch():
+            inputs_3d = torch.from_numpy(batch_3d.astype("float32"))
+            inputs_2d = torch.from_numpy(batch_2d.astype("float32"))
+            inputs_3d[:, :, 0] = 0
+            self.optimizer.zero_grad()
+            loss = mpjpe(self.model(inputs_2d), inputs_3d)
+            self.losses.append(loss.item())
+            loss.backward()
+            self.optimizer.step()
+        self.decay(0.95)
+        for module in self.model.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                module.momentum *= 0.9  # type: ignore[operator]
+
+    def evaluate(self) -> float:
+        with torch.no_grad():
+            self.eval_model.load_state_dict(self.model.state_dict())
+            self.eval_model.eval()
+            errors = []
+            for pose_3d, pose_2d in zip(self.poses_3d, self.poses_2d):
+                whole = np.pad(pose_2d, ((self.pad, self.pad), (0, 0), (0, 0)), "edge")
+                target = torch.from_numpy(pose_3d[None].astype("float32"))
+                target[:, :, 0] = 0
+                inputs = torch.from_numpy(whole[None].astype("float32"))
+                errors.append(mpjpe(self.eval_model(inputs), target).item())
+            return float(np.mean(errors))
+
+    def off(self, batch: Any) -> np.ndarray:
+        camera, pose_3d, pose_2d = batch
+        centre = pose_2d[:, self.pad : self.pad + 1]
+        if camera is None:
+            return off_in_any(unslotted(pose_3d), centre)
+        return off_in(camera, unslotted(pose_3d), centre)
+
+
+class VideoPose3D27(VideoPose3D):
+    """27 frames of 2D, the 3D of the centre one; edges padded."""
+
+    pad, size, lengths = 13, 24, (31, 20)
+
+
+class HumanEva(VideoPose3D):
+    """VideoPose3D's other data set: 15 joints and no camera."""
+
+    joints, has_camera = "humaneva_15", False
+
+
+class HumanEva27(HumanEva):
+    pad, size, lengths = 13, 24, (31, 20)
+
+
+class PoseFormer(VideoPose3D):
+    """The same generator, DataParallel, and the camera converted unasked."""
+
+    pad, size, norm = 4, 16, False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model, self.eval_model = (Parallel(Windows(17, 17, 4, norm=False)) for _ in "ab")
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, weight_decay=0.1)
+
+    def train(self) -> None:
+        self.model.train()
+        for cameras_train, batch_3d, batch_2d in self.loader.next_epoch():
+            torch.from_numpy(cameras_train.astype("float32"))
+            inputs_3d = torch.from_numpy(batch_3d.astype("float32"))
+            inputs_2d = torch.from_numpy(batch_2d.astype("float32"))
+            inputs_3d[:, :, 0] = 0
+            self.optimizer.zero_grad()
+            loss = mpjpe(self.model(inputs_2d), inputs_3d)
+            self.losses.append(loss.item())
+            loss.backward()
+            self.optimizer.step()
+        self.decay(0.99)
+
+
+class VideoPose3DSemi(VideoPose3D):
+    """Labelled and unlabelled batches side by side, two models under one optimizer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        other = clips("h36m_17", 2, 10, seed=3)
+        self.semi = Chunks(16, list(other.camera), None, list(other.pose_2d), endless=True)
+        self.traj = Windows(17, 1, self.pad)
+        both = [*self.model.parameters(), *self.traj.parameters()]
+        self.optimizer = torch.optim.Adam(both, lr=1e-3, amsgrad=True)
+
+    def train(self) -> None:
+        self.model.train()
+        self.traj.train()
+        batches = zip(self.loader.next_epoch(), self.semi.next_epoch())
+        for (_, batch_3d, batch_2d), (cam_semi, _, batch_2d_semi) in batches:
+            inputs_3d = torch.from_numpy(batch_3d.astype("float32"))
+            semi_2d = torch.from_numpy(batch_2d_semi.astype("float32"))
+            cam = torch.from_numpy(cam_semi.astype("float32"))[:, None, None]
+            traj = inputs_3d[:, :, :1].clone()
+            inputs_3d[:, :, 0] = 0
+            split = inputs_3d.shape[0]
+            x = torch.cat((torch.from_numpy(batch_2d.astype("float32")), semi_2d))
+            self.optimizer.zero_grad()
+            pose, root = self.model(x), self.traj(x)
+            loss_pose = mpjpe(pose[:split], inputs_3d)
+            loss_root = mpjpe(root[:split], traj, 1 / traj[..., 2])
+            place = pose[split:] + root[split:]
+            ray = (place[..., :2] / place[..., 2:]).clamp(-1, 1)
+            loss_seen = mpjpe(ray * cam[..., :2] + cam[..., 2:4], semi_2d)
+            bone = (pose[:, :, 1:] - pose[:, :, :1]).norm(dim=-1)
+            loss_bone = (bone[:split].mean(0) - bone[split:].mean(0)).abs().mean()
+            loss = loss_pose + loss_root + loss_seen + loss_bone
+            self.losses.append(loss.item())
+            loss.backward()
+            self.optimizer.step()
+        self.decay(0.95)
+
+
+class SemGCN(Script):
+    """main_gcn.py's loop."""
+
+    format, by_step = "semgcn", True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = self.data()
+        self.loader = DataLoader(self.rows, batch_size=8, shuffle=True)
+        self.model = self.net()
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
+
+    def data(self) -> list[Any]:
+        who = clips("h36m_16", 20, 1)
+        actions = [f"Walking {i}" for i in range(20)]
+        return list(zip(who.relative[:, 0], who.pose_2d[:, 0], actions))
+
+    def net(self) -> nn.Module:
+        return Frames(16, 16)
+
+    def lift(self, inputs_2d: Tensor, targets_3d: Tensor) -> tuple[Tensor, Tensor]:
+        return self.model(inputs_2d), targets_3d
+
+    def train(self) -> None:
+        torch.set_grad_enabled(True)
+        self.model.train()
+        for targets_3d, inputs_2d, *_ in self.loader:
+            self.decay_by_step()
+            targets_3d, inputs_2d = targets_3d.to("cpu"), inputs_2d.to("cpu")
+            outputs_3d, targets_3d = self.lift(inputs_2d, targets_3d)
+            self.finish(nn.functional.mse_loss(outputs_3d, targets_3d), clip=1.0)
+
+    def evaluate(self) -> float:
+        torch.set_grad_enabled(False)  # and left so until training turns it on again
+        self.model.eval()
+        errors = []
+        for targets_3d, inputs_2d, *_ in DataLoader(self.rows, batch_size=8):
+            errors.append(mpjpe(*self.lift(inputs_2d, targets_3d)).item())
+        return float(np.mean(errors))
+
+    def off(self, batch: Any) -> np.ndarray:
+        return off_in_any(batch[0][:, None], batch[1][:, None])
+
+
+class SemGCNLinear(SemGCN):
+    """main_linear.py: flat in, fifteen joints out."""
+
+    @staticmethod
+    def predict(model: nn.Module, x: Tensor) -> Tensor:
+        return nn.functional.pad(model(x.flatten(1)).view(len(x), -1, 3), (0, 0, 1, 0))
+
+    def net(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Dropout(0.25), nn.Linear(16, 45))
+
+    def lift(self, inputs_2d: Tensor, targets_3d: Tensor) -> tuple[Tensor, Tensor]:
+        rows = len(inputs_2d)
+        return self.model(inputs_2d.view(rows, -1)).view(rows, -1, 3), targets_3d[:, 1:]
+
+
+class PoseAugBaseline(SemGCN):
+    """run_baseline.py: absolute targets, the root taken off in the loop."""
+
+    format, norm = "poseaug", True
+
+    def data(self) -> list[Any]:
+        who = clips("h36m_16", 20, 1)
+        actions = [f"Walking {i}" for i in range(20)]
+        return list(zip(who.pose_3d[:, 0], who.pose_2d[:, 0], actions, who.camera))
+
+    def net(self) -> nn.Module:
+        return Frames(16, 16, norm=True)
+
+    def lift(self, inputs_2d: Tensor, targets_3d: Tensor) -> tuple[Tensor, Tensor]:
+        return self.model(inputs_2d), targets_3d - targets_3d[:, :1]
+
+    def off(self, batch: Any) -> np.ndarray:
+        return off_in(batch[3], batch[0], batch[1])
+
+
+class Martinez(Script):
+    """weigq's main.py: everything flat and standardised."""
+
+    by_step, norm = True, True
+
+    def __init__(self) -> None:
+        super().__init__()
+        who = clips("h36m_17", 20, 1)
+        pixels = (np.delete(who.pose_2d[:, 0], 9, 1).reshape(20, 32) + 1) * 500
+        mm = (1000 * who.relative[:, 0, 1:]).reshape(20, 48)
+        self.stat_2d, self.stat_3d = ((x.mean(0), x.std(0)) for x in (pixels, mm))
+        self.format = martinez(self.stat_2d, self.stat_3d)
+        fields = ((pixels, self.stat_2d), (mm, self.stat_3d))
+        rows_2d, rows_3d = (((x - mean) / std).astype(np.float32) for x, (mean, std) in fields)
+        self.rows: list[Any] = list(zip(rows_2d, rows_3d))
+        self.loader = DataLoader(self.rows, batch_size=8, shuffle=True)
+        layers = (nn.Linear(32, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5))
+        self.model = nn.Sequential(*layers, nn.Linear(16, 48))
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
+
+    def train(self) -> None:
+        self.model.train()
+        for inps, tars in self.loader:
+            self.decay_by_step()
+            outputs = self.model(inps)
+            self.finish(nn.functional.mse_loss(outputs, tars), clip=1.0)
+
+    def evaluate(self) -> float:
+        self.model.eval()
+        mean, std = self.stat_3d
+        errors = []
+        for inps, tars in DataLoader(self.rows, batch_size=8):
+            outputs = self.model(inps).detach().numpy() * std + mean
+            errors.append(np.abs(outputs - (tars.numpy() * std + mean)).mean())
+        return float(np.mean(errors))
+
+    def off(self, batch: Any) -> np.ndarray:
+        fields = zip(batch, (self.stat_2d, self.stat_3d))
+        pixels, mm = (np.asarray(x, np.float64) * std + mean for x, (mean, std) in fields)
+        pose_3d = np.pad(mm.reshape(-1, 16, 3) / 1000, ((0, 0), (1, 0), (0, 0)))
+        seen = np.delete(pose_3d, 9, 1)  # no nose in 2D
+        return off_in_any(seen[:, None], pixels.reshape(-1, 1, 16, 2) / 500 - 1)
+
+
+class Graph(nn.Module):
+    """(N, C, T, J, 1) to (N, 3, T, J, 1)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames = Frames(17, 17)
+
+    def forward(self, x: Tensor, out_all_frame: bool) -> Tensor:
+        assert out_all_frame
+        return self.frames(x[..., 0].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)[..., None]
+
+
+class STGCN(Script):
+    """main_graph.py: eight fields, uvd to xyz in the loss."""
+
+    format = "stgcn"
+
+    @staticmethod
+    def predict(model: nn.Module, x: Tensor) -> Tensor:
+        return model(x.permute(0, 3, 1, 2).unsqueeze(-1), True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        rows = 20
+        who = clips("h36m_17", rows, 5)
+        extras = (
+            [f"Eating {i}" for i in range(rows)],
+            ["S1", "S5"] * (rows // 2),
+            np.linspace(0.9, 1.1, rows),
+            np.arange(rows * 4).reshape(rows, 4),
+            np.arange(rows) % 4,
+        )
+        self.rows = list(zip(who.camera, slotted(who.pose_3d), who.pose_2d, *extras))
+        self.loader = DataLoader(self.rows, batch_size=8, shuffle=True)
+        self.models = {"st_gcn": Graph(), "post_refine": nn.Linear(6, 3)}
+        self.model = self.models["st_gcn"]
+        every = [p for m in self.models.values() for p in m.parameters()]
+        self.optimizer = torch.optim.Adam(every, lr=1e-3, amsgrad=True)
+
+    def step(self, loader: Any, training: bool) -> float:
+        for model in self.models.values():
+            model.train(training)
+        errors = []
+        for cam, gt_3d, input_2d, _action, _subject, scale, bb_box, cam_ind in loader:
+            assert scale.dtype == torch.float64
+            assert bb_box.dtype == cam_ind.dtype == torch.int64
+            assert len(scale) == len(bb_box) == len(gt_3d)
+            out_target = gt_3d.clone()
+            out_target[:, :, 0] = 0
+            x = input_2d.permute(0, 3, 1, 2).unsqueeze(-1)
+            pose = self.models["st_gcn"](x, True)[..., 0].permute(0, 2, 3, 1)
+            pose = torch.cat([torch.zeros_like(pose[:, :, :1]), pose[:, :, 1:]], 2)
+            depth = pose[..., 2:] + gt_3d[:, :, :1, 2:]
+            lens = cam[:, None, None]
+            xyz = torch.cat([(input_2d - lens[..., 2:4]) / lens[..., :2] * depth, depth], -1)
+            refined = self.models["post_refine"](torch.cat([pose, xyz - xyz[:, :, :1]], -1))
+            motion = (pose.diff(dim=1) - out_target.diff(dim=1)).square().mean()
+            error = mpjpe(refined, out_target)
+            errors.append(error.item())
+            if training:
+                self.finish(mpjpe(pose, out_target) + motion + error)
+        return float(np.mean(errors))
+
+    def train(self) -> None:
+        self.step(self.loader, True)
+        self.decay(0.95)
+
+    def evaluate(self) -> float:
+        with torch.no_grad():
+            return self.step(DataLoader(self.rows, batch_size=8), False)
+
+    def off(self, batch: Any) -> np.ndarray:
+        return off_in(batch[0], unslotted(batch[1]), batch[2])
+
+
+def with_confidence(pose_2d: np.ndarray, sure: np.ndarray) -> np.ndarray:
+    return np.concatenate([pose_2d, sure.astype(np.float32)], -1)
+
+
+class MotionBERT(Script):
+    """train.py: 2D with confidence, targets in image space, edited in place."""
+
+    format = "motionbert"
+
+    def __init__(self) -> None:
+        super().__init__()
+        who = clips("h36m_17", 20, 9, cam=IDEAL)
+        sure = np.random.RandomState(2).rand(*who.pose_2d.shape[:3], 1)
+        self.rows: list[Any] = list(zip(with_confidence(who.pose_2d, sure), self.targets(who)))
+        self.loader = DataLoader(self.rows, batch_size=8, shuffle=True)
+        self.model = Parallel(Frames(17, 17, 3))
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, weight_decay=0.01)
+
+    def targets(self, who: People) -> np.ndarray:
+        z = who.pose_3d[..., 2:]
+        root = z[:, :, :1]
+        return np.concatenate([who.pose_2d, (z - root) * who.camera[0, 0] / root], -1)
+
+    def train(self) -> None:
+        self.model.train()
+        for batch_input, batch_gt in self.loader:
+            batch_input, batch_gt = batch_input.to("cpu"), batch_gt.to("cpu")
+            with torch.no_grad():
+                batch_gt[..., 2] = batch_gt[..., 2] - batch_gt[:, 0:1, 0:1, 2]
+            predicted = self.model(batch_input)
+            norm = (predicted * batch_gt).sum((-1, -2), keepdim=True) / (
+                predicted.square().sum((-1, -2), keepdim=True) + 1e-6
+            )
+            loss = mpjpe(predicted, batch_gt) + 0.5 * mpjpe(norm * predicted, batch_gt)
+            self.finish(loss + 20 * mpjpe(predicted.diff(dim=1), batch_gt.diff(dim=1)))
+        self.decay(0.99)
+
+    def evaluate(self) -> float:
+        self.model.eval()
+        with torch.no_grad():
+            batches = DataLoader(self.rows, batch_size=8)
+            return float(np.mean([mpjpe(self.model(x), y).item() for x, y in batches]))
+
+    def off(self, batch: Any) -> np.ndarray:
+        pose_2d, target = (np.asarray(x, np.float64) for x in batch)
+        return _worst(target[..., :2] - pose_2d[..., :2])
+
+
+class MotionAGFormer3DHP(MotionBERT):
+    """train_3dhp.py: root-relative mm / 1024 of MPI's joints, root 14."""
+
+    format = "mpi3dhp"
+
+    def __init__(self) -> None:
+        super().__init__()
+        who = clips("mpi_inf_3dhp_17", 20, 9)
+        sure = np.ones((*who.pose_2d.shape[:3], 1))
+        relative = who.pose_3d - who.pose_3d[:, :, 14:15]
+        self.rows = list(zip(with_confidence(who.pose_2d, sure), relative * 1000 / 1024))
+        self.loader = DataLoader(self.rows, batch_size=8, shuffle=True)
+
+    def train(self) -> None:
+        self.model.train()
+        for x, y in self.loader:
+            with torch.no_grad():
+                y = y - y[..., 14:15, :]
+            predicted = self.model(x)
+            self.finish(mpjpe(predicted, y) + mpjpe(predicted.diff(dim=1), y.diff(dim=1)))
+        self.decay(0.99)
+
+    def off(self, batch: Any) -> np.ndarray:
+        pose_2d, target = (np.asarray(x, np.float64) for x in batch)
+        return off_in_any(target * 1.024, pose_2d[..., :2])
+
+
+class AdaptPose(SemGCN):
+    """model_pos_train.py: windows of both, zero rows where a clip ended."""
+
+    format = "adaptpose"
+
+    def data(self) -> list[Any]:
+        who = clips("h36m_16", 20, 9)
+        pose_3d, pose_2d = who.pose_3d[:, None].copy(), who.pose_2d[:, None].copy()
+        pose_3d[[3, 11]] = pose_2d[[3, 11]] = 0
+        return list(zip(pose_3d, pose_2d, [f"Posing {i}" for i in range(20)], who.camera))
+
+    def net(self) -> nn.Module:
+        class Drops(Windows):
+            def forward(self, x: Tensor) -> Tensor:
+                return super().forward(x[:, 0])[:, 0]
+
+        return Drops(16, 16, 4, norm=False)
+
+    def lift(self, inputs_2d: Tensor, targets_3d: Tensor) -> tuple[Tensor, Tensor]:
+        valid = inputs_2d.flatten(1).abs().sum(1) > 0
+        assert torch.equal(valid, targets_3d.flatten(1).abs().sum(1) > 0)
+        targets_3d = targets_3d[valid][:, 0, 4]
+        return self.model(inputs_2d[valid]), targets_3d - targets_3d[:, :1]
+
+    def off(self, batch: Any) -> np.ndarray:
+        valid = batch[0].flatten(1).any(1).numpy()
+        off = np.zeros(len(valid))
+        off[valid] = off_in(batch[3][valid], batch[0][valid], batch[1][valid])
+        return off
+
+
+class Lifts(nn.Module):
+    """mmpose's model: inputs, samples and a mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = Frames(17, 17)
+
+    def forward(self, inputs: Tensor, samples: Any = None, mode: str = "tensor") -> Any:
+        answer = self.head(inputs[..., 0].unflatten(1, (17, 2)))
+        if mode == "tensor":
+            return answer
+        labels = [s.gt_instance_labels.lifting_target_label for s in samples]
+        return {"loss_pose3d": mpjpe(answer, torch.cat(labels))}
+
+
+class MMPose(Script):
+    """Runner.train on VideoPoseLifting's samples: a dict of lists, the loss inside the model."""
+
+    format = "mmpose"
+
+    @staticmethod
+    def predict(model: nn.Module, x: Tensor) -> Tensor:
+        return model(x, mode="tensor")
+
+    def __init__(self) -> None:
+        super().__init__()
+        who = clips("h36m_17", 20, 1)
+        pose_2d = torch.from_numpy(who.pose_2d.reshape(20, 34, 1))
+        label = torch.from_numpy(who.relative)
+        self.rows = [
+            dict(
+                inputs=pose_2d[i],
+                data_samples=SimpleNamespace(
+                    metainfo=dict(img_path=f"{i}.jpg", target_root=who.pose_3d[i, 0, 0]),
+                    gt_instance_labels=SimpleNamespace(lifting_target_label=label[i]),
+                ),
+            )
+            for i in range(20)
+        ]
+        self.loader = self.batches(shuffle=True)
+        self.model = Lifts()
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
+
+    def batches(self, shuffle: bool) -> DataLoader[Any]:
+        def collate(rows: list[Any]) -> dict[str, list[Any]]:
+            rows = copy.deepcopy(rows)  # as a pipeline makes each sample anew
+            return {key: [row[key] for row in rows] for key in rows[0]}
+
+        return DataLoader(self.rows, 8, shuffle=shuffle, collate_fn=collate)  # type: ignore[arg-type]
+
+    def train(self) -> None:
+        self.model.train()
+        for data_batch in self.loader:
+            inputs = torch.stack(data_batch["inputs"])
+            losses = self.model(inputs, data_batch["data_samples"], mode="loss")
+            self.finish(sum(losses.values()), clip=1.0)
+        self.decay(0.975)
+
+    def evaluate(self) -> float:
+        self.model.eval()
+        with torch.no_grad():
+            return float(
+                np.mean(
+                    [
+                        self.model(torch.stack(b["inputs"]), b["data_samples"], mode="loss")[
+                            "loss_pose3d"
+                        ]
+                        for b in self.batches(shuffle=False)
+                    ]
+                )
+            )
+
+    def off(self, batch: Any) -> np.ndarray:
+        return off_in_any(batch[1], np.asarray(batch[0]).reshape(-1, 1, 17, 2))
+
+    def fields(self, batch: Any) -> list[Any]:
+        samples = batch["data_samples"]
+        labels = [s.gt_instance_labels.lifting_target_label for s in samples]
+        paths = [s.metainfo["img_path"] for s in samples]
+        return [torch.stack(batch["inputs"]), torch.stack(labels), paths]
+
+
+SCRIPTS: dict[str, type[Script]] = {
+    "videopose3d": VideoPose3D,
+    "videopose3d 27 frames": VideoPose3D27,
+    "videopose3d humaneva": HumanEva,
+    "videopose3d humaneva 27 frames": HumanEva27,
+    "videopose3d semi": VideoPose3DSemi,
+    "poseformer": PoseFormer,
+    "semgcn gcn": SemGCN,
+    "semgcn linear": SemGCNLinear,
+    "poseaug baseline": PoseAugBaseline,
+    "martinez": Martinez,
+    "stgcn": STGCN,
+    "motionbert": MotionBERT,
+    "motionagformer 3dhp": MotionAGFormer3DHP,
+    "adaptpose": AdaptPose,
+    "mmpose": MMPose,
+}

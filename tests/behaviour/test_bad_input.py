@@ -1,0 +1,553 @@
+"""Errors that teach: raised before anything is changed, and never in the middle of a run."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from loop_helpers import (
+    LEFT,
+    RIGHT,
+    Lifter,
+    attached,
+    batch,
+    loader,
+    same,
+    small,
+    snapshot,
+    step,
+    streams,
+    train,
+    trained,
+)
+from poseaug_plugin import (
+    AttachError,
+    BatchError,
+    BatchFormat,
+    ConfigError,
+    DataError,
+    EstimatorError,
+    PoseAugError,
+    PoseAugmenter,
+    PoseAugWarning,
+    Skeleton,
+    SkeletonError,
+    events,
+)
+from poseaug_plugin.adversarial.trainer import Trainer
+from poseaug_plugin.batches.presets import format_of
+
+NAN, INF = float("nan"), float("inf")
+
+
+# The first batch
+
+
+def spoiled(what: str) -> tuple[Any, ...]:
+    given: list[Any] = list(batch())
+    pose_3d, pose_2d = given[:2]
+    if what == "17 joints":
+        given[0], given[1] = pose_3d[:, [*range(16), 0]], pose_2d[:, [*range(16), 0]]
+    elif what == "15 joints in 2D":
+        given[1] = pose_2d[:, :15]
+    elif what == "ragged":
+        given[0] = [pose_3d[0].numpy(), pose_3d[1, :9].numpy()]
+    elif what == "ragged to the core":
+        given[0] = [[[1.0, 2.0, 3.0], [1.0]], [[1.0, 2.0]]]
+    elif what == "empty":
+        given = [field[:0] for field in given]
+    elif what == "NaN 3D":
+        pose_3d[3, 4] = NAN
+    elif what == "infinite 2D":
+        pose_2d[5, 1, 0] = INF
+    elif what == "NaN camera":
+        given[3][2, 0] = NAN
+    elif what == "millimetres":
+        given[0] = pose_3d * 1000
+    elif what == "flipped y":
+        given[1] = pose_2d * torch.tensor([1.0, -1.0])
+    elif what == "swapped sides":
+        order = list(range(16))
+        for left, right in zip(LEFT, RIGHT):
+            order[left], order[right] = right, left
+        given[1] = pose_2d[:, order]
+    elif what == "world frame":
+        x, y, z = pose_3d.unbind(-1)
+        given[0] = torch.stack([x, z, -y], -1)
+    elif what == "fewer 3D rows":
+        given[0] = pose_3d[:5]
+    elif what == "other frames":
+        given[0], given[1] = (
+            pose_3d[:, None].repeat(1, 9, 1, 1),
+            pose_2d[:, None].repeat(1, 4, 1, 1),
+        )
+    elif what == "sparse":
+        given[0] = pose_3d.to_sparse()
+    elif what == "no camera":
+        given = given[:3]
+    elif what == "camera matrix":
+        given[3] = torch.eye(3).repeat(8, 1, 1)
+    elif what == "field of strings":
+        given[0] = given[2]
+    elif what == "no field":
+        given[0] = None
+    elif what == "swapped fields":
+        given[0], given[1] = given[1], given[0]
+    return tuple(given)
+
+
+FIRST: dict[str, tuple[type[PoseAugError], str]] = {
+    "17 joints": (BatchError, r"shape \(8, 17, 2\), expected \(B, 16, 2\).*skeleton="),
+    "15 joints in 2D": (BatchError, r"pose_2d \(field 1\) has shape \(8, 15, 2\)"),
+    "ragged": (
+        BatchError,
+        r"pose_3d \(field 0\) is list with rows of shapes.*\(9, 3\).*Pad or cut",
+    ),
+    "ragged to the core": (BatchError, r"pose_3d \(field 0\) is list.*Pad or cut"),
+    "empty": (BatchError, r"shape \(0, 16, 2\): no rows. Skip empty batches"),
+    "NaN 3D": (BatchError, r"1 of 8 rows have NaN or infinite 3D.*first: row 3.*drop or repair"),
+    "infinite 2D": (BatchError, r"1 of 8 rows have NaN or infinite 2D.*first: row 5"),
+    "NaN camera": (PoseAugError, r"NaN|camera"),
+    "millimetres": (DataError, r"longest bone is 4\d\d.* m.*unit=0.001"),
+    "flipped y": (DataError, r"does not project onto its 2D.*y flipped"),
+    "swapped sides": (DataError, r"does not project onto its 2D.*left and right swapped"),
+    "world frame": (DataError, r"does not project onto its 2D.*world frame.*camera's rotation"),
+    "fewer 3D rows": (BatchError, r"\(8, 1\) but pose_3d \(5, 1\)"),
+    "other frames": (BatchError, r"\(8, 4\) but pose_3d \(8, 9\); every 2D frame needs its own 3D"),
+    "no camera": (BatchError, r"no field 3 for camera; it is a tuple of .*\(8, 16, 3\).*batch="),
+    "camera matrix": (BatchError, r"shape \(8, 3, 3\), expected \(8, 9\): fx fy cx cy"),
+    "field of strings": (BatchError, r"pose_3d \(field 0\) is .* expected one array or tensor"),
+    "no field": (BatchError, r"pose_3d \(field 0\)"),
+    "swapped fields": (BatchError, r"pose_3d \(field 0\) has shape \(8, 16, 2\)"),
+}
+
+
+@pytest.mark.parametrize("what", FIRST)
+def test_a_bad_first_batch_raises_before_anything_is_changed(what: str) -> None:
+    kind, words = FIRST[what]
+    augmenter, model, optimizer = attached(batch="poseaug", skeleton="h36m_16", norm=True)
+    given = spoiled(what)
+
+    def state() -> list[Any]:
+        flags = [m.training for m in model.modules()]
+        return [snapshot(model, optimizer, given), flags, streams(), augmenter.stats()]
+
+    before = state()
+    with pytest.raises(kind, match=words):
+        augmenter(given)
+    assert same(state(), before)
+    assert augmenter.state_dict()["trainer"] is None
+    train(model, optimizer, augmenter.wrap(loader()))  # and good ones are welcome afterwards
+    assert augmenter.stats()["turns"] == 2
+
+
+def test_the_unit_proposed_for_millimetres_is_the_cure() -> None:
+    fmt = dict(pose_2d=1, pose_3d=0, camera=3, root="absolute", unit=0.001)
+    augmenter, _, _ = attached(batch=fmt)
+    augmenter(spoiled("millimetres"))
+    assert augmenter.stats()["rows"] > 0
+
+
+def test_wrap_raises_at_the_first_batch() -> None:
+    augmenter, _, _ = attached()
+    with pytest.raises(DataError, match="y flipped"):
+        next(iter(augmenter.wrap([spoiled("flipped y")])))
+
+
+def test_a_joint_count_without_a_preset_asks_for_the_skeleton() -> None:
+    augmenter, _, _ = attached()
+    given = [torch.zeros(4, 13, 3), torch.zeros(4, 13, 2), None, torch.zeros(4, 9)]
+    with pytest.raises(SkeletonError, match=r"13 joints.*skeleton=Skeleton\(parents"):
+        augmenter(given)
+
+
+@pytest.mark.parametrize("given", [3, "text", None, {1, 2}, torch.zeros(8, 16, 3)])
+def test_what_is_no_batch_is_described(given: Any) -> None:
+    augmenter, _, _ = attached(batch=None)
+    with pytest.raises(BatchError, match=type(given).__name__):
+        augmenter(given)
+
+
+def test_a_format_of_ones_own_that_cannot_guess_asks_for_the_skeleton() -> None:
+    class Own:
+        def read(self, batch: Any, skeleton: Skeleton, camera: Any) -> Any: ...
+        def write(self, *_: Any) -> Any: ...
+
+    with pytest.raises(PoseAugError, match="skeleton="):
+        attached(small("random"), Own())[0](batch())
+
+
+def test_zero_length_bones_are_no_reason_to_stop() -> None:
+    given = batch()
+    given[0][:, 9] = given[0][:, 8]  # the head sits on the thorax
+    given[1][:, 9] = given[1][:, 8]
+    augmenter, _, optimizer = attached(small("released", mix="replace"))
+    for _ in range(3):
+        made = augmenter(given)
+        optimizer.step()
+        assert made[0].isfinite().all()
+        assert made[1].isfinite().all()
+    assert all(np.isfinite(v) for v in augmenter.stats().values())
+
+
+# The model
+
+
+class Answering(nn.Module):
+    def __init__(self, answer: Any) -> None:
+        super().__init__()
+        self.lifter, self.answer = Lifter(), answer
+
+    def forward(self, pose_2d: Tensor) -> Any:
+        return self.answer(self.lifter(pose_2d))
+
+
+class WantsFlat(nn.Module):
+    """Its loop calls `model(x.flatten(1))`, as SemGCN's linear one does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(32, 48)
+
+    def forward(self, flat: Tensor) -> Tensor:
+        return self.linear(flat).view(-1, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (Answering(lambda y: y[:, 1:]), r"Answering.* does not answer .*\(2, 15, 3\).*predict="),
+        (Answering(lambda y: y[..., :2]), r"\(2, 16, 2\).*predict="),
+        (Answering(lambda y: y.mean(0, keepdim=True)), r"\(1, 1, 16, 3\).*predict="),
+        (Answering(lambda y: (y, y)), r"returned tuple, expected a tensor.*predict="),
+        (Answering(lambda y: {"pose": y}), r"returned dict, expected a tensor.*predict="),
+        (Answering(lambda y: None), r"returned NoneType, expected a tensor.*predict="),
+        (WantsFlat(), r"WantsFlat.*predict="),
+    ],
+    ids=["15 joints", "2D", "rows", "tuple", "dict", "None", "raises"],
+)
+def test_a_model_that_answers_otherwise_is_an_estimator_error(model: nn.Module, words: str) -> None:
+    optimizer = torch.optim.Adam(model.parameters())
+    augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small())
+    before = snapshot(model)
+    with pytest.raises(EstimatorError, match=words):
+        augmenter(batch())
+    assert same(snapshot(model), before)
+    assert all(m.training for m in model.modules())
+    assert augmenter.state_dict()["trainer"] is None
+
+
+@pytest.mark.parametrize(
+    ("model", "predict"),
+    [
+        (Answering(lambda y: (y, y)), lambda net, x: net(x)[0]),
+        (WantsFlat(), lambda net, x: net(x.flatten(1))),
+        (Answering(lambda y: y[:, 1:]), lambda net, x: nn.functional.pad(net(x), (0, 0, 1, 0))),
+    ],
+    ids=["tuple", "flat", "15 joints"],
+)
+def test_predict_is_the_cure(model: nn.Module, predict: Any) -> None:
+    optimizer = torch.optim.Adam(model.parameters())
+    augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small(), predict=predict)
+    augmenter(batch())
+    optimizer.step()
+    assert augmenter.stats()["turns"] == 1
+
+
+# Attaching
+
+
+model, optimizer = trained()
+
+
+@pytest.mark.parametrize(
+    ("build", "kind", "words"),
+    [
+        (lambda: PoseAugmenter(lambda x: x, optimizer), AttachError, "function, expected"),  # type: ignore[arg-type]
+        (lambda: PoseAugmenter(optimizer, model), AttachError, "Adam, expected the torch"),  # type: ignore[arg-type]
+        (lambda: PoseAugmenter(nn.ReLU(), optimizer), AttachError, "no parameters"),
+        (lambda: PoseAugmenter(Lifter(), optimizer), AttachError, "Adam holds none of the param"),
+        (lambda: PoseAugmenter(model, None), AttachError, "NoneType.*optimizer"),  # type: ignore[arg-type]
+        (lambda: PoseAugmenter(model, list(model.parameters())), AttachError, "list.*optimizer"),  # type: ignore[arg-type]
+        *[
+            (
+                lambda n=n: PoseAugmenter(model, optimizer, epochs=n),
+                AttachError,
+                "epochs=.*1 or more",
+            )
+            for n in (0, -3, 2.5, "10", NAN)
+        ],
+        (lambda: PoseAugmenter(model, optimizer, "semgnc"), ConfigError, "semgnc.*'poseaug', 'sem"),
+        (lambda: PoseAugmenter(model, optimizer, 3), ConfigError, "batch=3 is neither"),  # type: ignore[arg-type]
+        (lambda: PoseAugmenter(model, optimizer, {"pose_2d": 1}), ConfigError, "name pose_2d and"),
+        (
+            lambda: PoseAugmenter(model, optimizer, dict(pose_2d=1, pose_3d=0, joints=16)),
+            ConfigError,
+            "'joints': 16.*'camera'",
+        ),
+        (
+            lambda: PoseAugmenter(model, optimizer, config="defualt"),
+            ConfigError,
+            "defualt.*'paper'",
+        ),
+        (
+            lambda: PoseAugmenter(model, optimizer, config={"ratio": 0.3}),
+            ConfigError,
+            "ratio.*'paper'",
+        ),  # type: ignore[arg-type]
+        (
+            lambda: PoseAugmenter(model, optimizer, skeleton="h36m"),
+            SkeletonError,
+            "h36m.*'h36m_16'",
+        ),
+        (lambda: PoseAugmenter(model, optimizer, skeleton=16), SkeletonError, "int.*parents list"),
+        (lambda: PoseAugmenter(model, optimizer, callbacks=print), AttachError, "must be a list"),  # type: ignore[arg-type]
+        (lambda: PoseAugmenter(model, optimizer, callbacks=[3]), AttachError, "must be a list"),  # type: ignore[list-item]
+        (lambda: PoseAugmenter(model, optimizer, camera=3), AttachError, r"camera=3.*Camera\("),  # type: ignore[arg-type]
+        (
+            lambda: PoseAugmenter(model, optimizer, predict=3),
+            AttachError,
+            "predict=3, expected",
+        ),  # type: ignore[arg-type]
+        (lambda: BatchFormat(1, 0, root="abs"), ConfigError, "root='abs'.*'slot'"),  # type: ignore[arg-type]
+        *[
+            (lambda s=s: BatchFormat(1, 0, screen=s), ConfigError, r"screen=.*\(width, height\)")
+            for s in (1000, (1000,), (0, 0), "wide")
+        ],
+        *[
+            (lambda u=u: BatchFormat(1, 0, unit=u), ConfigError, "unit=.*metres per unit")
+            for u in (0, -0.001, NAN, "mm")
+        ],
+    ],
+)
+def test_what_does_not_fit_is_refused_at_once(build: Any, kind: type, words: str) -> None:
+    before = snapshot(model, optimizer)
+    with pytest.raises(kind, match=words):
+        build()
+    assert not optimizer._optimizer_step_post_hooks
+    assert same(snapshot(model, optimizer), before)
+    PoseAugmenter(model, optimizer).detach()  # the way is still free
+
+
+def test_what_is_no_loader_is_refused_when_it_is_wrapped() -> None:
+    with pytest.raises(AttachError, match="3 cannot be iterated"):
+        attached()[0].wrap(3)
+
+
+def test_a_second_augmenter_on_one_optimizer_is_refused() -> None:
+    first, model, optimizer = attached()
+    with pytest.raises(AttachError, match=r"has an augmenter already.*detach\(\)"):
+        PoseAugmenter(model, optimizer, "poseaug", config=small())
+    assert len(optimizer._optimizer_step_post_hooks) == 1
+    train(model, optimizer, first.wrap(loader()))
+    assert first.stats()["turns"] == 2
+
+
+def test_every_error_is_a_value_error_of_ours() -> None:
+    for kind in (AttachError, BatchError, ConfigError, DataError, EstimatorError, SkeletonError):
+        assert issubclass(kind, PoseAugError)
+        assert issubclass(kind, ValueError)
+
+
+# In the middle of a run
+
+
+def later(what: str) -> Any:
+    pose_3d, pose_2d, action, camera = batch(seed=5)
+    if what == "huge":
+        return (pose_3d * 1e25, pose_2d * 1e15, action, camera)
+    if what == "infinite root":
+        return (pose_3d + torch.tensor([0, 0, INF]), pose_2d, action, camera)
+    if what == "NaN camera":
+        return (pose_3d, pose_2d, action, camera * NAN)
+    if what == "float64 beyond float32":
+        return (pose_3d.double() * 1e300, pose_2d, action, camera)
+    others: dict[str, Any] = {
+        "None": None,
+        "number": 3,
+        "text": "stop",
+        "nothing": (),
+        "dict": {"pose": pose_3d},
+        "object": object(),
+        "objects": ([object()] * 8, pose_2d, action, camera),
+    }
+    return others[what] if what in others else spoiled(what)
+
+
+LATER = [
+    *["NaN 3D", "infinite 2D", "NaN camera", "infinite root", "huge", "float64 beyond float32"],
+    *["17 joints", "ragged", "ragged to the core", "empty", "fewer 3D rows", "camera matrix"],
+    *["no camera", "field of strings", "no field", "swapped fields", "sparse"],
+    *["None", "number", "text", "nothing", "dict", "object", "objects"],
+]
+
+
+@pytest.mark.parametrize("what", LATER)
+def test_a_batch_gone_bad_passes_through_is_counted_and_told_once(what: str) -> None:
+    augmenter, _, optimizer = attached(small("released", mix="replace"))
+    bad = later(what)
+    batches = [batch(), bad, batch(seed=1), bad, batch(seed=2)]
+    before = snapshot(bad)
+
+    def run() -> None:
+        for given, made in zip(batches, augmenter.wrap(batches)):
+            assert (made is given) is (given is bad)
+            if given is not bad:
+                assert all(field.isfinite().all() for field in (made[0], made[1]))
+            optimizer.step()
+
+    with pytest.warns(PoseAugWarning, match="passes through untouched") as caught:
+        run()
+    assert len(caught) == 1
+    assert same(snapshot(bad), before)
+    stats = augmenter.stats()
+    assert (stats["bad_batches"], stats["batches"], stats["turns"]) == (2, 3, 3)
+    assert all(np.isfinite(v) for v in stats.values())
+    nets = augmenter.state_dict()["trainer"]["nets"].values()
+    assert all(value.isfinite().all() for net in nets for value in net.values())
+
+
+def test_a_smaller_last_batch_is_no_bad_batch() -> None:
+    augmenter, model, optimizer = attached()
+    train(model, optimizer, augmenter.wrap(loader(rows=17, size=8)))
+    assert (augmenter.stats()["bad_batches"], augmenter.stats()["turns"]) == (0, 3)
+
+
+class Moody:
+    """A format of one's own that meets a batch its author did not think of."""
+
+    def __init__(self, fails: str) -> None:
+        self.fails, self.calls = fails, 0
+
+    def read(self, batch: Any, *rest: Any) -> Any:
+        self.calls += 1
+        if self.fails == "read" and self.calls > 1:
+            raise KeyError("not thought of")
+        return format_of("poseaug").read(batch, *rest)
+
+    def write(self, *args: Any) -> Any:
+        if self.fails == "write" and self.calls > 1:
+            raise TypeError("not thought of")
+        return format_of("poseaug").write(*args)
+
+
+@pytest.mark.parametrize("fails", ["read", "write"])
+def test_a_format_of_ones_own_that_fails_later_does_not_end_the_run(fails: str) -> None:
+    augmenter, _, _ = attached(small("random"), Moody(fails), skeleton="h36m_16")
+    augmenter(batch())
+    given = batch()
+    with pytest.warns(PoseAugWarning, match="not thought of"):
+        assert augmenter(given) is given
+    assert augmenter(given) is given
+    assert augmenter.stats()["bad_batches"] == 2
+
+
+@pytest.mark.parametrize("known", [1, 3])
+def test_centre_frame_targets_stay_real_and_one_warning_says_so(known: int) -> None:
+    """A window cannot be moved with the 3D of some frames: never invent motion."""
+    augmenter, _, _ = attached(small("random"))
+    pose_3d, pose_2d, action, camera = batch()
+    frames = [x[:, None].repeat(1, n, 1, 1) for x, n in ((pose_3d, known), (pose_2d, 9))]
+    given = (*frames, action, camera)
+    with pytest.warns(PoseAugWarning, match="window") as caught:
+        passed = [augmenter(given) for _ in range(3)]
+    assert all(each is given for each in passed)
+    assert len(caught) == 1
+
+
+# Never fed
+
+
+def idle(augmenter: PoseAugmenter, model: Any, optimizer: Any, steps: int) -> list[str]:
+    given = batch()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(steps):
+            step(model, optimizer, given)
+    return [str(w.message) for w in caught if issubclass(w.category, PoseAugWarning)]
+
+
+def test_a_loader_that_is_never_iterated_is_told_once() -> None:
+    augmenter, model, optimizer = attached()
+    augmenter.wrap(loader())
+    assert idle(augmenter, model, optimizer, 19) == []
+    (message,) = idle(augmenter, model, optimizer, 40)
+    assert "no batch came by" in message
+    assert "augmenter.wrap(loader)" in message
+
+
+def test_a_fed_plugin_is_not_called_idle() -> None:
+    augmenter, model, optimizer = attached()
+    train(model, optimizer, augmenter.wrap([batch()]))
+    assert idle(augmenter, model, optimizer, 40) == []
+
+
+@pytest.mark.parametrize("how", ["disabled", "ratio 0", "detached"])
+def test_a_plugin_switched_off_does_not_complain_of_being_idle(how: str) -> None:
+    augmenter, model, optimizer = attached(small(ratio=0.0 if how == "ratio 0" else 0.5))
+    if how == "disabled":
+        augmenter.disable()
+    if how == "detached":
+        augmenter.detach()
+    assert idle(augmenter, model, optimizer, 40) == []
+
+
+def test_a_missing_root_is_told_once_where_it_matters() -> None:
+    def told(**config: Any) -> list[str]:
+        augmenter, model, optimizer = attached(small(**config), "semgcn")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            train(model, optimizer, augmenter.wrap(loader("semgcn")), epochs=2)
+        return [str(w.message) for w in caught if issubclass(w.category, PoseAugWarning)]
+
+    assert told() == told(learned=False) == []
+    for config in (dict(adv2d=1.0), dict(feedback="range")):
+        (message,) = told(**config)
+        assert "no root" in message
+        assert "camera given or assumed" in message
+
+
+def test_an_optimizer_that_is_never_stepped_is_told_once() -> None:
+    augmenter, model, _ = attached()
+    another = torch.optim.SGD(model.parameters(), lr=1e-3)  # made later, as for fine-tuning
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(events.NEVER_STEPPED + 5):
+            augmenter(batch())
+            another.step()
+    assert ["no step of the optimizer that was given" in str(w.message) for w in told] == [True]
+
+
+def test_a_warning_points_at_the_callers_line() -> None:
+    augmenter, _, _ = attached()
+    augmenter(batch())
+    with pytest.warns(PoseAugWarning) as told:
+        augmenter("nothing")
+    assert told[0].filename == __file__
+    model, optimizer = trained(norm=True)
+    with pytest.warns(PoseAugWarning) as told:
+        PoseAugmenter(model, optimizer, "poseaug", config=small("paper"))
+    assert told[0].filename == __file__
+
+
+def test_what_fails_on_the_first_batch_beyond_reading_it_raises(monkeypatch: Any) -> None:
+    augmenter, _, _ = attached()
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(Trainer, "pairs", broken)
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        augmenter(batch())
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        augmenter(batch())  # as long as none has passed
+
+
+def test_one_field_for_both_poses_is_refused() -> None:
+    with pytest.raises(ConfigError, match="pose_2d and pose_3d are both field 1"):
+        attached(batch=dict(pose_2d=1, pose_3d=1))

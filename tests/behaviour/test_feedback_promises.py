@@ -1,0 +1,474 @@
+"""The turn after each step: who learns, whom it asks, what can be switched off, what it tells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from loop_helpers import (
+    Lifter,
+    attached,
+    batch,
+    changed_rows,
+    loader,
+    same,
+    small,
+    snapshot,
+    train,
+    trained,
+)
+from poseaug_plugin import Event, PoseAugConfig, PoseAugmenter, PoseAugWarning, Skeleton
+from poseaug_plugin.adversarial import collapse
+
+H36M = Skeleton.of("h36m_16")
+QUIET = dict(adv3d=0.0, adv2d=0.0, feedback="off", reg_weight=0.0)
+
+
+def turns_of(augmenter: PoseAugmenter, optimizer: Any, steps: int) -> None:
+    """Steps of an optimizer without gradients: the caller's model stays put."""
+    for i in range(steps):
+        augmenter(batch(seed=i))
+        optimizer.step()
+
+
+def nets(augmenter: PoseAugmenter) -> Any:
+    return snapshot(augmenter)[0]["trainer"]["nets"]
+
+
+# Who learns
+
+
+@pytest.mark.parametrize("preset", ["residual", "paper", "released"])
+def test_a_turn_trains_the_plugins_networks_alone(preset: str) -> None:
+    augmenter, model, optimizer = attached(small(preset, mix="replace"))
+    turns_of(augmenter, optimizer, 1)
+    old, before = nets(augmenter), snapshot(model)
+    turns_of(augmenter, optimizer, 1)
+    new = nets(augmenter)
+    assert set(new) == {"augmentor", "d3d"} | ({"d2d"} if preset != "residual" else set())
+    for part in new:
+        assert not same(new[part], old[part])
+    assert same(snapshot(model), before)
+
+
+@pytest.mark.parametrize("preset", ["default", "paper", "released", "random"])
+def test_every_preset_runs_and_stays_finite(preset: str) -> None:
+    config = small(preset, mix="replace", warmup=1)
+    augmenter, model, optimizer = attached(config, epochs=4)
+    train(model, optimizer, augmenter.wrap(loader()), epochs=4)
+    tensors = [p.detach() for p in model.parameters()]
+    for state in augmenter.state_dict()["trainer"]["nets"].values():
+        tensors += [value for value in state.values() if isinstance(value, Tensor)]
+    assert all(t.isfinite().all() for t in tensors)
+    assert all(np.isfinite(v) for v in augmenter.stats().values())
+    assert augmenter.stats()["epochs"] == 4
+    assert augmenter.stats()["rows"] > 0
+
+
+def test_random_trains_nothing_and_asks_nobody() -> None:
+    def never(model: nn.Module, pose_2d: Tensor) -> Tensor:
+        raise AssertionError("asked")
+
+    augmenter, _, optimizer = attached(small("random"), predict=never)
+    turns_of(augmenter, optimizer, 3)
+    assert augmenter.stats()["turns"] == 0
+    trainer = augmenter.state_dict()["trainer"]
+    assert trainer["nets"]["augmentor"] == trainer["optimizers"] == trainer["pools"] == {}
+
+
+def test_feedback_moves_the_augmentor() -> None:
+    """With every other loss off: without it nothing moves, with it the augmentor does."""
+
+    def moved(**changes: Any) -> bool:
+        augmenter, _, optimizer = attached(small("residual", **{**QUIET, **changes}))
+        turns_of(augmenter, optimizer, 1)
+        old = nets(augmenter)
+        turns_of(augmenter, optimizer, 1)
+        return not same(nets(augmenter), old)
+
+    assert not moved()
+    assert not moved(feedback="exp", feedback_weight=0.0)
+    assert moved(feedback="exp")
+    assert moved(feedback="range")
+    assert moved(adv3d=1.0)
+    assert moved(adv2d=1.0)
+    assert moved(reg_weight=1.0, reg_ba=0.0, prior=False)  # on a prior they start at nothing
+
+
+# Whom it asks
+
+
+class Answers(nn.Module):
+    """Answers with more than the pose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lifter = Lifter()
+
+    def forward(self, pose_2d: Tensor, scale: float) -> dict[str, Tensor]:
+        return {"pose": self.lifter(pose_2d) * scale}
+
+
+def test_predict_is_honoured() -> None:
+    asked: list[tuple[nn.Module, tuple[int, ...]]] = []
+
+    def predict(net: nn.Module, pose_2d: Tensor) -> Tensor:
+        asked.append((net, tuple(pose_2d.shape)))
+        assert not net.training
+        answer: Tensor = net(pose_2d, 1.0)["pose"]
+        return answer
+
+    model = Answers()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    config = small("residual")
+    augmenter = PoseAugmenter(model, optimizer, "poseaug", config=config, predict=predict)
+    turns_of(augmenter, optimizer, 1)
+    assert augmenter.stats()["turns"] == 1
+    assert {net for net, _ in asked} == {model}
+    assert [shape for _, shape in asked] == [(2, 16, 2), (8, 16, 2), (8, 16, 2)]
+
+
+class Parallel(nn.Module):
+    """As DataParallel and DistributedDataParallel: the model is inside."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, pose_2d: Tensor) -> Tensor:
+        raise AssertionError("a pass of the plugin's went through the wrapper")
+
+
+def test_a_parallel_wrapper_is_unwrapped() -> None:
+    outer = Parallel(Lifter())
+    optimizer = torch.optim.SGD(outer.parameters(), lr=0.1)
+    augmenter = PoseAugmenter(outer, optimizer, "poseaug", config=small())
+    turns_of(augmenter, optimizer, 2)
+    assert augmenter.stats()["turns"] == 2
+    assert all(m.training for m in outer.modules())
+    outer.eval()
+    given = batch()
+    assert augmenter(given) is given
+
+
+@pytest.mark.parametrize(("rows", "asked"), [(3, 3), (None, 8), (99, 8)])
+def test_turn_rows_bounds_what_the_estimator_judges(rows: int | None, asked: int) -> None:
+    sizes: list[int] = []
+
+    def predict(net: nn.Module, pose_2d: Tensor) -> Tensor:
+        sizes.append(len(pose_2d))
+        answer: Tensor = net(pose_2d)
+        return answer
+
+    augmenter, _, optimizer = attached(small("residual", turn_rows=rows), predict=predict)
+    turns_of(augmenter, optimizer, 1)
+    assert sizes == [2, asked, asked]
+
+
+def test_a_turn_that_fails_is_skipped_and_told_once() -> None:
+    calls: list[int] = []
+
+    def predict(net: nn.Module, pose_2d: Tensor) -> Tensor:
+        calls.append(1)
+        if len(calls) > 1:
+            raise RuntimeError("out of memory")
+        answer: Tensor = net(pose_2d)
+        return answer
+
+    augmenter, model, optimizer = attached(predict=predict, norm=True)
+    with pytest.warns(PoseAugWarning, match="out of memory") as caught:
+        turns_of(augmenter, optimizer, 3)
+    assert len(caught) == 1
+    assert augmenter.stats()["turns"] == 0
+    assert augmenter.stats()["steps"] == 3
+    assert all(m.training for m in model.modules())
+
+
+# When
+
+
+@pytest.mark.parametrize(("every", "turns"), [(1, 6), (2, 3), (4, 1)])
+def test_every_counts_batches(every: int, turns: int) -> None:
+    augmenter, _, optimizer = attached(small(every=every))
+    turns_of(augmenter, optimizer, 6)
+    assert augmenter.stats()["turns"] == turns
+
+
+@pytest.mark.parametrize(("every", "turns"), [(1, 6), (2, 3), (4, 1)])
+def test_alternate_gets_its_turns_too(every: int, turns: int) -> None:
+    """Each batch is two steps there, of which the first takes the turn."""
+    augmenter, _, optimizer = attached(small(mix="alternate", every=every))
+    for _ in augmenter.wrap([batch(seed=i) for i in range(6)]):
+        optimizer.step()
+    assert (augmenter.stats()["steps"], augmenter.stats()["turns"]) == (12, turns)
+
+
+@pytest.mark.parametrize(("batches", "every", "turns"), [(2, 1, 4), (3, 2, 2)])
+def test_every_counts_batches_where_gradients_accumulate(
+    batches: int, every: int, turns: int
+) -> None:
+    augmenter, _, optimizer = attached(small(every=every))
+    for i in range(4 * batches):
+        augmenter(batch(seed=i))
+        if i % batches == batches - 1:
+            optimizer.step()
+    assert (augmenter.stats()["steps"], augmenter.stats()["turns"]) == (4, turns)
+
+
+def test_one_batch_gives_one_turn_however_often_the_optimizer_steps() -> None:
+    augmenter, _, optimizer = attached()
+    augmenter(batch())
+    for _ in range(3):
+        optimizer.step()
+    assert augmenter.stats()["turns"] == 1
+    assert augmenter.stats()["steps"] == 3
+
+
+def test_d_every_spaces_the_discriminators() -> None:
+    augmenter, _, optimizer = attached(small("paper", mix="replace", d_every=3))
+    turns_of(augmenter, optimizer, 1)
+    moved = []
+    for i in range(6):
+        old = nets(augmenter)
+        turns_of(augmenter, optimizer, 1)
+        new = nets(augmenter)
+        assert not same(old["augmentor"], new["augmentor"])
+        if not same(old["d3d"], new["d3d"]):
+            assert not same(old["d2d"], new["d2d"])
+            moved.append(i)
+    assert moved == [2, 5]
+
+
+def test_feedback_waits_for_the_end_of_warm_up() -> None:
+    augmenter, _, optimizer = attached(small("residual", warmup=2))
+    for epoch in range(4):
+        for _ in augmenter.wrap(loader()):
+            optimizer.step()
+            assert ("hardness" in augmenter.stats()) is (epoch >= 2)
+
+
+def test_the_learning_rate_decays_over_the_run() -> None:
+    augmenter, _, optimizer = attached(small("residual", lr=0.01), epochs=3)
+    rates = []
+    for _ in range(3):
+        for _ in augmenter.wrap([batch()]):
+            optimizer.step()
+        groups = augmenter.state_dict()["trainer"]["optimizers"]["augmentor"]["param_groups"]
+        rates.append(groups[0]["lr"])
+    assert rates == pytest.approx([0.01, 0.0075, 0.005])
+
+
+# What can be switched off
+
+
+def lengths(pose_3d: Tensor) -> Tensor:
+    bones = pose_3d[:, 1:] - pose_3d[:, list(H36M.parent)]
+    return bones.norm(dim=-1)
+
+
+def cosines(pose_3d: Tensor) -> Tensor:
+    bones = nn.functional.normalize(pose_3d[:, 1:] - pose_3d[:, list(H36M.parent)], dim=-1)
+    return bones @ bones.transpose(-1, -2)
+
+
+@pytest.mark.parametrize("off", ["ba", "bl", "rt"])
+@pytest.mark.parametrize("preset", ["default", "random", "paper", "released"])
+def test_each_operator_can_be_switched_off(preset: str, off: str) -> None:
+    changes: dict[str, Any] = {off: False, "ratio": 1.0, "mix": "append"}
+    augmenter, _, optimizer = attached(small(preset, lr=1e-3, **changes))
+    turns_of(augmenter, optimizer, 3)
+    given = batch()
+    poses, _, _ = augmenter.preview(given)
+    before, after = given[0], poses.absolute[:, 0]
+
+    def close(x: Tensor, y: Tensor) -> bool:
+        return bool((x - y).abs().max() < 1e-3)
+
+    kept = {
+        "ba": close(cosines(before), cosines(after)),
+        "bl": close(lengths(before), lengths(after)),
+        "rt": close(before[:, 0], after[:, 0]) and close(given[3], poses.camera),
+    }
+    assert kept == {name: name == off for name in kept}
+
+
+def test_with_all_operators_off_poses_stay() -> None:
+    augmenter, _, optimizer = attached(small(ba=False, bl=False, rt=False, ratio=1.0))
+    given = batch()
+    made = augmenter(given)
+    optimizer.step()
+    assert (made[0] - given[0]).abs().max() < 1e-5
+    assert augmenter.stats()["turns"] == 0
+
+
+@pytest.mark.parametrize("part", ["d3d", "d2d"])
+def test_a_discriminator_of_weight_0_is_not_built(part: str) -> None:
+    name = f"adv{part[1:]}"
+    augmenter, _, optimizer = attached(small("paper", mix="replace", **{name: 0.0}))
+    turns_of(augmenter, optimizer, 2)
+    (state,) = snapshot(augmenter)
+    for kind in ("nets", "optimizers", "pools"):
+        assert part not in state["trainer"][kind]
+    assert not any(part in key for key in augmenter.stats())
+    assert augmenter.stats()["turns"] == 2
+
+
+def test_without_feedback_the_model_is_never_asked() -> None:
+    class Unaskable(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1))
+
+        def forward(self, pose_2d: Tensor) -> Tensor:
+            raise AssertionError("asked")
+
+    model = Unaskable()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small("residual", feedback="off"))
+    turns_of(augmenter, optimizer, 2)
+    assert augmenter.stats()["turns"] == 2
+    assert not {"feedback", "hardness"} & set(augmenter.stats())
+
+
+# What it tells
+
+
+def test_stats_are_floats_and_true() -> None:
+    augmenter, model, optimizer = attached(small("paper", mix="replace"))
+    assert all(type(v) is float for v in augmenter.stats().values())
+    train(model, optimizer, augmenter.wrap(loader()), epochs=2)
+    stats = augmenter.stats()
+    assert {k: type(v) for k, v in stats.items() if type(v) is not float} == {}
+    expected = dict(batches=4, bad_batches=0, steps=4, rows=32, epochs=2, turns=4)
+    assert {name: stats[name] for name in expected} == expected
+    assert stats["accepted"] == stats["augmented"] / 32
+    assert {"hardness", "feedback", "grad_norm", "loss_augmentor", "loss_d3d", "d2d_fake"} <= set(
+        stats
+    )
+
+
+def test_callbacks_hear_steps_epochs_and_bad_batches() -> None:
+    heard: list[Event] = []
+    other: list[str] = []
+    augmenter, _, optimizer = attached(callbacks=[heard.append, lambda e: other.append(e.kind)])
+    bad = list(batch())
+    bad[0] = bad[0] * float("nan")
+    batches = iter(augmenter.wrap([batch(), tuple(bad)]))
+    next(batches)
+    optimizer.step()
+    with pytest.warns(PoseAugWarning, match="passes through"):
+        next(batches)
+    optimizer.step()
+    assert list(batches) == []
+    assert [e.kind for e in heard] == ["step", "bad_batch", "step", "epoch"]
+    assert other == [e.kind for e in heard]
+    assert all(e.augmenter is augmenter for e in heard)
+    assert "NaN" in heard[1].message
+    assert heard[0].message == ""
+
+
+@pytest.mark.parametrize("repair", [True, False])
+@pytest.mark.parametrize("part", ["augmentor", "d3d", "d2d"])
+def test_collapse_is_told_and_repaired(
+    part: str, repair: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collapse, "WINDOW", 3)
+    verdict = collapse.Verdict(part, "its time has come")
+    monkeypatch.setattr(collapse.CollapseWatch, "_judge", lambda self, means: [verdict])
+    heard: list[Event] = []
+    config = small("residual", repair=repair, adv2d=1.0, lr=1e-3)
+    augmenter, _, optimizer = attached(config, callbacks=[heard.append])
+    turns_of(augmenter, optimizer, 2)
+    assert "collapse" not in {e.kind for e in heard}
+    turns_of(augmenter, optimizer, 1)
+    cure = "restarted" if repair else "left as it is"
+    assert [e.message for e in heard if e.kind == "collapse"] == [
+        f"{part} {cure}: its time has come"
+    ]
+    state = snapshot(augmenter)[0]["trainer"]
+    fresh = {name for name, each in state["optimizers"].items() if not each["state"]}
+    assert fresh == ({part} if repair else set())
+    empty = {name for name, pool in state["pools"].items() if not pool["filled"]}
+    assert empty == ({part} & {"d3d", "d2d"} if repair else set())
+    at_prior = not state["nets"]["augmentor"]["last.weight"][1].any()
+    assert at_prior is (repair and part == "augmentor")
+    turns_of(augmenter, optimizer, 1)  # and it goes on
+    assert augmenter.stats()["turns"] == 4
+
+
+def test_preview_shows_what_would_be_and_changes_nothing() -> None:
+    augmenter, model, optimizer = attached(small(ratio=1.0))
+    turns_of(augmenter, optimizer, 1)
+    given = batch()
+    before = snapshot(augmenter, model, given)
+    poses, good, parameters = augmenter.preview(given)
+    assert same(snapshot(augmenter, model, given), before)
+    again, _, _ = augmenter.preview(given)
+    assert torch.equal(poses.pose_3d, again.pose_3d)
+    absolute = poses.absolute
+    relative = (given[0] - given[0][:, :1])[:, None]
+    assert (parameters.apply(relative, H36M) - absolute).abs().max() < 1e-5
+    assert good.shape == (8,)
+    assert len(changed_rows(given[0], absolute[:, 0])) == 8
+
+
+def test_the_seed_decides_and_nothing_else() -> None:
+    def result(seed: int, noise: int) -> Any:
+        torch.manual_seed(noise)
+        augmenter, _, optimizer = attached(small(seed=seed))
+        torch.manual_seed(noise)
+        turns_of(augmenter, optimizer, 1)
+        return snapshot(augmenter(batch()))
+
+    assert same(result(0, 1), result(0, 2))
+    assert not same(result(0, 1), result(1, 1))
+
+
+def test_configs_by_name() -> None:
+    augmenter, _, _ = attached("random")
+    assert augmenter.config == PoseAugConfig.random()
+    assert attached(None)[0].config.trains
+
+
+class Named(nn.Module):
+    """A model that calls a part of it `module`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.module, self.head = nn.Linear(32, 8), nn.Linear(8, 48)
+
+    def forward(self, pose_2d: Tensor) -> Tensor:
+        return self.head(self.module(pose_2d.flatten(1)).relu()).view(-1, 16, 3)
+
+
+def test_a_part_called_module_is_not_the_model() -> None:
+    model = Named()
+    optimizer = torch.optim.SGD(model.head.parameters(), lr=1e-3)
+    augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small())
+    train(model, optimizer, augmenter.wrap(loader()))
+    assert augmenter.stats()["turns"] == 2
+
+
+def test_an_answer_that_is_no_number_teaches_nothing() -> None:
+    """And stops nothing: the turns after it go on."""
+    answers = iter([1.0, 1.0, float("nan"), 1.0, 1.0])  # the first is the check's
+    model, optimizer = trained(norm=False)
+    augmenter = PoseAugmenter(
+        model,
+        optimizer,
+        "poseaug",
+        config=small(),
+        predict=lambda net, x: net(x) * next(answers, 1.0),
+    )
+    for _ in range(6):
+        augmenter(batch())
+        optimizer.step()
+    nets = augmenter.state_dict()["trainer"]["nets"]
+    assert all(weight.isfinite().all() for weight in nets["augmentor"].values())
+    before = augmenter.stats()["augmented"]
+    augmenter(batch())
+    assert augmenter.stats()["augmented"] > before

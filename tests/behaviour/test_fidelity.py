@@ -1,0 +1,886 @@
+"""`released` against the published method, worked out by hand: slow loops in float64.
+
+The reference below shares no line with the package: it walks over rows, joints and bones of
+Human3.6M's 16 joints one by one and turns with quaternions. The last part tells where we part
+from the published form on purpose.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from loop_helpers import Lifter, people
+from poseaug_plugin import Camera, ConfigError, PoseAugConfig, PoseBatch, Skeleton
+from poseaug_plugin.adversarial.augmentor import Augmentation
+from poseaug_plugin.adversarial.discriminators import Discriminator2d, Discriminator3d
+from poseaug_plugin.adversarial.fake_pool import Pool
+from poseaug_plugin.adversarial.feedback import ratio_feedback, tier_errors
+from poseaug_plugin.adversarial.losses import (
+    lsgan_discriminator,
+    lsgan_generator,
+    outside_band,
+    past_limit,
+)
+from poseaug_plugin.adversarial.objectives import regularisation
+from poseaug_plugin.adversarial.trainer import Trainer
+from poseaug_plugin.batches.presets import FORMATS
+from poseaug_plugin.geometry.bones import bones_to_pose, kcs, lengths, pose_to_bones, unit
+from poseaug_plugin.geometry.camera import in_frame, project
+from poseaug_plugin.geometry.operators import axis_angle_to_matrix, bend, move, stretch
+from poseaug_plugin.loop.estimator import Estimator
+from poseaug_plugin.schedule import Curriculum
+
+H36M, CPU, POSEAUG = Skeleton.of("h36m_16"), torch.device("cpu"), FORMATS["poseaug"]
+
+# The published description, typed by hand.
+PARENT = (None, 0, 1, 2, 0, 4, 5, 0, 7, 8, 8, 10, 11, 8, 13, 14)  # bone k ends at joint k + 1
+GROUP = (0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 7, 8, 6, 7, 8)  # length ratio of each bone
+FROZEN_BONES, FROZEN_GROUP = (6, 7), 4  # pelvis-spine, spine-thorax; length of spine-thorax
+ARMS = (7, 9, 10, 11), (7, 12, 13, 14)
+LEGS = (0, 1, 2, 3, 6), (0, 3, 4, 5, 6)
+PARTS = (*ARMS, *LEGS, (0, 3, 6, 7, 8, 9, 12))
+TIERS = (1, 4, 10, 13), (2, 5, 9, 11, 14), (3, 6, 12, 15)
+WEIGHTS = (1, 5, 2, 1, 5, 2, 1, 1, 1, 1, 5, 2, 1, 5, 2, 1)
+NOISE, WIDTH, ROWS, POOL = 4, 8, 6, 8
+
+Pose = list[Tensor]  # 16 points (3,) or (2,)
+Weights = dict[str, Tensor]
+
+
+# The reference: operators
+
+
+def size(v: Tensor) -> Tensor:
+    return sum(x * x for x in v) ** 0.5
+
+
+def points(pose: Tensor) -> Pose:
+    return [pose[j] for j in range(len(pose))]
+
+
+def slow_bones(pose: Pose) -> list[Tensor]:
+    return [pose[j] - pose[PARENT[j]] for j in range(1, 16)]
+
+
+def slow_pose(bones: list[Tensor], root: Tensor) -> Pose:
+    pose = [root]
+    for j in range(1, 16):
+        pose.append(pose[PARENT[j]] + bones[j - 1])
+    return pose
+
+
+def slow_bend(pose: Pose, gamma: Tensor) -> Pose:
+    bones = slow_bones(pose)
+    for k in range(15):
+        if k not in FROZEN_BONES:
+            long = size(bones[k])
+            turned = bones[k] / long + gamma[k]
+            bones[k] = turned / size(turned) * long
+    return slow_pose(bones, pose[0])
+
+
+def slow_stretch(pose: Pose, gamma: Sequence[Tensor]) -> Pose:
+    bones = slow_bones(pose)
+    return slow_pose([bones[k] * (1 + gamma[GROUP[k]]) for k in range(15)], pose[0])
+
+
+def quaternion_product(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:
+    return [
+        a[0] * b[0] - a[1] * b[1] - a[2] * b[2] - a[3] * b[3],
+        a[0] * b[1] + a[1] * b[0] + a[2] * b[3] - a[3] * b[2],
+        a[0] * b[2] - a[1] * b[3] + a[2] * b[0] + a[3] * b[1],
+        a[0] * b[3] + a[1] * b[2] - a[2] * b[1] + a[3] * b[0],
+    ]
+
+
+def slow_turn(v: Tensor, axis_angle: Tensor) -> Tensor:
+    angle = size(axis_angle)
+    half = torch.sin(angle / 2) / angle
+    q = [torch.cos(angle / 2), *(half * a for a in axis_angle)]
+    back = [q[0], -q[1], -q[2], -q[3]]
+    nothing = torch.zeros((), dtype=torch.float64)
+    return torch.stack(quaternion_product(quaternion_product(q, [nothing, *v]), back)[1:])
+
+
+def slow_move(pose: Pose, axis_angle: Tensor, t: Tensor) -> Pose:
+    return [slow_turn(joint - pose[0], axis_angle) + t for joint in pose]
+
+
+def slow_project(pose: Pose, camera: Tensor, clamped: bool = True) -> Pose:
+    fx, fy, cx, cy, k1, k2, k3, p1, p2 = camera.tolist()
+    seen = []
+    for joint in pose:
+        x, y = joint[0] / joint[2], joint[1] / joint[2]
+        if clamped:
+            x, y = (max(-1.0, min(1.0, v.item())) if abs(v) > 1 else v for v in (x, y))
+        r2 = x * x + y * y
+        factor = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3 + p1 * x + p2 * y
+        both = fx * (x * factor + p1 * r2) + cx, fy * (y * factor + p2 * r2) + cy
+        seen.append(torch.stack([torch.as_tensor(v, dtype=torch.float64) for v in both]))
+    return seen
+
+
+# The reference: networks
+
+
+def slow_linear(x: Tensor, w: Weights, layer: str, net: int = 0) -> Tensor:
+    return w[layer + ".weight"][net].T @ x + w[layer + ".bias"][net, 0]
+
+
+def slow_leaky(x: Tensor) -> Tensor:
+    return torch.where(x > 0, x, 0.01 * x)
+
+
+def slow_norm(rows: list[Tensor], w: Weights, layer: str, net: int) -> list[Tensor]:
+    mean = sum(rows) / len(rows)
+    spread = (sum((row - mean) ** 2 for row in rows) / len(rows) + 1e-5) ** 0.5
+    scale, shift = w[layer + ".weight"][net, 0], w[layer + ".bias"][net, 0]
+    return [(row - mean) / spread * scale + shift for row in rows]
+
+
+def slow_network(poses: list[Pose], noise: Tensor, w: Weights, net: int) -> list[Tensor]:
+    """One of the four networks; only that of the lengths sees them."""
+    rows = []
+    for pose, draw in zip(poses, noise[net]):
+        shown = [size(b) if net == 1 else torch.tensor(0.0) for b in slow_bones(pose)]
+        x = torch.cat([*pose, torch.stack(shown).double(), draw.double()])
+        rows.append(slow_linear(x, w, "first", net))
+    rows = [slow_leaky(row) for row in slow_norm(rows, w, "norms.0", net)]
+    for i in range(4):
+        rows = [slow_linear(row, w, f"blocks.{i}", net) for row in rows]
+        rows = [slow_leaky(row) for row in slow_norm(rows, w, f"norms.{i + 1}", net)]
+    return [slow_linear(row, w, "last", net) for row in rows]
+
+
+def slow_parameters(poses: list[Pose], noise: Tensor, w: Weights) -> list[tuple[Tensor, ...]]:
+    """gamma_ba (15, 3), gamma_bl (9,), axis-angle (3,) and t (3,) of every row."""
+    made = []
+    for ba, bl, r, t in zip(*(slow_network(poses, noise, w, net) for net in range(4))):
+        free = torch.tensor([float(g != FROZEN_GROUP) for g in range(9)], dtype=torch.float64)
+        place = torch.stack([t[0], t[1], t[2] ** 2])
+        made.append(
+            (ba[:45].view(15, 3), 0.2 * torch.tanh(bl[:9]) * free, math.pi * r[:3].tanh(), place)
+        )
+    return made
+
+
+def slow_score_3d(pose: Pose, w: Weights) -> list[Tensor]:
+    bones = slow_bones(pose)
+    units = [bone / size(bone) for bone in bones]
+    scores = []
+    for path, part in enumerate(PARTS):
+        cosines = torch.stack([sum(units[a] * units[b]) for a in part for b in part])
+        h1 = slow_leaky(slow_linear(cosines, w, f"first.{path // 2}", path % 2))  # by size
+        h2 = slow_leaky(slow_linear(h1, w, "second", path))
+        h3 = slow_linear(h2, w, "third", path) + h1
+        h4 = slow_leaky(slow_linear(h3, w, "last", path))
+        scores.append(slow_linear(h4, w, "score", path)[0])
+    return scores
+
+
+def slow_score_2d(pose: Pose, w: Weights) -> list[Tensor]:
+    h1 = slow_leaky(slow_linear(torch.cat(list(pose)), w, "first"))
+    h2 = slow_leaky(slow_linear(h1, w, "second"))
+    h3 = slow_leaky(slow_linear(h2, w, "third") + h1)
+    h4 = slow_linear(h3, w, "fourth")
+    return [slow_linear(slow_leaky(slow_linear(h4, w, "last")), w, "score")[0]]
+
+
+SCORE = {"d3d": slow_score_3d, "d2d": slow_score_2d}
+
+
+# The reference: losses
+
+
+def half_mean_square(scores: list[Tensor], label: float) -> Tensor:
+    return sum((score - label) ** 2 for score in scores) / len(scores) / 2
+
+
+def slow_band(values: list[Tensor], target: float, band: float) -> Tensor:
+    total = torch.zeros((), dtype=torch.float64)
+    for value in values:
+        if abs(value - target) > band:
+            total = total + (value - target) ** 2
+    return total / len(values)
+
+
+def slow_tiers(predicted: Pose, pose: Pose) -> list[Tensor]:
+    tiers = []
+    for tier in TIERS:
+        errors = [WEIGHTS[j] * size(predicted[j] - (pose[j] - pose[0])) for j in tier]
+        tiers.append(sum(errors) / len(errors))
+    return tiers
+
+
+def slow_bent(before: Pose, after: Pose) -> Tensor:
+    """Mean of 1 - cos of the angle by which each bone was bent."""
+    pairs = list(zip(slow_bones(before), slow_bones(after)))
+    return sum(1 - sum(a * b) / (size(a) * size(b)) for a, b in pairs) / 15
+
+
+def slow_swap(poses: list[Pose], other: list[int]) -> list[list[Tensor]]:
+    """Per row, another row's bone lengths over its own, left and right averaged."""
+    means = []
+    for pose in poses:
+        long = [size(bone) for bone in slow_bones(pose)]
+        members = [[k for k in range(15) if GROUP[k] == g] for g in range(9)]
+        means.append([sum(long[k] for k in ks) / len(ks) for ks in members])
+    return [[means[o][g] / means[i][g] for g in range(9)] for i, o in enumerate(other)]
+
+
+class SlowAdam:
+    """Adam on one network's weights, gradients clipped to a norm of 1 all together."""
+
+    def __init__(self, net: torch.nn.Module) -> None:
+        self.weights = {
+            name: p.detach().double().clone().requires_grad_() for name, p in net.named_parameters()
+        }
+        self.first = {name: torch.zeros_like(p.detach()) for name, p in self.weights.items()}
+        self.second = {name: torch.zeros_like(p.detach()) for name, p in self.weights.items()}
+        self.steps, self.norm = 0, 0.0
+
+    def descend(self, loss: Tensor, lr: float) -> None:
+        grads = torch.autograd.grad(loss, list(self.weights.values()))
+        self.norm = math.sqrt(sum((g * g).sum().item() for g in grads))
+        shrink = 1 / (self.norm + 1e-6) if self.norm > 1 else 1.0
+        self.steps += 1
+        for name, grad in zip(self.weights, grads):
+            g = grad * shrink
+            self.first[name] = 0.9 * self.first[name] + 0.1 * g
+            self.second[name] = 0.999 * self.second[name] + 0.001 * g * g
+            m = self.first[name] / (1 - 0.9**self.steps)
+            v = self.second[name] / (1 - 0.999**self.steps)
+            moved = self.weights[name].detach() - lr * m / (v.sqrt() + 1e-8)
+            self.weights[name] = moved.requires_grad_()
+
+
+class SlowPool:
+    """Fills up first and passes; then heads swaps the row with a stored one."""
+
+    def __init__(self) -> None:
+        self.items: list[Pose] = []
+
+    def __call__(self, rows: list[Pose], draws: torch.Generator) -> list[Pose]:
+        free = min(POOL - len(self.items), len(rows))
+        self.items += rows[:free]
+        passed, rest = rows[:free], rows[free:]
+        if rest:
+            slots = torch.randperm(POOL, generator=draws).tolist()
+            coins = torch.rand(len(rest), generator=draws).tolist()
+            for row, slot, coin in zip(rest, slots, coins):
+                passed.append(self.items[slot] if coin < 0.5 else row)
+                if coin < 0.5:
+                    self.items[slot] = row
+        return passed
+
+
+class Reference:
+    """Augmentor first; every second turn the discriminators, on what it just made."""
+
+    def __init__(self, made: Trainer, model: torch.nn.Module) -> None:
+        self.parts = {name: SlowAdam(net) for name, net in made.nets.items()}
+        self.pools = {"d3d": SlowPool(), "d2d": SlowPool()}
+        self.model = copy.deepcopy(model).eval()
+        self.turns = 0
+        self.losses: dict[str, float] = {}
+
+    def lift(self, pose_2d: Pose) -> Pose:
+        return points(self.model(torch.stack(pose_2d)[None])[0])
+
+    def turn(self, poses: list[Pose], camera: Tensor, draws: torch.Generator, done: int) -> None:
+        """`poses` are absolute; `done` of 50 epochs are over."""
+        lr = 1e-4 * (1 - done / 51)
+        relative = [[joint - pose[0] for joint in pose] for pose in poses]
+        swaps = slow_swap(relative, torch.randperm(ROWS, generator=draws).tolist())
+        poses = [slow_stretch(pose, [s - 1 for s in swap]) for pose, swap in zip(poses, swaps)]
+        relative = [[joint - pose[0] for joint in pose] for pose in poses]
+        noise = torch.randn(4, ROWS, NOISE, generator=draws)
+        drawn = slow_parameters(relative, noise, self.parts["augmentor"].weights)
+
+        seen = [slow_project(pose, cam) for pose, cam in zip(poses, camera)]
+        bent, placed, seen_bent, seen_placed = [], [], [], []
+        for row, (ba, bl, r, t) in enumerate(drawn):
+            bent.append(slow_bend(poses[row], ba))
+            placed.append(slow_move(slow_stretch(bent[row], bl), r, t))
+            seen_bent.append(slow_project(bent[row], camera[row]))
+            seen_placed.append(slow_project(placed[row], camera[row]))
+
+        fakes, reals = {"d3d": bent, "d2d": seen_placed}, {"d3d": poses, "d2d": seen}
+        loss = 3 * slow_band([slow_bent(a, b) for a, b in zip(poses, bent)], 0.205, 0.165)
+        loss = loss + 3 * slow_band([g for _, bl, _, _ in drawn for g in bl], 0.0, 0.1)
+        for part, weight in (("d2d", 1), ("d3d", 6)):
+            w = self.parts[part].weights
+            scores = [score for fake in fakes[part] for score in SCORE[part](fake, w)]
+            loss = loss + weight * half_mean_square(scores, 1)
+        if done >= 2:
+            ba_ratio = 3 + (5 - 3) * (done + 1) / 50
+            ratio: dict[str, list[Tensor]] = {"ba": [], "rt": []}
+            for row in range(ROWS):
+                easier = slow_tiers(self.lift(seen[row]), poses[row])
+                harder_ba = slow_tiers(self.lift(seen_bent[row]), bent[row])
+                harder_rt = slow_tiers(self.lift(seen_placed[row]), placed[row])
+                for tier in range(3):
+                    ratio["ba"].append(harder_ba[tier] / easier[tier].detach())
+                    ratio["rt"].append(harder_rt[tier] / easier[tier].detach())
+            feedback = 0.1 * slow_band(ratio["ba"], ba_ratio, 2)
+            feedback = feedback + 0.01 * slow_band(ratio["rt"], 17, 15)
+            self.losses["feedback"] = feedback.item()
+            loss = loss + feedback
+        self.losses["augmentor"] = loss.item()
+        self.parts["augmentor"].descend(loss, lr)
+        if self.turns % 2 == 0:
+            for part in ("d3d", "d2d"):
+                self._judge(part, reals[part], fakes[part], draws, lr)
+        self.turns += 1
+
+    def _judge(
+        self, part: str, reals: list[Pose], fakes: list[Pose], draws: torch.Generator, lr: float
+    ) -> None:
+        old = self.pools[part]([[joint.detach() for joint in fake] for fake in fakes], draws)
+        w = self.parts[part].weights
+        on_real = [score for pose in reals for score in SCORE[part](pose, w)]
+        on_fake = [score for pose in old for score in SCORE[part](pose, w)]
+        loss = half_mean_square(on_real, 1) + half_mean_square(on_fake, 0)
+        self.losses[part] = loss.item()
+        self.parts[part].descend(loss, lr)
+
+
+# What both are given
+
+
+def released(**changes: Any) -> PoseAugConfig:
+    return PoseAugConfig.released(
+        **{"width": WIDTH, "d_width": WIDTH, "noise": NOISE, "pool": POOL, **changes}
+    )
+
+
+def doubles(seed: int = 0, aside: float = 0.0) -> PoseBatch:
+    """People in float64, the first of them `aside` metres; their 2D by the published projection."""
+    who = people(ROWS, seed=seed)
+    read = POSEAUG.read((who.pose_3d, who.pose_2d, None, who.camera), H36M, Camera())
+    made = {
+        name: getattr(read, name).double() for name in ("pose_3d", "root", "camera", "extra_2d")
+    }
+    made["root"][0, :, 0] += aside
+    placed = (made["pose_3d"] + made["root"][:, :, None])[:, 0]
+    seen = [torch.stack(slow_project(points(p), c)) for p, c in zip(placed, made["camera"])]
+    return replace(read, pose_2d=torch.stack(seen)[:, None], **made)
+
+
+def absolute(poses: PoseBatch) -> Tensor:
+    return poses.pose_3d[:, 0] + poses.root
+
+
+def stacked(poses: list[Pose]) -> Tensor:
+    return torch.stack([torch.stack(list(pose)) for pose in poses])
+
+
+def doubled_trainer(**changes: Any) -> Trainer:
+    """In float64; all stand in front of the camera, some 3 m away, half out of the frame."""
+    made = Trainer(H36M, released(**changes), CPU)
+    for net in made.nets.values():
+        net.double()
+    with torch.no_grad():
+        last = made.augmentor.last
+        last.weight[3] *= 0.1
+        last.bias[3, 0, :3] = torch.tensor([3.0, -0.1, 1.8])
+    return made
+
+
+def lifter(root: bool = False) -> torch.nn.Module:
+    """Guesses a standing person; in training mode, with the layers that mind."""
+    torch.manual_seed(1)
+    model = Lifter().double()
+    with torch.no_grad():
+        model.norm.running_mean.normal_()
+        model.norm.running_var.uniform_(0.5, 2)
+        model.last.weight *= 0.2
+        model.last.bias.copy_(doubles().pose_3d.mean((0, 1)).flatten())
+        if not root:
+            model.last.weight[:3] = 0
+    return model
+
+
+def randoms(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
+    draws = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(shape, generator=draws, dtype=torch.float64)
+
+
+def close(a: Tensor, b: Tensor, atol: float = 1e-11) -> bool:
+    return a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=atol)
+
+
+# Numbers and sizes
+
+
+def test_the_preset_has_the_published_numbers() -> None:
+    config = PoseAugConfig.released()
+    published = dict(
+        ba_ratio=(3, 5), ba_band=2, ba_weight=0.1, rt_ratio=(17, 17), rt_band=15, rt_weight=0.01
+    )
+    published |= dict(bend_target=0.205, bend_band=0.165, reg_bl=0.1, limit_bl=0.2, limit_ba=None)
+    published |= dict(adv2d=1, adv3d=6, reg_weight=3, lr=1e-4, clip=1, every=1, d_every=2)
+    published |= dict(pool=4096, warmup=2, noise=48, width=256, d_width=256, turn_rows=None)
+    published |= dict(feedback="range", reg="range", networks="separate", kcs="parts", prior=False)
+    assert {name: getattr(config, name) for name in published} == published
+
+
+def test_the_networks_have_the_published_sizes() -> None:
+    made = Trainer(H36M, PoseAugConfig.released(), CPU)
+    augmentor, d3d, d2d = (made.nets[name] for name in ("augmentor", "d3d", "d2d"))
+    assert augmentor.heads == {"ba": 45, "bl": 9, "r": 3, "t": 3}
+    assert augmentor.shown.flatten().tolist() == [0, 1, 0, 0]
+    assert augmentor.first.weight.shape == (4, 48 + 15 + 48, 256)
+    assert [layer.weight.shape for layer in augmentor.blocks] == [(4, 256, 256)] * 4
+    assert [f.weight.shape for f in d3d.first] == [(2, 16, 256), (2, 25, 256), (1, 49, 256)]
+    assert d3d.second.weight.shape == d3d.third.weight.shape == (5, 256, 256)
+    assert d3d.last.weight.shape == (5, 256, 100)
+    assert d2d.first.weight.shape == (1, 32, 100)
+    hidden = d2d.second, d2d.third, d2d.fourth, d2d.last
+    assert [layer.weight.shape for layer in hidden] == [(1, 100, 100)] * 4
+    assert all(type(o) is torch.optim.Adam for o in made.optimizers.values())
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 25, 50])
+def test_schedules(epoch: int) -> None:
+    """The published code counts epochs from 1, and decays by epochs behind it."""
+    curriculum, config = Curriculum(50, 2, epoch - 1), released()
+    assert curriculum.warm is (epoch > 2)
+    assert curriculum.between(config.ba_ratio) == pytest.approx(3 + 2 * epoch / 50)
+    assert curriculum.between(config.rt_ratio) == 17
+    assert curriculum.lr_factor == pytest.approx(1 - (epoch - 1) / 51)
+
+
+# Operators
+
+
+def test_bones_and_back() -> None:
+    pose = absolute(doubles())
+    bones = pose_to_bones(pose, H36M)
+    slow = [slow_bones(points(p)) for p in pose]
+    assert close(bones, torch.stack([torch.stack(b) for b in slow]))
+    origin = torch.zeros(3, dtype=torch.float64)
+    assert close(bones_to_pose(bones, H36M), stacked([slow_pose(b, origin) for b in slow]))
+    assert close(bones_to_pose(bones, H36M) + pose[:, :1], pose)
+
+
+def test_bone_angles() -> None:
+    pose, gamma = absolute(doubles()), randoms(ROWS, 15, 3)
+    gamma[:, list(FROZEN_BONES)] = 0
+    fast = bend(pose, gamma, H36M)
+    assert close(fast, stacked([slow_bend(points(p), g) for p, g in zip(pose, gamma)]))
+    assert close(lengths(pose_to_bones(fast, H36M)), lengths(pose_to_bones(pose, H36M)))
+
+
+def test_bone_lengths() -> None:
+    pose, gamma = absolute(doubles()), randoms(ROWS, 9, scale=0.1)
+    fast = stretch(pose, gamma, H36M)
+    assert close(fast, stacked([slow_stretch(points(p), g) for p, g in zip(pose, gamma)]))
+
+
+def test_view_and_position() -> None:
+    pose, axis_angle, t = absolute(doubles()), randoms(ROWS, 3, seed=1), randoms(ROWS, 3, seed=2)
+    fast = move(pose, axis_angle_to_matrix(axis_angle), t, H36M)
+    slow = [slow_move(points(p), r, where) for p, r, where in zip(pose, axis_angle, t)]
+    assert close(fast, stacked(slow))
+    assert close(fast[:, 0], t)  # the root is replaced, not shifted
+
+
+@pytest.mark.parametrize("clamped", [True, False])
+def test_projection(clamped: bool) -> None:
+    poses = doubles()
+    near = absolute(poses) - torch.tensor([1.0, 0.0, 3.2]).double()  # some rays past 45 degrees
+    assert near[..., 2].min() > 0.05
+    assert ((near[..., :2] / near[..., 2:]).abs() > 1).any()
+    fast = project(near, poses.camera, limit=1.0 if clamped else None)
+    slow = [slow_project(points(p), c, clamped) for p, c in zip(near, poses.camera)]
+    assert close(fast, stacked(slow), atol=1e-9)
+
+
+def test_all_operators_in_the_published_order() -> None:
+    """Angles, then lengths, then view; the networks' outputs through their published ranges."""
+    made, poses = doubled_trainer(swap=False), doubles()
+    draws = torch.Generator().manual_seed(5)
+    noise = torch.randn(4, ROWS, NOISE, generator=torch.Generator().manual_seed(5))
+    aug: Augmentation = made.augmentor(poses.pose_3d, poses.root[:, 0], poses.camera, draws)
+    fast = aug.apply(poses.pose_3d, H36M)[:, 0]
+    relative = [points(p) for p in poses.pose_3d[:, 0]]
+    weights = {name: p.detach() for name, p in made.augmentor.named_parameters()}
+    slow = []
+    for row, (ba, bl, r, t) in enumerate(slow_parameters(relative, noise, weights)):
+        slow.append(slow_move(slow_stretch(slow_bend(relative[row], ba), bl), r, t))
+        assert close(aug.learned_bl[row].detach(), bl)
+        assert close(aug.t[row].detach(), t)
+        assert 0 < bl.abs().max() < 0.2
+        assert bl[FROZEN_GROUP] == 0
+    assert close(fast.detach(), stacked(slow))
+    assert close(
+        aug.project(aug.apply(poses.pose_3d, H36M))[0, 0].detach(),
+        stacked([slow_project(slow[0], poses.camera[0], clamped=False)])[0],
+        atol=1e-9,
+    )
+
+
+# Discriminators and losses
+
+
+def test_kcs_of_unit_bones_are_cosines() -> None:
+    pose = absolute(doubles())
+    matrix = kcs(unit(pose_to_bones(pose, H36M)))
+    for row in range(ROWS):
+        bones = slow_bones(points(pose[row]))
+        slow = [[sum(a * b) / (size(a) * size(b)) for b in bones] for a in bones]
+        assert close(matrix[row], torch.stack([torch.stack(line) for line in slow]))
+
+
+@pytest.mark.parametrize("width", [WIDTH, 256])
+def test_the_3d_discriminator(width: int) -> None:
+    judge = Discriminator3d(H36M, torch.Generator(), width=width).double()
+    weights = {name: p.detach() for name, p in judge.named_parameters()}
+    pose = absolute(doubles())
+    slow = [torch.stack(slow_score_3d(points(p), weights)) for p in pose]
+    assert close(judge(pose).detach(), torch.stack(slow), atol=1e-9)
+
+
+def test_the_2d_discriminator() -> None:
+    judge, seen = Discriminator2d(H36M, torch.Generator()).double(), doubles().pose_2d[:, 0]
+    weights = {name: p.detach() for name, p in judge.named_parameters()}
+    slow = [torch.stack(slow_score_2d(points(p), weights)) for p in seen]
+    assert close(judge(seen).detach(), torch.stack(slow), atol=1e-9)
+
+
+def test_adversarial_losses() -> None:
+    real, fake = randoms(ROWS, 5), randoms(ROWS, 5, seed=1)
+    flat_real, flat_fake = ([*scores.flatten()] for scores in (real, fake))
+    slow = half_mean_square(flat_real, 1) + half_mean_square(flat_fake, 0)
+    assert close(lsgan_discriminator(real, fake), slow)
+    assert close(lsgan_generator(fake), half_mean_square(flat_fake, 1))
+
+
+def test_joint_errors_in_three_tiers() -> None:
+    target, predicted = doubles().pose_3d, randoms(ROWS, 1, 16, 3, scale=0.3)
+    slow = [slow_tiers(points(p[0]), points(t[0])) for p, t in zip(predicted, target)]
+    assert close(tier_errors(predicted, target, H36M), stacked(slow))
+
+
+@pytest.mark.parametrize(("target", "band"), [(3.0, 2.0), (5.0, 2.0), (17.0, 15.0)])
+def test_feedback_is_zero_inside_the_band(target: float, band: float) -> None:
+    easier = randoms(20, 3).abs() + 0.1
+    ratios = target + band * torch.linspace(-1.5, 1.5, 60, dtype=torch.float64).view(20, 3)
+    slow = slow_band([*ratios.flatten()], target, band)
+    assert close(ratio_feedback(ratios * easier, easier, target, band), slow, atol=1e-9)
+    inside = ratios[(ratios - target).abs() < 0.99 * band]
+    assert 30 < len(inside) < 60
+    assert ratio_feedback(inside * 0.2, 0.2 * torch.ones_like(inside), target, band) == 0
+
+
+def test_regularisation_of_angles_costs_doing_nothing_too() -> None:
+    made, poses = doubled_trainer(swap=False), doubles()
+    aug = made._augment(poses)
+    calm = torch.zeros_like(aug.gamma_bl)
+    absolute_poses = absolute(poses)
+    for scale in (0.0, 0.5, 1.0, 3.0):
+        gamma = randoms(ROWS, 15, 3, scale=scale)
+        gamma[:, list(FROZEN_BONES)] = 0
+        bent = bend(poses.pose_3d, gamma[:, None], H36M)
+        before, after = poses.pose_3d[:, 0], bent[:, 0]
+        fast = regularisation(replace(aug, learned_bl=calm), before, after, made.config, H36M)
+        slow = [
+            slow_bent(points(p), slow_bend(points(p), g)) for p, g in zip(absolute_poses, gamma)
+        ]
+        assert close(fast, slow_band(slow, 0.205, 0.165))
+        if scale == 0:
+            assert float(fast) == pytest.approx(0.205**2)
+        if scale == 0.5:
+            assert float(fast) == 0
+
+
+def test_regularisation_of_lengths() -> None:
+    gamma = randoms(ROWS, 9, scale=0.1)
+    assert (gamma.abs() < 0.1).any()
+    assert close(past_limit(gamma, 0.1), slow_band([*gamma.flatten()], 0.0, 0.1))
+    assert outside_band(torch.tensor([0.05, -0.09]), 0.0, 0.1) == 0
+
+
+# The pool
+
+
+def test_the_pool_fills_up_and_passes_then_a_fair_coin_swaps() -> None:
+    pool, draws = Pool(1000), torch.Generator().manual_seed(0)
+    first = torch.arange(1000.0)[:, None]
+    for part in first.split(300):
+        assert torch.equal(pool(part, draws), part)
+    late = torch.arange(1000.0, 2000.0)[:, None]
+    out = pool(late, draws)
+    swapped = out != late
+    assert 430 < swapped.sum() < 570
+    assert (out[swapped] < 1000).all()
+    everything = torch.cat([out, pool.items]).flatten().sort().values
+    assert torch.equal(everything, torch.arange(2000.0))  # nothing lost, nothing twice
+
+
+# One whole update, and two more
+
+
+@pytest.mark.parametrize(("done", "turns"), [(10, 3), (1, 1)])
+def test_an_update_is_the_published_one(done: int, turns: int) -> None:
+    """Three turns: A and both D; A alone; all again, with a pool that is full by then."""
+    made, model = doubled_trainer(), lifter()
+    reference, estimator = Reference(made, model), Estimator(model)
+    for i in range(turns):
+        poses, draws = doubles(i, aside=4.5), torch.Generator()
+        draws.set_state(made.generator.get_state())
+        reference.turn([points(p) for p in absolute(poses)], poses.camera, draws, done)
+        with estimator.untouched():
+            made.turn(poses, estimator, POSEAUG, Curriculum(50, 2, done))
+
+        losses, measures = reference.losses, made.measures
+        for part, slow in reference.parts.items():
+            steps = i + 1 if part == "augmentor" else i // 2 + 1
+            if part == "augmentor" or i != 1:
+                assert float(measures[f"loss_{part}"]) == pytest.approx(losses[part], rel=1e-9)
+            state = made.optimizers[part].state
+            for name, p in made.nets[part].named_parameters():
+                assert int(state[p]["step"]) == slow.steps == steps
+                assert close(state[p]["exp_avg"], slow.first[name], atol=1e-10), (part, name)
+                assert close(p.detach(), slow.weights[name].detach(), atol=1e-9), (part, name)
+        assert float(measures["grad_norm"]) == pytest.approx(reference.parts["augmentor"].norm)
+        assert ("feedback" in measures) is (done >= 2)
+        if done >= 2:
+            assert float(measures["feedback"]) == pytest.approx(losses["feedback"], rel=1e-9)
+            assert losses["feedback"] > 0
+    assert model.training
+
+
+def test_in_float32_it_is_the_same_update_to_rounding() -> None:
+    """The weights start in float32; the reference goes on in float64."""
+    made, model = Trainer(H36M, released(), CPU), lifter()
+    given = doubles(aside=4.5)
+    with torch.no_grad():
+        made.augmentor.last.weight[3] *= 0.1
+        made.augmentor.last.bias[3, 0, :3] = torch.tensor([3.0, -0.1, 1.8])
+    reference, draws = Reference(made, model), torch.Generator()
+    draws.set_state(made.generator.get_state())
+    names = "pose_2d", "pose_3d", "root", "camera", "extra_2d"
+    singles: Any = {name: getattr(given, name).float() for name in names}
+    reference.turn([points(p) for p in absolute(given)], given.camera, draws, 10)
+    estimator = Estimator(model.float())
+    with estimator.untouched():
+        made.turn(replace(given, **singles), estimator, POSEAUG, Curriculum(50, 2, 10))
+    for part, slow in reference.parts.items():
+        loss = float(made.measures[f"loss_{part}"])
+        assert loss == pytest.approx(reference.losses[part], rel=1e-4)
+        state = made.optimizers[part].state
+        for name, p in made.nets[part].named_parameters():
+            assert close(state[p]["exp_avg"].double(), slow.first[name], atol=1e-5), (part, name)
+
+
+# Where we part from the published form on purpose
+
+
+def published_frame_test(pose_2d: Tensor) -> Tensor:
+    """Which of (B, 16, 2) it keeps: those with no coordinate above 1."""
+    return torch.tensor([all(float(v) <= 1 for v in row.flatten()) for row in pose_2d])
+
+
+def posed(x: float, y: float, z: float, **changes: Any) -> tuple[PoseBatch, Tensor]:
+    """Samples of a trainer that only places everybody at (x, y, z), and which of them count."""
+    made = doubled_trainer(swap=False, **changes)
+    with torch.no_grad():
+        made.augmentor.last.weight.zero_()
+        made.augmentor.last.bias.zero_()
+        made.augmentor.last.bias[3, 0, :3] = torch.tensor([x, y, math.sqrt(z)])
+    pairs, good, aug = made.sample(doubles())
+    assert close(aug.t, torch.tensor([x, y, z]).double().expand(ROWS, 3), atol=1e-6)
+    return pairs, good
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "published"),
+    [(0, 0, True), (3, 0, False), (-3, 0, True), (0, 3, False), (0, -3, True)],
+)
+def test_the_frame_has_four_sides(x: float, y: float, published: bool) -> None:
+    """Published: a person beyond the left or the upper side stays. Ours: none beyond any side.
+
+    `traps` brings the published test back; `frame_height` moves the upper and the lower side.
+    """
+    pairs, good = posed(x, y, 6.0)
+    assert published_frame_test(pairs.pose_2d[:, 0]).tolist() == [published] * ROWS
+    assert good.tolist() == [x == y == 0] * ROWS
+    assert posed(x, y, 6.0, traps=True)[1].tolist() == [published] * ROWS
+
+
+def test_frame_height_moves_the_upper_and_the_lower_side() -> None:
+    assert posed(0, -3, 6.0)[1].sum() == 0
+    assert posed(0, -3, 6.0, frame_height=2.0)[1].all()
+    assert posed(0, 0, 6.0, frame_height=0.1)[1].sum() == 0
+    assert posed(-3, 0, 6.0, frame_height=2.0)[1].sum() == 0
+
+
+def test_a_pose_behind_the_camera_does_not_count() -> None:
+    """Published: X/Z of a person behind the camera is in the frame, mirrored. Ours: dropped.
+
+    `traps` brings it back; `depth` does not, it is above 0.
+    """
+    poses = doubles()
+    behind = absolute(poses) * torch.tensor([1, 1, -1])
+    seen = stacked([slow_project(points(p), c) for p, c in zip(behind, poses.camera)])
+    assert published_frame_test(seen).all()
+    assert not in_frame(behind, seen, depth=released().depth).any()
+    assert not in_frame(behind, seen, depth=1e-3).any()
+    with pytest.raises(ConfigError):
+        released(depth=0.0)
+
+
+def test_depth_says_how_near_is_too_near() -> None:
+    """Published: any depth will do, as with `traps`. Ours: `depth`, 0.1 m in this preset."""
+    assert released().depth == 0.1
+    assert posed(0, 0, 6.0)[1].all()
+    assert posed(0, 0, 6.0, depth=7.0)[1].sum() == 0
+    assert posed(0, 0, 6.0, depth=7.0, traps=True)[1].all()
+    pairs, _ = posed(0, 0, 0.02, traps=True)  # half of each person is behind the camera
+    seen = [slow_project(points(p), c) for p, c in zip(absolute(pairs), pairs.camera)]
+    assert (absolute(pairs)[..., 2] < 0).any()
+    assert close(pairs.pose_2d[:, 0], stacked(seen), atol=1e-9)
+
+
+def test_a_joint_at_the_camera_plane_is_projected_from_a_millimetre_before_it() -> None:
+    """Published: X/Z flips its sign behind the plane and is 0/0 upon it, as with `traps`."""
+    camera = torch.tensor([2.0, 2.0, *[0.0] * 7]).double()
+    joints = torch.tensor([[0.2, -0.1, -0.01], [0.0, 0.0, 0.0], [0.2, -0.1, 1.0]]).double()
+    published = slow_project(points(joints[:1]), camera)
+    assert published[0].tolist() == [-2, 2]
+    assert (joints[1, 0] / joints[1, 2]).isnan()
+    ours = project(joints, camera, limit=1.0)
+    assert close(ours, torch.tensor([[2.0, -2.0], [0.0, 0.0], [0.4, -0.2]]).double())
+    assert project(joints, camera)[0].tolist() == pytest.approx([400, -200])
+    assert close(project(joints[:1], camera, limit=1.0, floor=-math.inf), published[0][None])
+
+
+def test_pairs_for_the_caller_are_not_clamped() -> None:
+    """Published: rays past 45 degrees are clamped, which makes wrong 2D. Ours: true, dropped.
+
+    The networks' own inputs are clamped as published; `traps` clamps the caller's too.
+    """
+    pairs, good = posed(-3.0, -1.5, 2.0)
+    placed = absolute(pairs)
+    both = [
+        stacked([slow_project(points(p), c, on) for p, c in zip(placed, pairs.camera)])
+        for on in (True, False)
+    ]
+    assert close(pairs.pose_2d[:, 0], both[1], atol=1e-9)
+    assert not close(pairs.pose_2d[:, 0], both[0], atol=0.1)
+    assert published_frame_test(both[0]).all()
+    assert not good.any()
+    pairs, good = posed(-3.0, -1.5, 2.0, traps=True)
+    assert close(pairs.pose_2d[:, 0], both[0], atol=1e-9)
+    assert good.all()
+
+
+def test_bones_of_no_length_stay_finite() -> None:
+    """Published: 0/0 in the unit bone, NaN from there on. Ours: a zero direction."""
+    pose = absolute(doubles()).requires_grad_()
+    folded = torch.cat([pose[:, :3], pose[:, 2:3], pose[:, 4:]], 1)  # ankle in the knee
+    bone = slow_bones(points(folded[0]))[2]
+    assert (bone / size(bone)).isnan().all()
+    judge = Discriminator3d(H36M, torch.Generator(), width=WIDTH).double()
+    bent = bend(folded, torch.zeros(ROWS, 15, 3).double(), H36M)
+    value = judge(bent).sum()
+    (gradient,) = torch.autograd.grad(value, pose)
+    assert value.isfinite()
+    assert gradient.isfinite().all()
+    assert close(bent.detach(), folded.detach())
+
+
+def test_a_bend_that_cancels_its_bone_leaves_it() -> None:
+    """Published: the sum of bone and gamma is 0, and 0/0 follows. Ours: as it was."""
+    pose = absolute(doubles())
+    gamma = -torch.stack([torch.stack([b / size(b) for b in slow_bones(points(p))]) for p in pose])
+    assert close(bend(pose, gamma, H36M), pose)
+
+
+def test_a_perfect_answer_to_the_original_is_held_for_a_millimetre_off() -> None:
+    """Published: the ratio divides by 0, as with `traps`. Ours: by 1 mm at least."""
+    harder, easier = torch.full((1, 3), 0.02).double(), torch.zeros(1, 3).double()
+    assert (harder / easier).isinf().all()
+    assert float(ratio_feedback(harder, easier, 5.0, 2.0)) == pytest.approx((20 - 5) ** 2)
+    poses = doubles()
+
+    def knows(model: torch.nn.Module, pose_2d: Tensor) -> Tensor:
+        return poses.pose_3d if pose_2d.equal(poses.pose_2d) else model(pose_2d)
+
+    estimator = Estimator(lifter(), knows)
+    for traps in (False, True):
+        made = doubled_trainer(swap=False, traps=traps)
+        with estimator.untouched():
+            made.turn(poses, estimator, POSEAUG, Curriculum(50, 2, 10))
+        assert made.measures["feedback"].isfinite() == (not traps)
+
+
+def test_the_estimator_is_asked_in_evaluation_mode() -> None:
+    """Published: in training mode; statistics move, answers are half dropped out. Ours: no trace.
+
+    No field switches it.
+    """
+    model, poses, made = lifter(), doubles(), doubled_trainer()
+    published = copy.deepcopy(model)
+    answers = [published(poses.pose_2d[:, 0]) for _ in range(2)]
+    assert not close(*answers, atol=1e-3)
+    assert not close(published.norm.running_mean, model.norm.running_mean, atol=1e-3)
+
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    estimator = Estimator(model)
+    with estimator.untouched():
+        asked = [estimator(poses.pose_2d[:, 0]) for _ in range(2)]
+        made.turn(poses, estimator, POSEAUG, Curriculum(50, 2, 10))
+    assert torch.equal(*asked)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(module.training for module in model.modules())
+
+
+def test_errors_are_measured_from_the_answers_own_root() -> None:
+    """Published: the answer is taken as it stands. Ours: moved so that its root is the origin.
+
+    The same for an estimator that answers 0 for the root. No field switches it.
+    """
+    poses = doubles()
+    for root in (False, True):
+        answer = lifter(root).eval()(poses.pose_2d[:, 0]).detach()
+        asked = POSEAUG.outputs(answer, poses, H36M)
+        published = answer[:, None]
+        assert close(asked, published - published[:, :, :1])
+        assert close(asked, published, atol=1e-9) is not root
+
+
+def test_bodies_are_swapped_before_all_else() -> None:
+    """Published: before each epoch all training poses get another subject's lengths, and what
+    the networks are shown, the reals and the original's error follow. Ours: the same with the
+    lengths of another row of the batch, drawn anew each time. `swap` switches it.
+    """
+    poses = doubles()
+    relative = [points(p) for p in poses.pose_3d[:, 0]]
+    made = doubled_trainer()
+    draws = torch.Generator().set_state(made.generator.get_state())
+    factors = slow_swap(relative, torch.randperm(ROWS, generator=draws).tolist())
+    bodies = [slow_stretch(p, [s - 1 for s in swap]) for p, swap in zip(relative, factors)]
+    noise = torch.randn(4, ROWS, NOISE, generator=draws)
+    weights = {name: p.detach() for name, p in made.augmentor.named_parameters()}
+    slow = [
+        slow_move(slow_stretch(slow_bend(body, ba), bl), r, t)
+        for body, (ba, bl, r, t) in zip(bodies, slow_parameters(bodies, noise, weights))
+    ]
+    pairs, _, aug = made.sample(poses)
+    assert close(absolute(pairs), stacked(slow))
+    assert close(aug.apply(poses.pose_3d, H36M), absolute(pairs)[:, None])  # told of the whole way
+    ratios = torch.stack([torch.stack(swap) for swap in factors])
+    assert close(aug.gamma_bl, (1 + aug.learned_bl) * ratios - 1)
+    _, _, plain = doubled_trainer(swap=False).sample(poses)
+    assert close(plain.gamma_bl, plain.learned_bl)

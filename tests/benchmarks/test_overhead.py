@@ -1,0 +1,264 @@
+"""The overhead benchmark measures what it says: every recipe, in turn, in steady state."""
+
+import dataclasses
+import itertools
+import json
+import sys
+import textwrap
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import environment, timing
+from benchmarks.overhead import cli as overhead
+from benchmarks.overhead import loops as recipes
+from benchmarks.overhead import published_step as published
+from benchmarks.overhead import scaling as growth
+from benchmarks.overhead import sections as overhead_sections
+from poseaug_plugin.data.synthetic import make
+from poseaug_plugin.geometry.skeleton import SKELETONS
+
+SMALL = ["--models", "mlp256", "--batches", "16", "--device", "cpu", "--rounds", "2"]
+PRESETS = ["random", "residual"]
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return make(0)[0][:512]
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch, pairs):
+    monkeypatch.setattr(overhead_sections, "data", lambda folder, seed: pairs)
+    monkeypatch.setattr(overhead_sections, "repeats", lambda work: 1)
+
+
+def test_recipes_take_turns_and_the_first_round_is_not_counted():
+    order = []
+    works = {name: (lambda name=name: order.append(name)) for name in "abc"}
+    times = timing.interleaved(works, 3)
+    rounds = [order[i : i + 3] for i in range(0, 12, 3)]
+    assert rounds == [list("abc"), list("bca"), list("cab"), list("abc")]
+    assert {name: len(seconds) for name, seconds in times.items()} == {"a": 3, "b": 3, "c": 3}
+
+
+def test_statistics():
+    assert timing.quartiles([3.0, 1.0, 2.0, 5.0, 4.0]) == (2.0, 3.0, 4.0)
+    assert timing.quartiles([7.0]) == (7.0, 7.0, 7.0)
+    assert timing.ratios([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]
+    assert timing.slope([1, 10, 100], [5, 50 * 10, 500 * 100]) == pytest.approx(2)
+
+
+def test_operations_of_a_layer():
+    layer, x = nn.Linear(7, 5), torch.randn(11, 7)
+    assert timing.flops(lambda: layer(x)) == 2 * 11 * 7 * 5
+    # Backward the weights' gradient alone: x wants none.
+    assert timing.flops(lambda: layer(x).sum().backward()) == 2 * 2 * 11 * 7 * 5
+
+
+def test_memory_is_what_was_held_at_once():
+    floats = torch.empty
+    assert timing.peak_bytes(lambda: floats(1 << 20), "cpu") == 4 << 20
+    one_by_one = timing.peak_bytes(lambda: [floats(1 << 20).numel() for _ in range(3)], "cpu")
+    together = timing.peak_bytes(lambda: [floats(1 << 20) for _ in range(3)], "cpu")
+    assert (one_by_one, together) == (4 << 20, 12 << 20)
+
+
+def test_a_block_is_whole_cycles():
+    assert recipes.block(["random"]) == 1
+    assert recipes.block(["residual"]) == 8  # every 4th batch, discriminators every 2nd turn
+    assert recipes.block(["random", "paper"]) == 4
+    assert recipes.block(["residual", "released"]) == 8
+
+
+@pytest.mark.parametrize(("preset", "turns"), [("random", 0), ("residual", 2), ("released", 4)])
+def test_a_loop_is_in_steady_state(pairs, preset, turns):
+    config = recipes.steady(preset)
+    loop = recipes.Loop(pairs, 32, recipes.MODELS["mlp256"](), "cpu", config)
+    pools = loop.augmenter._trainer.pools.values()
+    assert all(pool.filled == pool.size for pool in pools)
+    loop.run(8)
+    stats = loop.augmenter.stats()
+    assert stats["turns"] == turns
+    assert ("hardness" in stats) == (turns > 0)  # feedback counts from the first turn
+
+
+def test_loading_alone_takes_no_turn(pairs):
+    for make_loader in recipes.LOADERS.values():
+        model, config = recipes.MODELS["mlp256"](), recipes.steady("residual")
+        loop = recipes.Loop(pairs, 32, model, "cpu", config, make_loader)
+        loop.load(9)
+        assert loop.augmenter.stats()["turns"] == 0
+        assert loop.augmenter.stats()["augmented"] > 0
+
+
+def test_the_file_holds_everything_and_the_tables_agree(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(overhead_sections, "fresh", lambda code: "0.1")
+    file, page = tmp_path / "o.json", tmp_path / "o.md"
+    options = ["--seed", "3", "--recipes", ",".join(PRESETS)]
+    overhead.main([*SMALL, *options, "--json", str(file), "--markdown", str(page)])
+    found = json.loads(file.read_text())
+    assert found["arguments"]["seed"] == "3"
+    assert set(found["circumstances"]) == set(environment.circumstances())
+    assert set(found) == {"arguments", "circumstances", *overhead_sections.BASIC}
+    for section in ("loops", "memory"):
+        assert [row["recipe"] for row in found[section]] == ["plain", *PRESETS]
+    assert [(row["loader"], row["recipe"]) for row in found["loaders"]] == list(
+        itertools.product(["sliced", "collated"], ["plain", *PRESETS])
+    )
+    for row in found["loops"] + found["loaders"]:
+        assert len(row["rounds"]) == 2
+        low, middle, high = row["ms"]
+        assert 0 < low <= middle <= high
+    plain, random, default = found["loops"]
+    assert plain["ratio"] == [1, 1, 1]
+    assert 1 <= random["of arithmetic"] < default["of arithmetic"]
+    assert found["memory"][0]["over plain"] == 0 < found["memory"][2]["over plain"]
+    assert len(found["imports"]) == 4
+    for shown in (capsys.readouterr().out, page.read_text()):
+        assert all(section in shown for section in overhead_sections.BASIC)
+    assert f"{overhead.text(plain['MFLOP'])} |" in page.read_text()
+
+
+def test_parts_and_their_arithmetic():
+    found = overhead.main([*SMALL, "--parts", "--recipes", "random,released"])["parts"]
+    rows = {(row["recipe"], row["part"]): row for row in found}
+    assert ("random", "one sample") in rows
+    assert ("random", "one turn") not in rows
+    for row in found:
+        assert row["ms"].low > 0
+    parts, width = SKELETONS["h36m_16"].parts, 256
+    cosines = sum(len(part) ** 2 for part in parts)
+    paths = len(parts) * (2 * width**2 + width * 100 + 100)
+    judged = rows["released", "3D discriminator forward"]["MFLOP"] * 1e6
+    assert judged == 2 * 16 * (cosines * width + paths + 3 * cosines)
+    asked = rows["released", "estimator forward"]["MFLOP"] * 1e6
+    assert asked == 2 * 16 * (32 * 256 + 4 * 256**2 + 256 * 45)
+    # Feedback: the original without a graph, two augmented ones forward and backward.
+    fed_back = rows["released", "feedback"]["MFLOP"] * 1e6
+    assert fed_back == pytest.approx(5 * asked, rel=0.01)
+
+
+def test_operators_of_a_turn():
+    rows = overhead.main([*SMALL, "--profile", "--recipes", "random,residual"])["profile"]
+    assert {row["recipe"] for row in rows} == {"residual"}
+    assert any("baddbmm" in row["operator"] for row in rows)
+    assert 50 < sum(row["share %"] for row in rows) <= 100.001
+
+
+def test_growth_is_against_the_smallest(monkeypatch):
+    axes = {
+        "rows": dataclasses.replace(growth.AXES["rows"], sizes=(8, 16, 32)),
+        "frames": dataclasses.replace(growth.AXES["frames"], sizes=(1, 3)),
+    }
+    monkeypatch.setattr(overhead_sections, "AXES", axes)
+    rows = overhead.main([*SMALL, "--growth", "--recipes", "residual", "--sizes", "2"])["growth"]
+    assert [(row["grows"], row["size"]) for row in rows] == [
+        *(("rows", 8), ("rows", 16), ("frames", 1), ("frames", 3))
+    ]
+    for row, smallest in zip(rows, (8, 8, 1, 1)):
+        assert row["of linear"] == pytest.approx(row["ratio"].middle * smallest / row["size"])
+
+
+@pytest.mark.parametrize("name", growth.AXES)
+def test_what_grows(name):
+    axis = growth.AXES[name]
+    rows, frames, skeleton = axis.shape(axis.sizes[-1])
+    assert axis.sizes[-1] in (rows, frames, skeleton.num_joints)
+    pose_2d, pose_3d, camera = growth.clips(3, frames, skeleton)
+    joints = skeleton.num_joints
+    assert pose_2d.shape == (3, frames, joints, 2)
+    assert pose_3d.shape == (3, frames, joints, 3)
+    assert camera.shape == (3, 9)
+
+
+def test_growth_takes_turns():
+    fed = growth.Fed(16, 3, growth.face(32), recipes.steady("residual"), "cpu")
+    fed.run(8)
+    assert fed.augmenter.stats()["turns"] == 2
+    assert fed.augmenter.stats()["bad_batches"] == 0
+
+
+# A checkout with the names that the published one has, and nothing of what it does.
+CHECKOUT = {
+    "function_poseaug/config.py": """
+        import argparse
+        def get_parse_args():
+            parser = argparse.ArgumentParser()
+            parser.add_argument("--warmup", type=int, default=2)
+            return parser.parse_args()
+        """,
+    "function_poseaug/model_gan_preparation.py": """
+        import torch
+        def get_poseaug_model(args, dataset):
+            print("made")
+            return torch.zeros(dataset.skeleton().num_joints(), device=torch.device("cuda"))
+        """,
+    "function_poseaug/model_gan_train.py": """
+        import torch
+        from common.where import place
+        from progress.bar import Bar
+        from function_poseaug.poseaug_viz import plot_poseaug
+        seen = []
+        def train_gan(args, net, data, model, criterion, pool_3d, pool_2d, summary, writer):
+            assert summary.epoch > args.warmup
+            for (pose_3d, _, _, lens), d2d, d3d in zip(*data.values()):
+                seen.append((tuple(d2d.shape), tuple(d3d.shape), tuple(lens.shape)))
+                model(d2d.to(torch.device("cuda")))
+                summary.summary_train_iter_num_update()
+            assert pool_3d.cur_elements == pool_2d.cur_elements == 100
+        """,
+    "common/__init__.py": "",
+    "common/where.py": "place = 'theirs'",
+    "utils/gan_utils.py": """
+        class Sample_from_Pool:
+            max_elements, cur_elements = 100, 0
+            def __call__(self, rows):
+                self.cur_elements = min(self.max_elements, self.cur_elements + len(rows))
+        """,
+    "models_baseline/mlp/linear_model.py": """
+        import torch
+        class LinearModel(torch.nn.Module):
+            def __init__(self, inputs, outputs, linear_size, num_stage, p_dropout):
+                super().__init__()
+                self.layer = torch.nn.Linear(inputs, outputs)
+            def forward(self, x):
+                pose = self.layer(x.flatten(1))
+                return torch.cat([torch.zeros_like(pose[:, :3]), pose], 1).view(-1, 16, 3)
+        """,
+}
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    for name, text in CHECKOUT.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(textwrap.dedent(text))
+    return tmp_path
+
+
+def test_a_checkout_is_run_and_leaves_no_module_behind(checkout, capsys):
+    before, path = dict(sys.modules), list(sys.path)
+    argv = [*SMALL, "--published", str(checkout)]
+    rows = overhead.main(argv)["published"]
+    timed = ["plain", "published", "turn", "sample", "turn, our lifter", "turn and sample"]
+    assert [row["what"] for row in rows] == timed
+    assert {name: sys.modules.get(name) for name in before} == before
+    assert sys.path == path
+    assert not any(name.startswith(("function_poseaug", "progress")) for name in sys.modules)
+    assert not list(checkout.rglob("*.pyc"))
+    assert "made" not in capsys.readouterr().out
+
+
+def test_a_round_of_the_published_loop_gets_its_batches(checkout, pairs):
+    batch = pairs.pose_3d[:8], pairs.pose_2d[:8], pairs.camera[:8]
+    theirs = published.Published(checkout, "mlp", 256, [batch], "cpu")
+    theirs.run(3)
+    assert theirs._train.seen == [((8, 16, 2), (8, 16, 3), (8, 9))] * 3
+    assert theirs._train.place == "theirs"
+
+
+def test_a_folder_that_is_no_checkout(tmp_path):
+    with pytest.raises(FileNotFoundError, match="model_gan_train"):
+        published.Published(tmp_path, "mlp", 256, [], "cpu")

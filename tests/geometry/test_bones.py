@@ -1,0 +1,131 @@
+"""The bone vector transform, its inverse, and KCS."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from helpers import H36M, PRESETS, generator, gradients_are_right, random_poses, random_tree
+from poseaug_plugin.errors import SkeletonError
+from poseaug_plugin.geometry.bones import (
+    bones_to_pose,
+    index_tensor,
+    kcs,
+    lengths,
+    part_kcs,
+    pose_to_bones,
+    unit,
+)
+from poseaug_plugin.geometry.skeleton import SKELETONS, Skeleton
+
+PUBLISHED_PARTS = (
+    *((0, 1, 2, 3, 6), (0, 3, 4, 5, 6)),
+    *((7, 9, 10, 11), (7, 12, 13, 14)),
+    (0, 3, 6, 7, 8, 9, 12),
+)
+
+
+def assert_inverse(skeleton: Skeleton, seed: int = 0) -> None:
+    pose = random_poses(skeleton, 3, 2, seed=seed)
+    bones = pose_to_bones(pose, skeleton)
+    for k, joint in enumerate(skeleton.child):
+        wanted = pose[..., joint, :] - pose[..., skeleton.parents[joint], :]
+        assert torch.equal(bones[..., k, :], wanted)
+    back = bones_to_pose(bones, skeleton)
+    assert torch.allclose(back, pose - pose[..., skeleton.root, None, :], atol=1e-12)
+    assert torch.equal(back[..., skeleton.root, :], torch.zeros(3, 2, 3, dtype=torch.float64))
+    assert torch.allclose(pose_to_bones(back, skeleton), bones, atol=1e-12)
+
+
+@settings(deadline=None)
+@given(st.integers(2, 40), st.integers(0, 10**6))
+def test_inverse_of_any_tree(joints: int, seed: int) -> None:
+    assert_inverse(Skeleton(tuple(random_tree(joints, seed))), seed)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_inverse_of_presets(name: str) -> None:
+    assert_inverse(SKELETONS[name])
+
+
+@pytest.mark.parametrize("parents", [(-1, *range(40)), (*range(1, 41), -1), (-1, *[0] * 40)])
+def test_inverse_of_chains_and_stars(parents: tuple[int, ...]) -> None:
+    assert_inverse(Skeleton(parents))
+
+
+def test_unit_and_lengths() -> None:
+    bones = torch.tensor([[3.0, 0.0, 4.0], [0.0, -0.5, 0.0]])
+    assert torch.equal(lengths(bones), torch.tensor([5.0, 0.5]))
+    assert torch.allclose(unit(bones), torch.tensor([[0.6, 0.0, 0.8], [0.0, -1.0, 0.0]]))
+
+
+def test_zero_bones_stay_zero_and_finite() -> None:
+    bones = torch.zeros(2, 3, requires_grad=True)
+    assert torch.equal(unit(bones), torch.zeros(2, 3))
+    assert torch.equal(lengths(bones), torch.zeros(2))
+    (of_length,) = torch.autograd.grad(lengths(bones).sum(), bones)
+    (of_unit,) = torch.autograd.grad(unit(bones).sum(), bones)
+    assert torch.equal(of_length, torch.zeros(2, 3))
+    assert of_unit.isfinite().all()
+
+
+def test_part_kcs_equals_a_slow_loop_over_the_published_parts() -> None:
+    bones = torch.randn(4, 15, 3, generator=generator())
+    fast = part_kcs(bones, PUBLISHED_PARTS)
+    assert fast.shape == (4, 5, 7, 7)
+    slow = torch.zeros(4, 5, 7, 7)
+    for row in range(4):
+        for number, part in enumerate(PUBLISHED_PARTS):
+            for i, first in enumerate(part):
+                for j, second in enumerate(part):
+                    slow[row, number, i, j] = torch.dot(bones[row, first], bones[row, second])
+    assert torch.allclose(fast, slow, atol=1e-6)
+
+
+def test_kcs_of_unit_bones_holds_cosines_and_is_part_kcs_of_the_whole() -> None:
+    bones = torch.tensor([[2.0, 0.0, 0.0], [3.0, 3.0, 0.0]])
+    cosine = 0.5**0.5
+    wanted = torch.tensor([[1.0, cosine], [cosine, 1.0]])
+    assert torch.allclose(kcs(unit(bones)), wanted)
+    assert torch.allclose(part_kcs(unit(bones), ((0, 1),))[0], wanted)
+    assert torch.equal(kcs(bones), torch.tensor([[4.0, 6.0], [6.0, 18.0]]))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda pose: pose_to_bones(pose, H36M),
+        lambda pose: bones_to_pose(pose[..., 1:, :], H36M),
+        lambda pose: unit(pose_to_bones(pose, H36M)),
+        lambda pose: lengths(pose_to_bones(pose, H36M)),
+        kcs,
+        lambda pose: part_kcs(pose, PUBLISHED_PARTS),
+    ],
+    ids=["pose_to_bones", "bones_to_pose", "unit", "lengths", "kcs", "part_kcs"],
+)
+def test_gradients(function) -> None:
+    assert gradients_are_right(function, random_poses(H36M, 1))
+
+
+@pytest.mark.parametrize("function", [pose_to_bones, bones_to_pose])
+@pytest.mark.parametrize("shape", [(5, 17, 3), (5, 16, 2), (3,)])
+def test_wrong_shapes_are_named(function, shape: tuple[int, ...]) -> None:
+    with pytest.raises(SkeletonError) as caught:
+        function(torch.zeros(shape), H36M)
+    wanted = "(..., 16, 3)" if function is pose_to_bones else "(..., 15, 3)"
+    assert str(shape) in str(caught.value)
+    assert wanted in str(caught.value)
+
+
+def test_a_first_call_in_inference_mode_does_not_poison_training() -> None:
+    def loss(pose: Tensor) -> Tensor:
+        return pose_to_bones(pose, H36M).square().sum()
+
+    index_tensor.cache_clear()
+    with torch.inference_mode():
+        loss(random_poses(H36M))
+    (gradient,) = torch.autograd.grad(loss(pose := random_poses(H36M).requires_grad_()), pose)
+    assert gradient.abs().sum() > 0

@@ -1,0 +1,167 @@
+"""Trees, sides and what is derived from them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helpers import H36M, PRESETS, random_tree
+from poseaug_plugin.errors import SkeletonError
+from poseaug_plugin.geometry.skeleton import SKELETONS, Skeleton
+
+CHAIN = (-1, 0, 1, 2)
+
+
+def test_h36m_16_has_the_published_parts() -> None:
+    legs, arms = [(0, 1, 2, 3, 6), (0, 3, 4, 5, 6)], [(7, 9, 10, 11), (7, 12, 13, 14)]
+    assert H36M.parts == (*legs, *arms, (0, 3, 6, 7, 8, 9, 12))
+
+
+def test_h36m_16_has_the_published_shared_ratios() -> None:
+    assert H36M.mirror_group == (0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 7, 8, 6, 7, 8)
+    assert H36M.num_groups == 9
+
+
+def test_h36m_16_has_the_published_tiers_and_trunk() -> None:
+    assert H36M.joint_tiers == ((1, 4, 10, 13), (2, 5, 9, 11, 14), (3, 6, 12, 15))
+    assert H36M.trunk == (6, 7)
+    assert H36M.limbs == ((0, 1, 2), (3, 4, 5), (9, 10, 11), (12, 13, 14))
+
+
+def test_bones_are_numbered_by_child_joint_wherever_the_root_is() -> None:
+    skeleton = Skeleton((2, 0, -1, 2))
+    assert (skeleton.root, skeleton.num_joints, skeleton.num_bones) == (2, 4, 3)
+    assert skeleton.child == (0, 1, 3)
+    assert skeleton.parent == (2, 0, 2)
+    assert skeleton.bone_of == {0: 0, 1: 1, 3: 2}
+    assert skeleton.children == ((1,), (), (0, 3), ())
+
+
+def test_trunk_runs_from_the_root_up_in_any_joint_order() -> None:
+    # pelvis 3, spine 2, thorax 0, shoulders 1 and 4: bones 0 (thorax), 1, 2 (spine), 3.
+    skeleton = Skeleton((2, 0, 3, -1, 0), left=(1,), right=(4,))
+    assert skeleton.trunk == (2, 0)
+
+
+def test_a_chain_from_the_root_is_one_limb() -> None:
+    assert Skeleton((2, 0, -1)).limbs == ((0, 1),)
+
+
+def test_a_hand_has_five_fingers_and_no_sides() -> None:
+    hand = SKELETONS["hand_21"]
+    assert hand.limbs == tuple(tuple(range(4 * i, 4 * i + 4)) for i in range(5))
+    assert hand.mirror_group == tuple(range(20))
+    place_in_finger = [sorted({(j - 1) % 4 + 1 for j in tier}) for tier in hand.joint_tiers]
+    assert place_in_finger == [[1, 2], [3], [4]]
+    assert hand.trunk == ()
+    assert hand.parts[0] == (0, 1, 2, 3, 4, 8, 12, 16)  # a finger with the others' first bones
+    assert hand.parts[-1] == (0, 4, 8, 12, 16)
+
+
+@settings(deadline=None)
+@given(st.integers(2, 30), st.integers(0, 10**6))
+def test_jumps_are_ancestors_1_2_4_up(joints: int, seed: int) -> None:
+    skeleton = Skeleton(tuple(random_tree(joints, seed)))
+
+    def up(joint: int, steps: int) -> int:
+        for _ in range(steps):
+            joint = max(skeleton.parents[joint], -1) if joint != skeleton.root else joint
+        return joint
+
+    for power, jump in enumerate(skeleton.jumps):
+        assert list(jump) == [up(joint, 2**power) for joint in range(joints)]
+    assert all(up(joint, 2 ** len(skeleton.jumps)) == skeleton.root for joint in range(joints))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_name_mirrored_joints_alike(name: str) -> None:
+    skeleton = SKELETONS[name]
+    assert skeleton.num_joints == int(name.rpartition("_")[2])
+    assert skeleton.names is not None
+    assert len(set(skeleton.names)) == skeleton.num_joints
+    sided = {j for j, joint in enumerate(skeleton.names) if joint[:2] in ("l_", "r_")}
+    assert sided == {*skeleton.left, *skeleton.right}
+    for left, right in zip(skeleton.left, skeleton.right):
+        assert skeleton.names[left] == "l_" + skeleton.names[right][2:]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_parts_hold_every_bone_and_mirror_each_other(name: str) -> None:
+    skeleton = SKELETONS[name]
+    assert {bone for part in skeleton.parts for bone in part} == set(range(skeleton.num_bones))
+    twin = dict(zip(skeleton.left + skeleton.right, skeleton.right + skeleton.left))
+    bone_twin = [skeleton.bone_of[twin.get(j, j)] for j in skeleton.child]
+    mirrored = {tuple(sorted(bone_twin[bone] for bone in part)) for part in skeleton.parts}
+    assert mirrored == set(skeleton.parts)
+    tiers = [joint for tier in skeleton.joint_tiers for joint in tier]
+    assert len(tiers) == len(set(tiers))
+    trunk = {skeleton.child[bone] for bone in skeleton.trunk}
+    assert {skeleton.root, *trunk, *tiers} == set(range(skeleton.num_joints))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (((1, -1, 3, 2),), "has a cycle: only 2 of 4 joints"),
+        (((-1, 0, 0, 3),), "has a cycle: only 3 of 4 joints"),
+        (((-1, 0, -1),), r"has roots \[0, 2\]; a skeleton needs two joints or more"),
+        (((1, 0),), r"has roots \[\]"),
+        (((-1,),), "two joints or more"),
+        (((),), "two joints or more"),
+        (((-1, 0, 7),), "names joint 7, but there are only 3"),
+        ((CHAIN, (1,), (2, 3)), "must have equal length and share no joint"),
+        ((CHAIN, (1, 2), (3, 1)), "must have equal length and share no joint"),
+        (((-1, 0, 0), (1,), (3,)), r"name joints outside 0\.\.2"),
+        (((-1, 0, 0), (-1,), (2,)), r"name joints outside 0\.\.2"),
+        (((-1, 0, 0, 1, 2), (1, 3), (4, 2)), "joint 1 hangs on 0 but its mirror 4 hangs on 2"),
+        ((CHAIN, (1,), (2,)), "joint 1 hangs on 0 but its mirror 2 hangs on 1"),
+        ((CHAIN, (), (), ("a", "b")), "2 names for 4 joints"),
+    ],
+)
+def test_what_is_no_skeleton_is_refused(arguments: tuple[object, ...], message: str) -> None:
+    with pytest.raises(SkeletonError, match=message):
+        Skeleton(*arguments)
+
+
+def test_of_takes_whatever_the_caller_has() -> None:
+    published = SimpleNamespace(
+        parents=lambda: np.array(H36M.parents),
+        joints_left=lambda: list(H36M.left),
+        joints_right=lambda: list(H36M.right),
+    )
+    assert Skeleton.of(H36M) is H36M
+    assert Skeleton.of("h36m_16") is H36M
+    assert Skeleton.of([-1, 0, 1, 2]) == Skeleton(CHAIN)
+    assert Skeleton.of(np.array(CHAIN)) == Skeleton(CHAIN)
+    made = Skeleton.of(published)
+    assert (made.parents, made.left, made.right) == (H36M.parents, H36M.left, H36M.right)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("h36m_18", "skeleton='h36m_18' is no preset; choose one of"),
+        (16, "cannot make a skeleton of int"),
+        (None, "cannot make a skeleton of NoneType"),
+        (["pelvis", "spine"], "cannot make a skeleton of list"),
+        ([-1, 5], "names joint 5"),
+    ],
+)
+def test_of_refuses_the_rest(source: object, message: str) -> None:
+    with pytest.raises(SkeletonError, match=message):
+        Skeleton.of(source)
+
+
+@pytest.mark.parametrize("count", [15, 16, 17, 21, 24])
+def test_for_joints_finds_the_preset(count: int) -> None:
+    assert Skeleton.for_joints(count).num_joints == count
+    assert Skeleton.for_joints(17) is SKELETONS["h36m_17"]
+
+
+def test_for_joints_refuses_a_count_nobody_uses() -> None:
+    with pytest.raises(SkeletonError, match=r"no preset skeleton has 18 joints \(known: \[15, 16"):
+        Skeleton.for_joints(18)

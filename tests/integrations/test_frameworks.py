@@ -1,0 +1,362 @@
+"""Frameworks' hooks, in the framework's own loop."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from helpers import people
+from loop_helpers import Lifter, small
+from poseaug_plugin import AttachError, Camera, ConfigError
+from poseaug_plugin.batches.presets import FORMATS
+from poseaug_plugin.geometry.camera import project
+
+ROWS, BATCH = 24, 8  # three batches an epoch
+pytestmark = pytest.mark.filterwarnings("ignore")  # what frameworks warn of is theirs
+
+
+def framework(name: str):
+    """The module, or a skip; some warn while they are imported."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip(name, exc_type=ImportError)
+
+
+def pairs():
+    """Root-relative 3D and 2D of one frame each."""
+    pose = people(ROWS)
+    return (pose - pose[:, :, :1])[:, 0], project(pose, Camera().intrinsics)[:, 0]
+
+
+# Lightning
+
+
+@pytest.fixture(params=["lightning.pytorch", "pytorch_lightning"])
+def pl(request, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    return framework(request.param)
+
+
+@pytest.fixture
+def callback():
+    """Makes a PoseAugCallback."""
+    framework("lightning.pytorch")
+    module = importlib.import_module("poseaug_plugin.integrations.lightning")
+    return lambda **options: module.PoseAugCallback(
+        **{"batch": "semgcn", "config": small("default", seed=3), **options}
+    )
+
+
+def lit(pl, fails_at=None, stops_after=None):
+    """A LightningModule that keeps what it is given."""
+
+    class Lit(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.net, self.given, self.validated = Lifter(dropout=0.0), [], []
+
+        def forward(self, pose_2d):
+            return self.net(pose_2d)
+
+        def training_step(self, batch, number):
+            if len(self.given) == fails_at:
+                raise RuntimeError("the caller's own")
+            self.given.append(batch)
+            return (self(batch[1]) - batch[0]).square().mean()
+
+        def validation_step(self, batch, number):
+            self.validated.append(batch)
+
+        def on_train_epoch_end(self):
+            self.trainer.should_stop = self.current_epoch + 1 == stops_after
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 1e-3)
+
+    return Lit()
+
+
+def rows_of():
+    return list(zip(*pairs(), range(ROWS)))
+
+
+def trainer_of(pl, callbacks, epochs=2):
+    off = ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")
+    return pl.Trainer(
+        max_epochs=epochs, accelerator="cpu", callbacks=callbacks, **dict.fromkeys(off, False)
+    )
+
+
+def fit(pl, module, callbacks, epochs=2, **more):
+    trainer = trainer_of(pl, callbacks, epochs)
+    trainer.fit(module, loader_of(rows_of()), loader_of(rows_of()), **more)
+    return trainer
+
+
+def loader_of(rows, **more):
+    return DataLoader(rows, batch_size=BATCH, **more)
+
+
+def test_lightning_augments_training_batches_alone(pl, callback):
+    hook, module = callback(), lit(pl)
+    trainer = fit(pl, module, [hook])
+    pose_3d, pose_2d = pairs()
+    for batch, start in zip(module.given, 2 * [*range(0, ROWS, BATCH)]):
+        rows = slice(start, start + BATCH)
+        changed = (batch[1] != pose_2d[rows]).flatten(1).any(1)
+        assert changed.sum() == BATCH // 2
+        assert torch.equal(changed, (batch[0] != pose_3d[rows]).flatten(1).any(1))
+        assert batch[2].tolist() == [*range(ROWS)][rows]
+    assert len(module.given) == 6
+    assert len(module.validated) > 6
+    assert all(torch.equal(b[1], pose_2d[b[2]]) for b in module.validated)
+    stats = hook.augmenter.stats()
+    assert (stats["steps"], stats["batches"], stats["epochs"]) == (6, 6, 2)
+    assert stats["turns"] > 0
+    assert "batch_to_device" not in vars(trainer.strategy)
+
+
+def test_lightning_without_augmented_rows_is_lightning(pl, callback):
+    plain, hooked = lit(pl), lit(pl)
+    fit(pl, plain, [])
+    fit(pl, hooked, [callback(config=small("default", ratio=0.0))])
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), hooked.parameters()))
+
+
+def test_lightning_resumes_to_the_same_numbers(pl, callback):
+    whole, half, rest = lit(pl), lit(pl, stops_after=2), lit(pl)
+    fit(pl, whole, [callback()], epochs=4)
+    fit(pl, half, [callback()], epochs=4).save_checkpoint("half.ckpt")
+    hook = callback()
+    fit(pl, rest, [hook], epochs=4, ckpt_path="half.ckpt", weights_only=True)
+    assert (len(half.given), len(rest.given)) == (6, 6)
+    assert hook.augmenter.stats()["epochs"] == 4
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), rest.parameters()))
+
+
+def test_lightning_is_left_as_it_was_when_a_run_fails(pl, callback):
+    hook, module = callback(), lit(pl, fails_at=2)
+    with pytest.raises(RuntimeError, match="the caller's own"):
+        fit(pl, module, [hook])
+    assert not hook.augmenter.active
+    fit(pl, lit(pl), [hook])  # and the callback can be used again
+    assert hook.augmenter.stats()["steps"] == 6
+
+
+def test_lightning_validating_a_checkpoint_is_no_resume(pl, callback):
+    trainer = fit(pl, lit(pl), [callback()])
+    trainer.save_checkpoint("two.ckpt")
+    hook, module = callback(), lit(pl)
+    again = trainer_of(pl, [hook])
+    again.validate(module, loader_of(rows_of()), ckpt_path="two.ckpt", weights_only=True)
+    again.fit(module, loader_of(rows_of()))
+    assert hook.augmenter.stats()["epochs"] == 2
+
+
+def test_lightning_goes_on_with_more_epochs(pl, callback):
+    hook, module = callback(), lit(pl)
+    trainer = fit(pl, module, [hook])
+    trainer.fit_loop.max_epochs = 3
+    trainer.fit(module, loader_of(rows_of()))
+    stats = hook.augmenter.stats()
+    assert (stats["epochs"], stats["batches"]) == (3, 9)
+
+
+def test_lightning_without_an_optimizer_is_refused(pl, callback):
+    module = lit(pl)
+    module.configure_optimizers = lambda: None
+    with pytest.raises(AttachError, match="holds none of the parameters"):
+        fit(pl, module, [callback()])
+
+
+# mmengine
+
+
+@pytest.fixture
+def mmengine():
+    return framework("mmengine")
+
+
+def mm_model(mmengine):
+    """Called as mmpose's models: inputs, each (2J, 1), samples, mode."""
+    model = importlib.import_module("mmengine.model")
+
+    class Model(model.BaseModel):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.lifter, self.given = Lifter(dropout=0.0), []
+
+        def forward(self, inputs, data_samples, mode):
+            inputs = torch.stack(list(inputs))
+            pose = self.lifter(inputs[..., 0].unflatten(1, (16, 2)))
+            if mode == "tensor":
+                return pose
+            labels = [s.gt_instance_labels.lifting_target_label for s in data_samples]
+            self.given.append((inputs.detach(), torch.stack(labels)))
+            return {"loss": (pose - torch.stack(labels).view_as(pose)).square().mean()}
+
+    return Model()
+
+
+def runner_of(mmengine, model, epochs=2, stops_after=None, collate=None, start=(), **options):
+    """A hook, and the Runner that it is in."""
+    runner = importlib.import_module("mmengine.runner")
+    hook = importlib.import_module("poseaug_plugin.integrations.mmengine").PoseAugHook
+
+    class Stop(mmengine.hooks.Hook):
+        def after_train_epoch(self, runner):
+            runner.train_loop.stop_training = runner.epoch + 1 == stops_after
+
+    pose_3d, pose_2d = pairs()
+    rows = [
+        {
+            "inputs": x.reshape(32, 1),
+            "data_samples": SimpleNamespace(
+                gt_instance_labels=SimpleNamespace(lifting_target_label=y[None])
+            ),
+        }
+        for x, y in zip(pose_2d, pose_3d)
+    ]
+    made = hook(skeleton="h36m_16", **{"config": small("default", seed=3), **options})
+    return made, runner.Runner(
+        model=model,
+        work_dir="work",
+        train_dataloader=loader_of(rows, collate_fn=collate or runner_collate),
+        optim_wrapper=dict(optimizer=dict(type="SGD", lr=1e-3)),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        custom_hooks=[made, Stop()],
+        **dict(start),
+        experiment_name=str(id(made)),
+        log_level="ERROR",
+        default_scope="mmengine",
+    )
+
+
+def run(mmengine, model, **options):
+    """The augmenter of a Runner's whole training."""
+    hook, runner = runner_of(mmengine, model, **options)
+    runner.train()
+    return hook.augmenter
+
+
+def runner_collate(rows):
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def list_collate(rows):
+    return list(runner_collate(rows).values())
+
+
+def test_mmengine_augments_steps_and_counts(mmengine, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    model = mm_model(mmengine)
+    stats = run(mmengine, model).stats()
+    assert (stats["steps"], stats["batches"], stats["epochs"]) == (6, 6, 2)
+    assert stats["turns"] > 0
+    pose_3d, pose_2d = pairs()
+    for (inputs, labels), start in zip(model.given, 2 * [*range(0, ROWS, BATCH)]):
+        rows = slice(start, start + BATCH)
+        changed = (inputs.view(BATCH, 16, 2) != pose_2d[rows]).flatten(1).any(1)
+        assert changed.sum() == BATCH // 2
+        assert torch.equal(changed, (labels[:, 0] != pose_3d[rows]).flatten(1).any(1))
+
+
+def test_mmengine_resumes_to_the_same_numbers(mmengine, monkeypatch, tmp_path):
+    # mmengine's own part of a checkpoint is not of weights alone, and it does not say so.
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    monkeypatch.chdir(tmp_path)
+    whole = mm_model(mmengine)
+    run(mmengine, whole, epochs=4)
+    (tmp_path / "again").mkdir()
+    monkeypatch.chdir(tmp_path / "again")
+    run(mmengine, mm_model(mmengine), epochs=4, stops_after=2)
+    rest = mm_model(mmengine)
+    assert run(mmengine, rest, epochs=4, start=dict(resume=True)).stats()["epochs"] == 4
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), rest.parameters()))
+
+
+def test_mmengine_loading_weights_is_no_resume(mmengine, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    run(mmengine, mm_model(mmengine))
+    fine = run(mmengine, mm_model(mmengine), start=dict(load_from="work/epoch_2.pth"), epochs=1)
+    assert (fine.stats()["epochs"], fine.stats()["batches"]) == (1, 3)
+
+
+def test_mmengine_trains_again_after_a_failure(mmengine, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    model = mm_model(mmengine)
+    hook, runner = runner_of(mmengine, model)
+    step, model.train_step = model.train_step, None
+    with pytest.raises(TypeError):
+        runner.train()
+    model.train_step = step
+    runner.train()
+    assert hook.augmenter.stats()["steps"] == 6
+
+
+def test_mmengine_batches_may_be_lists(mmengine, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    class Format:
+        """Of lists: the dict's, under the names it has there."""
+
+        def _named(self, batch):
+            return dict(zip(("inputs", "data_samples"), batch))
+
+        def read(self, batch, skeleton, camera):
+            return FORMATS["mmpose"].read(self._named(batch), skeleton, camera)
+
+        def write(self, batch, poses, rows, skeleton):
+            made = FORMATS["mmpose"].write(self._named(batch), poses, rows, skeleton)
+            return list(made.values())
+
+    model = mm_model(mmengine)
+    run(
+        mmengine,
+        model,
+        collate=list_collate,
+        batch=Format(),
+        config=small("default", learned=False),
+    )
+    _, pose_2d = pairs()
+    changed = (model.given[0][0].view(BATCH, 16, 2) != pose_2d[:BATCH]).flatten(1).any(1)
+    assert changed.sum() == BATCH // 2
+
+
+# Both
+
+
+@pytest.mark.parametrize("mix", ["alternate", "passes"])
+def test_a_mix_that_hands_batches_on_twice_is_refused(mix):
+    from poseaug_plugin.integrations import attached
+
+    model: nn.Module = Lifter()
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    with pytest.raises(ConfigError, match="takes each once"):
+        attached(model, optimizer, 3, {"config": small("default", mix=mix)}, None)
+    attached(model, optimizer, -1, {}, None).detach()  # the optimizer is free again
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"epochs": 3}, r"\['epochs'\] are no options here"),
+        ({"confg": "random"}, r"\['confg'\] are no options here, only .*'config'"),
+        ({"batch": "sem"}, "no known format"),
+        ({"config": "rnd"}, "'rnd' is neither"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_runs(callback, mmengine, options, told):
+    hook = importlib.import_module("poseaug_plugin.integrations.mmengine").PoseAugHook
+    for make in (hook, callback):
+        with pytest.raises(ConfigError, match=told):
+            make(**options)
