@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
-from .adversarial.trainer import Trainer
 from .config import PoseAugConfig
 from .counters import Tally
+from .engine import Engine
 from .errors import CheckpointError
 from .geometry.skeleton import Skeleton
 
 __all__ = ["Restored", "restore"]
 
-FIELDS = {"skeleton", "config", "epochs_done", "counts", "passed", "trainer"}
+FIELDS = {"skeleton", "config", "epochs_done", "counts", "passed", "engine"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Restored:
     """What `PoseAugmenter.state_dict()` held, made live again; shares no memory with it."""
 
     skeleton: Skeleton | None
-    trainer: Trainer | None
+    engine: Engine | None
     epochs_done: int
     tally: Tally
 
@@ -38,6 +38,11 @@ def restore(
     Raises:
         CheckpointError: it is no such state, damaged, or of another configuration or skeleton.
     """
+    if isinstance(state, Mapping) and {"skeleton", "trainer"} <= set(state):
+        raise CheckpointError(
+            "the state was saved by version 0.1 of poseaug-plugin, whose networks and counters "
+            "differ; go on with that version, or start the augmenter afresh."
+        )
     if not isinstance(state, Mapping) or FIELDS - set(state):
         raise CheckpointError(
             f"{type(state).__name__} is not a PoseAugmenter state, which has {sorted(FIELDS)}. "
@@ -69,13 +74,13 @@ def _restore(
             f"the state is of a skeleton with parents {skeleton.parents} and left {skeleton.left}, "
             f"this augmenter's has {mine.parents} and {mine.left}; use the saved one."
         )
-    trainer, passed = None, state["passed"]
-    if skeleton and state["trainer"] is not None:
-        trainer = Trainer(skeleton, config, device)
-        trainer.load_state_dict(state["trainer"])
+    engine, passed = None, state["passed"]
+    if skeleton and state["engine"] is not None:
+        engine = Engine(skeleton, config, device)
+        engine.load_state_dict(state["engine"])
     return Restored(
         skeleton,
-        trainer,
+        engine,
         int(state["epochs_done"]),
         Tally(
             {name: int(count) for name, count in state["counts"].items()},

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from .adversarial.augmentor import Augmentation
-from .adversarial.trainer import Trainer
+from .augment.augmentation import Augmentation
 from .augment.mixing import TWICE, mixed
 from .batches.check import CheckReport
 from .batches.format import BatchFormat
@@ -21,6 +20,7 @@ from .batches.windows import Windows
 from .checkpoint import restore
 from .config import PoseAugConfig
 from .counters import Tally
+from .engine import Engine
 from .errors import AttachError, PoseAugError, WindowError
 from .events import NEVER_FED, NEVER_STEPPED, Callback, Voice
 from .geometry.camera import Camera
@@ -31,6 +31,9 @@ from .loop.estimator import Estimator, Predict, exact
 from .loop.hooks import Attachment, inner_optimizer
 from .loop.loader import Deliveries, WatchedLoader, unwrapped
 from .schedule import Curriculum
+
+if TYPE_CHECKING:
+    from .adversarial.trainer import Trainer
 
 __all__ = ["PoseAugmenter"]
 
@@ -88,7 +91,7 @@ class PoseAugmenter:
         inner = inner_optimizer(optimizer)
         self._estimator.check_optimizer(inner)
         self._curriculum = Curriculum(epochs, self.config.warmup)
-        self._trainer: Trainer | None = None
+        self._engine: Engine | None = None
         self._pending: PoseBatch | None = None
         self._windows: list[Windows] = []
         self._enabled = True
@@ -136,6 +139,10 @@ class PoseAugmenter:
     @property
     def _on(self) -> bool:
         return self._enabled and self._hook is not None and self.config.augments
+
+    @property
+    def _trainer(self) -> Trainer | None:
+        return None if self._engine is None else self._engine.trainer
 
     # Batches
 
@@ -205,12 +212,14 @@ class PoseAugmenter:
             return batch
 
     def _augmented(self, batch: Any, full: Any) -> Any:
-        poses, trainer = self._read(full)
+        poses, engine = self._read(full)
         learning_alone = not (self.config.prior or self._curriculum.warm)
         if not learning_alone:
             ratio = self._curriculum.between(self.config.ratios)
             before = self._tally.counts["batches"]
-            batch, rows, passed = mixed(batch, poses, trainer, self._intake.format, ratio, before)
+            batch, rows, passed = mixed(
+                batch, poses, engine.sampler, self._intake.format, ratio, before
+            )
             self._tally.rows(rows, passed)
         batches = self._tally.add("batches")
         if batches == NEVER_STEPPED and not self._tally.counts["steps"]:
@@ -219,11 +228,12 @@ class PoseAugmenter:
             self._pending = poses
         return batch
 
-    def _read(self, batch: Any) -> tuple[PoseBatch, Trainer]:
-        """Poses, and the trainer, both where the estimator is now."""
+    def _read(self, batch: Any) -> tuple[PoseBatch, Engine]:
+        """Poses, and what augments them, both where the estimator is now."""
         poses = self._intake.later(batch) if self._intake.checked else self._first(batch)
-        self._trainer = cast(Trainer, self._trainer).on(self._estimator.device)
-        return poses.to(self._trainer.device), self._trainer
+        device = self._estimator.device
+        self._engine = cast(Engine, self._engine).on(device)
+        return poses.to(device), self._engine
 
     def _first(self, batch: Any) -> PoseBatch:
         poses = self._intake.first(batch)
@@ -232,7 +242,7 @@ class PoseAugmenter:
             self._intake.try_estimator(self._estimator, poses.to(device))
         if config.trains and (config.adv2d or config.feedback == "range") and not poses.has_root:
             self._voice.warn("root" if poses.has_camera else "camera")
-        self._trainer = self._trainer or Trainer(self._intake.skeleton, config, device)
+        self._engine = self._engine or Engine(self._intake.skeleton, config, device)
         self._intake.checked = True
         return poses
 
@@ -245,12 +255,12 @@ class PoseAugmenter:
             windows and scenes, whose roots move, with their `path`.
         """
         with exact(self._estimator.device):
-            poses, trainer = self._read(batch)
-            state = trainer.generator.get_state()
+            poses, engine = self._read(batch)
+            state = engine.sampler.generator.get_state()
             try:
-                return trainer.sample(poses)
+                return engine.sampler.sample(poses)
             finally:
-                trainer.generator.set_state(state)
+                engine.sampler.generator.set_state(state)
 
     def check(self, loader: Iterable[Any], batches: int = 3) -> list[CheckReport]:
         """Read the first batches of a loader and report; changes nothing, raises on no finding.
@@ -283,10 +293,11 @@ class PoseAugmenter:
         fed = self._tally.add("fed_steps", fresh)
         due = self.config.trains and fresh and fed % self.config.every == 0
         rows = poses.usable().first(self.config.turn_rows) if due and poses is not None else None
-        if due and all_agree(bool(rows), self._estimator.device) and rows:
+        trainer = self._trainer
+        if due and all_agree(bool(rows), self._estimator.device) and rows and trainer:
             with self._estimator.untouched():
                 try:
-                    verdicts = cast(Trainer, self._trainer).turn(
+                    verdicts = trainer.turn(
                         rows, self._estimator, self._intake.format, self._curriculum
                     )
                 except Exception as error:  # whatever it is, it must not end the caller's run
@@ -300,12 +311,13 @@ class PoseAugmenter:
 
     def stats(self) -> dict[str, float]:
         """Counts and the last turn's measures as floats; asking waits for the device."""
+        trainer = self._trainer
         numbers: dict[str, float | Tensor] = {
             **self._tally.numbers(),
             "epochs": self._curriculum.done,
-            "turns": 0 if self._trainer is None else self._trainer.turns,
+            "turns": 0 if trainer is None else trainer.turns,
+            **({} if trainer is None else trainer.measures),
         }
-        numbers.update(self._trainer.measures if self._trainer else {})
         return {name: float(number) for name, number in numbers.items()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -317,7 +329,7 @@ class PoseAugmenter:
             "epochs_done": self._curriculum.done,
             "counts": dict(self._tally.counts),
             "passed": self._tally.passed,
-            "trainer": None if self._trainer is None else self._trainer.state_dict(),
+            "engine": None if self._engine is None else self._engine.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -329,7 +341,7 @@ class PoseAugmenter:
         """
         saved = restore(state, self.config, self._intake.known_skeleton, self._estimator.device)
         self._intake.restart(saved.skeleton)
-        self._trainer = saved.trainer
+        self._engine = saved.engine
         self._curriculum.done = saved.epochs_done
         self._tally = saved.tally
         self._pending, self._fresh = None, False

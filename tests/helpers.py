@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from poseaug_plugin.config import PoseAugConfig
+from poseaug_plugin.geometry.bones import pose_to_bones, unit
 from poseaug_plugin.geometry.skeleton import SKELETONS, Skeleton
 
 PRESETS = sorted(SKELETONS)
@@ -88,6 +89,11 @@ def cameras(rows: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Human3.6M's first camera (rows, 9): f, c, k, p in normalised screen units."""
     numbers = [2.2901, 2.2876, 0.0251, 0.0289, -0.2071, 0.2478, -0.0031, -0.0010, -0.0014]
     return torch.tensor(numbers, dtype=dtype).repeat(rows, 1)
+
+
+def unit_bones(pose: Tensor, skeleton: Skeleton = H36M) -> Tensor:
+    """What the 3D discriminator sees of poses (..., J, 3)."""
+    return unit(pose_to_bones(pose, skeleton))
 
 
 def gradients_are_right(function: Callable[..., Tensor], *inputs: Tensor) -> bool:

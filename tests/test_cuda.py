@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import H36M, cameras, generator, people
+from helpers import H36M, cameras, people
 from loop_helpers import Lifter, batch, small
 from poseaug_plugin import PoseAugmenter
-from poseaug_plugin.adversarial.trainer import Trainer
+from poseaug_plugin.augment.augmentation import Augmentation
+from poseaug_plugin.augment.sampler import Sampler
+from poseaug_plugin.batches.presets import FORMATS
 from poseaug_plugin.config import PoseAugConfig
-from poseaug_plugin.geometry.camera import project
+from poseaug_plugin.geometry.bones import Bones
+from poseaug_plugin.geometry.camera import Camera, project
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -59,13 +62,15 @@ def test_resume_goes_on_with_the_same_draws():
 def test_a_pose_is_the_same_on_both_devices():
     poses = torch.as_tensor(people(8, 3)).float()
     config = PoseAugConfig.random()
-    trainer = Trainer(H36M, config, torch.device("cpu"))
-    root = poses[:, :, 0]
-    relative = poses - root[:, :, None]
-    camera = torch.as_tensor(cameras(8)).float()
-    aug = trainer.augmentor(relative, root[:, 1], camera, generator(0))
+    sampler = Sampler(H36M, config, torch.device("cpu"))
+    relative = poses - poses[:, :, :1]
+    given = FORMATS["poseaug"].read(
+        (poses, project(poses, cameras(8)[:, None]), None, cameras(8)), H36M, Camera()
+    )
+    aug = sampler.augment(given, Bones.of(relative, H36M))
     on_cpu = aug.project(aug.apply(relative, H36M))
-    moved = type(aug)(*(value.cuda() for value in vars(aug).values()))
+    parameters = {name: value.cuda() for name, value in aug.parameters.items()}
+    moved = Augmentation(parameters, aug.R.cuda(), aug.t.cuda(), aug.camera.cuda())
     on_gpu = moved.project(moved.apply(relative.cuda(), H36M))
     assert torch.allclose(on_cpu, on_gpu.cpu(), atol=1e-5)
 

@@ -23,7 +23,7 @@ RULES = {
     "geometry": {"errors"},
     "loop": {"errors"},
     "batches": {"errors", "geometry", "loop"},
-    "augment": {"errors", "config", "geometry", "batches"},
+    "augment": {"errors", "config", "geometry", "loop", "batches"},
     "adversarial": {*TOOLS, "geometry", "loop", "batches", "augment"},
     "data": {"geometry"},
     "integrations": {"config", "errors", "batches", "augment", "plugin"},
@@ -159,3 +159,33 @@ def test_no_module_prints_or_exits(path: Path) -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
     assert not called & {"print", "exit", "quit", "input", "breakpoint"}
+
+
+@pytest.mark.parametrize(("preset", "needed"), [("default", 0), ("random", 0), ("paper", 1)])
+def test_what_does_not_learn_never_imports_what_does(preset: str, needed: int) -> None:
+    """A whole run of it: batches, steps, numbers, a state saved and loaded."""
+    code = f"""
+import sys, torch
+from poseaug_plugin import PoseAugmenter
+from poseaug_plugin.data.synthetic import make
+from poseaug_plugin.lifters import SimpleBaseline
+model = SimpleBaseline(width=8)
+optimizer = torch.optim.Adam(model.parameters())
+augmenter = PoseAugmenter(model, optimizer, "semgcn", epochs=2, config="{preset}")
+few = make()[0][:8]
+for _ in range(2):
+    augmenter((few.root_relative, few.pose_2d, few.action))
+    model(few.pose_2d).square().mean().backward()
+    optimizer.step()
+augmenter.load_state_dict(augmenter.state_dict())
+loaded = [name for name in sys.modules if name.startswith("poseaug_plugin.adversarial.")]
+assert bool(loaded) is bool({needed}), loaded
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=PACKAGE.parent,
+    )
+    assert done.returncode == 0, done.stderr

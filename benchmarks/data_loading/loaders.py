@@ -17,7 +17,7 @@ from poseaug_plugin.augment.prior import swap_lengths
 from poseaug_plugin.data.h36m import Pairs
 from poseaug_plugin.data.h36m_cameras import project as project_row
 from poseaug_plugin.data.loading import Batch
-from poseaug_plugin.geometry.bones import bones_to_pose
+from poseaug_plugin.geometry.bones import Bones, bones_to_pose
 from poseaug_plugin.geometry.camera import project
 from poseaug_plugin.geometry.operators import stretch
 
@@ -40,7 +40,7 @@ def in_memory(pairs: Pairs, rows: int, seed: int, swap: bool) -> Iterator[Batch]
 
 def swapped(batch: Batch, generator: torch.Generator) -> Batch:
     pose_3d, _, rows, camera = batch
-    pose_3d = stretch(pose_3d, swap_lengths(pose_3d, TREE, generator), TREE)
+    pose_3d = stretch(pose_3d, swap_lengths(Bones.of(pose_3d, TREE), generator), TREE)
     return pose_3d, project(pose_3d, camera), rows, camera
 
 

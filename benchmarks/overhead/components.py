@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from poseaug_plugin import Camera
+from poseaug_plugin.adversarial.discriminators import DISCRIMINATORS, Judged
 from poseaug_plugin.adversarial.fake_pool import Pool
 from poseaug_plugin.adversarial.objectives import asking, estimator_feedback
 from poseaug_plugin.augment.prior import draw
-from poseaug_plugin.geometry.bones import bones_to_pose, part_kcs, pose_to_bones, unit
+from poseaug_plugin.geometry.bones import Bones, bones_to_pose, part_kcs, pose_to_bones
 from poseaug_plugin.geometry.camera import project
-from poseaug_plugin.geometry.operators import bend, move, stretch
+from poseaug_plugin.geometry.operators import move
 
 from ..timing import Work
 from .loops import Inside
@@ -28,19 +30,19 @@ def works(inside: Inside) -> dict[str, Work]:
     at. Networks run forward and record what a backward pass would need, as in a turn; feedback is
     measured with its backward pass.
     """
-    trainer, few, poses, fmt = inside.trainer, inside.few, inside.poses, inside.fmt
-    skeleton, config, rng = trainer.skeleton, trainer.config, trainer.generator
-    estimator, judges = inside.estimator, trainer.judges
-    pose, root, camera = few.pose_3d.detach(), few.root[:, few.middle], few.camera
-    bones = pose_to_bones(pose, skeleton)
-    directions, centre = unit(bones)[:, 0], pose[:, 0]
-    made, _, aug = trainer.sample(few)
-    whole = trainer.sample(poses)[0]
-    bent = aug.bend(pose, skeleton).requires_grad_()
+    sampler, few, poses, fmt = inside.sampler, inside.few, inside.poses, inside.fmt
+    skeleton, config, rng = sampler.skeleton, sampler.config, sampler.generator
+    estimator, trainer = inside.estimator, inside.trainer
+    pose, camera = few.pose_3d.detach(), few.camera
+    bones = Bones.of(pose, skeleton)
+    vectors, centre = pose_to_bones(pose, skeleton), bones.pick(few.middle, dim=1)
+    made, _, aug = sampler.sample(few)
+    whole = sampler.sample(poses)[0]
+    bent = aug.bend(bones).pose_3d.requires_grad_()
     placed = made.absolute.requires_grad_()
-    everyone = torch.ones(len(poses), dtype=torch.bool, device=trainer.device)
+    everyone = torch.ones(len(poses), dtype=torch.bool, device=sampler.device)
     pool = Pool(config.pool)
-    pool(centre[torch.arange(config.pool) % len(centre)], rng)
+    pool(pose[torch.arange(config.pool) % len(pose), 0], rng)
 
     def feedback() -> None:
         with estimator.untouched():
@@ -59,29 +61,30 @@ def works(inside: Inside) -> dict[str, Work]:
 
     parts: dict[str, Work] = {
         "H": lambda: pose_to_bones(pose, skeleton),
-        "H inverse": lambda: bones_to_pose(bones, skeleton),
-        "bend": lambda: bend(pose, aug.gamma_ba[:, None], skeleton),
-        "stretch": lambda: stretch(pose, aug.gamma_bl[:, None], skeleton),
+        "H inverse": lambda: bones_to_pose(vectors, skeleton),
+        "bend": lambda: aug.bend(bones),
+        "stretch": lambda: aug.stretch(bones),
         "move": lambda: move(pose, aug.R[:, None], aug.t[:, None], skeleton),
         "project": lambda: project(placed.detach(), made.camera[:, None]),
-        "part_kcs": lambda: part_kcs(directions, skeleton.parts),
+        "part_kcs": lambda: part_kcs(centre.direction, skeleton.parts),
         "prior's draw": lambda: draw(len(few), skeleton, config, rng),
-        "augmentor forward": lambda: trainer.augmentor(pose, root, camera, rng),
         "estimator forward": ask,
-        "pool": lambda: pool(centre, rng),
+        "pool": lambda: pool(pose[:, 0], rng),
         "read": lambda: fmt.read(inside.batch, skeleton, Camera()),
         "write": lambda: fmt.write(inside.batch, whole, everyone, skeleton),
-        "one sample": lambda: trainer.sample(poses),
+        "one sample": lambda: sampler.sample(poses),
         "augmenter(batch)": lambda: inside.augmenter(inside.batch),
     }
-    if "d3d" in judges:
-        parts["3D discriminator forward"] = lambda: trainer.nets["d3d"](centre)
-    if "d2d" in judges:
-        parts["2D discriminator forward"] = lambda: trainer.nets["d2d"](few.pose_2d[:, few.middle])
-    if config.trains and config.feedback != "off":
+    if trainer is None:
+        return parts
+    parts["augmentor forward"] = lambda: trainer.propose(centre)
+    given = Judged(centre, few.pose_2d[:, few.middle])
+    for name in trainer.discriminators:
+        seen = DISCRIMINATORS[name].view(given)
+        parts[f"{name} forward"] = partial(trainer.nets[name], seen)
+    if config.feedback != "off":
         parts["feedback"] = feedback
-    if config.trains:
-        parts["one turn"] = inside.turn
+    parts["one turn"] = inside.turn
     return parts
 
 

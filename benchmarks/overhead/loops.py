@@ -12,11 +12,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from poseaug_plugin import PoseAugConfig, PoseAugmenter, PoseAugWarning
+from poseaug_plugin.adversarial.discriminators import DISCRIMINATORS, Judged
 from poseaug_plugin.adversarial.trainer import Trainer
 from poseaug_plugin.augment.mixing import TWICE
+from poseaug_plugin.augment.sampler import Sampler
 from poseaug_plugin.batches.format import BatchFormat
 from poseaug_plugin.data.h36m import Pairs
 from poseaug_plugin.data.loading import Batch, endless, make_loader
+from poseaug_plugin.geometry.bones import Bones
 from poseaug_plugin.geometry.pose_batch import PoseBatch
 from poseaug_plugin.lifters import SimpleBaseline, VideoPose
 from poseaug_plugin.loop.estimator import Estimator
@@ -124,7 +127,8 @@ class Inside:
 
     augmenter: PoseAugmenter
     batch: tuple[Tensor, ...]
-    trainer: Trainer
+    sampler: Sampler
+    trainer: Trainer | None
     estimator: Estimator
     fmt: BatchFormat
     curriculum: Curriculum
@@ -142,11 +146,12 @@ class Inside:
         batch = (few.pose_3d, few.pose_2d, torch.arange(rows), few.camera)
         augmenter(batch)
         fill_pools(augmenter, pairs)
-        poses, trainer = augmenter._read(batch)
+        poses, engine = augmenter._read(batch)
         return cls(
             augmenter,
             batch,
-            trainer,
+            engine.sampler,
+            engine.trainer,
             augmenter._estimator,
             augmenter._intake.format,
             augmenter._curriculum,
@@ -155,6 +160,7 @@ class Inside:
         )
 
     def turn(self) -> None:
+        assert self.trainer is not None
         with self.estimator.untouched():
             self.trainer.turn(self.few, self.estimator, self.fmt, self.curriculum)
 
@@ -162,8 +168,10 @@ class Inside:
 def fill_pools(augmenter: PoseAugmenter, pairs: Pairs) -> None:
     """As after some hundred steps: while a pool fills up it costs less."""
     trainer = augmenter._trainer
-    assert trainer is not None
-    rows = {"d3d": pairs.root_relative, "d2d": pairs.pose_2d}
-    for part, pool in trainer.pools.items():
-        chosen = rows[part][torch.arange(pool.size) % len(pairs)]
-        pool(chosen.to(trainer.device), trainer.generator)
+    if trainer is None:
+        return
+    given = Judged(Bones.of(pairs.root_relative, trainer.skeleton), pairs.pose_2d)
+    for name, pool in trainer.pools.items():
+        seen = DISCRIMINATORS[name].view(given)
+        chosen = seen[torch.arange(pool.size) % len(pairs)]
+        pool(chosen.to(trainer.device), trainer.sampler.generator)

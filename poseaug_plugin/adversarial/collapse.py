@@ -21,7 +21,7 @@ HARDNESS = 0.3, 50.0  # error(augmented) / error(original) of the estimator
 class Verdict:
     """What collapsed and why."""
 
-    part: str  # "augmentor", "d3d" or "d2d"
+    part: str  # "augmentor", or a discriminator's name
     reason: str
 
 
@@ -49,8 +49,8 @@ class CollapseWatch:
     def _judge(self, means: dict[str, float]) -> list[Verdict]:
         found = [
             Verdict(name, f"its loss is {means[f'loss_{name}']:.2g}: it tells every fake apart")
-            for name in ("d3d", "d2d")
-            if not means.get(f"loss_{name}", 1.0) >= WON  # NaN counts as dead
+            for name in (key.removeprefix("loss_") for key in means if key.startswith("loss_"))
+            if name != "augmentor" and not means[f"loss_{name}"] >= WON  # NaN counts as dead
         ]
         low, high = HARDNESS
         hardness = means.get("hardness", 1.0)

@@ -7,15 +7,18 @@ judge are one batched network behind a first layer for each size of part.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..geometry.bones import part_kcs, pose_to_bones, unit
+from ..config import PoseAugConfig
+from ..geometry.bones import Bones, part_kcs
 from ..geometry.skeleton import Skeleton
 from .layers import ParallelLinear, leaky
 
-__all__ = ["Discriminator2d", "Discriminator3d"]
+__all__ = ["DISCRIMINATORS", "Discriminator", "Discriminator2d", "Discriminator3d", "Judged"]
 
 
 class Discriminator3d(nn.Module):
@@ -35,7 +38,6 @@ class Discriminator3d(nn.Module):
         width: int = 256,
     ) -> None:
         super().__init__()
-        self.skeleton = skeleton
         last = min(100, width)
         parts = skeleton.parts if kcs == "parts" else (tuple(range(skeleton.num_bones)),)
         # By size, not padded to the widest: 68 points of a face would pad a body's limbs a
@@ -57,10 +59,9 @@ class Discriminator3d(nn.Module):
         self.last = ParallelLinear(paths, width, last, generator)
         self.score = ParallelLinear(paths, last, 1, generator)
 
-    def forward(self, pose_3d: Tensor) -> Tensor:
-        """(B, J, 3) camera frame, metres, to scores (B, P)."""
-        bones = unit(pose_to_bones(pose_3d, self.skeleton))
-        psis = (part_kcs(bones, group).flatten(-2).transpose(0, 1) for group in self.groups)
+    def forward(self, direction: Tensor) -> Tensor:
+        """Unit bones (B, K, 3) to scores (B, P)."""
+        psis = (part_kcs(direction, group).flatten(-2).transpose(0, 1) for group in self.groups)
         h = leaky(torch.cat([first(psi) for first, psi in zip(self.first, psis)]))  # (P, B, width)
         h = self.third(leaky(self.second(h))) + h
         return self.score(leaky(self.last(h)))[..., 0].T
@@ -83,3 +84,41 @@ class Discriminator2d(nn.Module):
         h1 = leaky(self.first(pose_2d.flatten(1)[None]))
         h3 = leaky(self.third(leaky(self.second(h1))) + h1)
         return self.score(leaky(self.last(self.fourth(h3))))[0]
+
+
+class Judged(NamedTuple):
+    """What discriminators may look at: the centre frames of pairs, real or augmented."""
+
+    bones: Bones  # of (B, K), bent and stretched
+    pose_2d: Tensor  # (B, J, 2) normalised screen
+
+
+class Discriminator(NamedTuple):
+    """One discriminator.
+
+    Attributes:
+        weight: of its verdict in the augmentor's loss; where it is 0 there is none.
+        build: the network, its weights from the generator.
+        view: what the network sees of the pairs.
+    """
+
+    weight: Callable[[PoseAugConfig], float]
+    build: Callable[[Skeleton, PoseAugConfig, torch.Generator], nn.Module]
+    view: Callable[[Judged], Tensor]
+
+
+#: All discriminators there are, by name. A further one is a further row.
+DISCRIMINATORS: dict[str, Discriminator] = {
+    "d3d": Discriminator(
+        weight=lambda config: config.adv3d,
+        build=lambda skeleton, config, generator: Discriminator3d(
+            skeleton, generator, kcs=config.kcs, width=config.d_width
+        ),
+        view=lambda pairs: pairs.bones.direction,
+    ),
+    "d2d": Discriminator(
+        weight=lambda config: config.adv2d,
+        build=lambda skeleton, config, generator: Discriminator2d(skeleton, generator),
+        view=lambda pairs: pairs.pose_2d,
+    ),
+}

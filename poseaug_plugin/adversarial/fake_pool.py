@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..augment.draws import uniform
+
 __all__ = ["Pool"]
 
 
@@ -41,8 +43,7 @@ class Pool:
 
     def _swap(self, rows: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:
         slot = torch.randperm(self.size, generator=generator, device=rows.device)[: len(rows)]
-        size, device = rows.shape[:1], rows.device
-        coin = torch.rand(size, generator=generator, device=device, dtype=torch.float32) < 0.5
+        coin = uniform(generator, len(rows)) < 0.5
         swap = coin.view(-1, *[1] * (rows.ndim - 1))
         old = items[slot]
         items[slot] = torch.where(swap, rows, old)

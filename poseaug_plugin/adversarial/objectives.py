@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from ..augment.sampler import Proposal
 from ..batches.format import BatchFormat
 from ..config import PoseAugConfig
-from ..geometry.bones import pose_to_bones, unit
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 from ..loop.estimator import Estimator
 from ..schedule import Curriculum
-from .augmentor import Augmentation
 from .feedback import exp_feedback, ratio_feedback, tier_errors
 from .losses import outside_band, past_limit, squared_error, threshold_penalty
 
@@ -28,22 +27,24 @@ Ask = Callable[[PoseBatch], tuple[Tensor, Tensor]]
 
 
 def regularisation(
-    aug: Augmentation, before: Tensor, after: Tensor, config: PoseAugConfig, skeleton: Skeleton
+    proposal: Proposal, straight: Tensor, bent: Tensor, config: PoseAugConfig
 ) -> Tensor:
-    """L_reg, a scalar.
+    """L_reg, a scalar: of the learned share alone, for what the prior draws is not its to pay for.
 
     Args:
-        before, after: (B, J, 3), a pose and what BA made of it.
+        straight, bent: (B, K, 3), unit bones of a pose and of what BA made of it.
     """
+    learned_ba, learned_bl = (proposal.parameters.get(n) for n in ("gamma_ba", "gamma_bl"))
+    loss = bent.new_zeros(())
     if config.reg == "threshold":
-        return threshold_penalty(aug.learned_ba, config.reg_ba) + threshold_penalty(
-            aug.learned_bl, config.reg_bl
-        )
-    straight, bent = (unit(pose_to_bones(pose, skeleton)) for pose in (before, after))
+        if learned_ba is not None:
+            loss = loss + threshold_penalty(learned_ba, config.reg_ba)
+        if learned_bl is not None:
+            loss = loss + threshold_penalty(learned_bl, config.reg_bl)
+        return loss
     turned = (1 - (straight * bent).sum(-1)).mean(-1)  # (B,)
-    return outside_band(turned, config.bend_target, config.bend_band) + past_limit(
-        aug.learned_bl, config.reg_bl
-    )
+    loss = loss + outside_band(turned, config.bend_target, config.bend_band)
+    return loss if learned_bl is None else loss + past_limit(learned_bl, config.reg_bl)
 
 
 def asking(estimator: Estimator, fmt: BatchFormat, skeleton: Skeleton) -> Ask:

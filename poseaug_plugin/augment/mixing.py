@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,9 +11,8 @@ from torch import Tensor
 from ..batches.containers import repeat_rows
 from ..batches.format import BatchFormat
 from ..geometry.pose_batch import PoseBatch
-
-if TYPE_CHECKING:
-    from ..adversarial.trainer import Trainer
+from .draws import uniform
+from .sampler import Sampler
 
 __all__ = ["TWICE", "mixed"]
 
@@ -21,7 +20,7 @@ TWICE = {"alternate", "passes"}  # mixes that hand on every batch real and augme
 
 
 def mixed(
-    batch: Any, poses: PoseBatch, trainer: Trainer, fmt: BatchFormat, ratio: float, before: int
+    batch: Any, poses: PoseBatch, sampler: Sampler, fmt: BatchFormat, ratio: float, before: int
 ) -> tuple[Any, int, Tensor]:
     """The caller's batch with augmented rows; a pair that no camera could take stays real.
 
@@ -33,21 +32,21 @@ def mixed(
     Returns:
         The batch, how many rows were tried, and how many of them passed (on the device).
     """
-    config, device, rows = trainer.config, trainer.device, len(poses)
+    config, device, rows = sampler.config, sampler.device, len(poses)
     chosen = torch.arange(rows, device=device)
     if config.mix == "replace":
         count = int(ratio * rows * (before + 1) + 1e-6) - int(ratio * rows * before + 1e-6)
-        chosen = _choose(poses, count, trainer.generator)
+        chosen = _choose(poses, count, sampler.generator)
     if not len(chosen):
         return batch, 0, chosen.new_zeros(())
-    made, good = trainer.pairs(poses, chosen)
+    made, good = sampler.pairs(poses, chosen)
     if config.mix in TWICE:  # the caller may change the real batch before the twin's turn
         batch = copy.deepcopy(batch)
     if config.mix == "append":  # each twin next to its row: a device of DataParallel gets both
         batch, poses, chosen = repeat_rows(batch, rows), poses.repeat(2), 2 * chosen + 1
     replaced = torch.zeros(len(poses), dtype=torch.bool, device=device)
     replaced[chosen] = good
-    written = fmt.write(batch, poses.put(chosen, made), replaced, trainer.skeleton)
+    written = fmt.write(batch, poses.put(chosen, made), replaced, sampler.skeleton)
     return written, len(made), good.sum()
 
 
@@ -56,6 +55,5 @@ def _choose(poses: PoseBatch, count: int, generator: torch.Generator) -> Tensor:
     leader = poses.leader
     if leader is None or not count:
         return torch.randperm(len(poses), generator=generator, device=generator.device)[:count]
-    device = generator.device
-    score = torch.rand(len(poses), generator=generator, device=device, dtype=torch.float32)[leader]
+    score = uniform(generator, len(poses))[leader]
     return (score <= score.sort().values[count - 1]).nonzero()[:, 0]

@@ -21,6 +21,7 @@ from ..config import PoseAugConfig
 from ..geometry.bones import EPS, unit, upright_bones
 from ..geometry.operators import turned
 from ..geometry.skeleton import Skeleton
+from .draws import normal, uniform
 from .recombine import carry, exchange
 
 __all__ = ["Repertoire"]
@@ -91,12 +92,10 @@ class Repertoire:
 
     def _steps(self, rows: int, generator: torch.Generator) -> Tensor:
         """Steps (B, K, 3) in the body's axes, as each bone moves, times a share of the row's."""
-        bones, device = range(self.skeleton.num_bones), generator.device
+        bones = range(self.skeleton.num_bones)
         own = self.cov.view(len(bones), 3, len(bones), 3)[bones, :, bones]  # (K, 3, 3)
-        step = torch.randn(
-            rows, len(bones), 3, 1, generator=generator, device=device, dtype=torch.float32
-        )
-        share = torch.rand(rows, 1, 1, generator=generator, device=device, dtype=torch.float32)
+        step = normal(generator, rows, len(bones), 3, 1)
+        share = uniform(generator, rows, 1, 1)
         return share * (_root(own) @ step)[..., 0]
 
     def state_dict(self) -> dict[str, Any]:

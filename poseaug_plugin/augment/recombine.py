@@ -16,6 +16,7 @@ from torch import Tensor
 from ..geometry.bones import index_tensor, unit
 from ..geometry.operators import turned
 from ..geometry.skeleton import Skeleton
+from .draws import uniform
 
 __all__ = ["carry", "exchange"]
 
@@ -26,9 +27,7 @@ def exchange(directions: Tensor, skeleton: Skeleton, generator: torch.Generator)
     Knees and elbows stay as people have them: a limb comes whole, from its hip or shoulder on.
     """
     device = directions.device
-    shape = len(skeleton.limbs) + 1, len(directions)
-    drawn = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)
-    order = drawn.argsort(-1)
+    order = uniform(generator, len(skeleton.limbs) + 1, len(directions)).argsort(-1)
     rows = order[index_tensor(_pieces(skeleton), device)].T
     return directions[rows, index_tensor(tuple(range(skeleton.num_bones)), device)]
 

@@ -7,7 +7,8 @@ CVPR 2019), split into body parts as PoseAug does.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from ..errors import SkeletonError
 from .skeleton import Skeleton
 
 __all__ = [
+    "Bones",
     "body_axes",
     "bones_to_pose",
     "directions",
@@ -151,3 +153,60 @@ def part_kcs(bones: Tensor, parts: tuple[tuple[int, ...], ...]) -> Tensor:
     index = tuple(i for part in parts for i in (*part, *[nothing] * (widest - len(part))))
     rows = gather(F.pad(bones, (0, 0, 0, 1)), index)
     return kcs(rearrange(rows, "... (p m) c -> ... p m c", m=widest))
+
+
+@dataclass(frozen=True)
+class Bones:
+    """Poses as directions and lengths of their bones, on which BA and BL act.
+
+    `Bones.of(pose_3d, skeleton).pose_3d` is the pose again, its root at the origin.
+    """
+
+    direction: Tensor  # (..., K, 3) unit vectors; zero for a bone of zero length
+    length: Tensor  # (..., K) metres
+    skeleton: Skeleton
+
+    @classmethod
+    def of(cls, pose_3d: Tensor, skeleton: Skeleton) -> Bones:
+        """H: poses (..., J, 3) as bones."""
+        bones = pose_to_bones(pose_3d, skeleton)
+        return cls(unit(bones), lengths(bones), skeleton)
+
+    @property
+    def pose_3d(self) -> Tensor:
+        """H^-1: (..., J, 3), root-relative."""
+        return bones_to_pose(self.direction * self.length[..., None], self.skeleton)
+
+    @cached_property
+    def axes(self) -> Tensor:
+        """(..., 3, 3) the axes of each body, see `body_axes`."""
+        return body_axes(self.direction, self.skeleton)
+
+    @property
+    def in_body(self) -> Tensor:
+        """(..., K, 3) directions along the body's own axes: view, place and size are gone."""
+        return self.direction @ self.axes
+
+    def bend(self, gamma_ba: Tensor) -> Bones:
+        """BA: unit bones plus `gamma_ba` (..., K, 3), made unit again; lengths are kept.
+
+        A bone that gamma cancels has no direction and stays as it was; so does one of zero length.
+        """
+        bent = self.direction + gamma_ba
+        gone = (lengths(bent.detach()) < EPS) | (self.length.detach() < EPS)
+        return replace(self, direction=unit(torch.where(gone[..., None], self.direction, bent)))
+
+    def stretch(self, gamma_bl: Tensor) -> Bones:
+        """BL: bone k times 1 + gamma_bl[..., k]; directions are kept.
+
+        Args:
+            gamma_bl: (..., K) per bone, or (..., G) per mirror group: left and right share a ratio.
+        """
+        if gamma_bl.shape[-1] != self.skeleton.num_bones:
+            gamma_bl = gather(gamma_bl[..., None], self.skeleton.mirror_group)[..., 0]
+        return replace(self, length=self.length * (1 + gamma_bl))
+
+    def pick(self, rows: Tensor | slice | int, dim: int = 0) -> Bones:
+        """Some rows, or with `dim=1` a frame."""
+        index = (slice(None),) * dim + (rows,)
+        return replace(self, direction=self.direction[index], length=self.length[index])

@@ -7,14 +7,25 @@ Source: PoseAug (CVPR 2021) section 3.2, equations for BA, BL and RT.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from .bones import EPS, body_axes, bones_to_pose, gather, lengths, pose_to_bones, unit
+from .bones import Bones, unit
 from .skeleton import Skeleton
 
-__all__ = ["axis_angle_to_matrix", "bend", "move", "root_relative", "shift", "stretch", "turned"]
+__all__ = [
+    "axis_angle_to_matrix",
+    "bend",
+    "mirrored",
+    "move",
+    "root_relative",
+    "shift",
+    "stretch",
+    "turned",
+]
 
 
 def root_relative(pose_3d: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
@@ -29,13 +40,8 @@ def bend(pose_3d: Tensor, gamma_ba: Tensor, skeleton: Skeleton) -> Tensor:
     Where bone and gamma cancel there is no direction: the bone stays as it was. The paper's
     equation leaves out the normalisation; without it BA would change lengths as well.
     """
-    relative, root = root_relative(pose_3d, skeleton)
-    bones = pose_to_bones(relative, skeleton)
-    direction = unit(bones)
-    bent = direction + gamma_ba
-    gone = lengths(bent.detach()) < EPS
-    bent = torch.where(gone[..., None], direction, bent)
-    return bones_to_pose(unit(bent) * lengths(bones)[..., None], skeleton) + root
+    _, root = root_relative(pose_3d, skeleton)
+    return Bones.of(pose_3d, skeleton).bend(gamma_ba).pose_3d + root
 
 
 def stretch(pose_3d: Tensor, gamma_bl: Tensor, skeleton: Skeleton) -> Tensor:
@@ -44,11 +50,8 @@ def stretch(pose_3d: Tensor, gamma_bl: Tensor, skeleton: Skeleton) -> Tensor:
     Args:
         gamma_bl: (..., K) per bone, or (..., G) per mirror group (left and right share a ratio).
     """
-    if gamma_bl.shape[-1] != skeleton.num_bones:
-        gamma_bl = gather(gamma_bl[..., None], skeleton.mirror_group)[..., 0]
-    relative, root = root_relative(pose_3d, skeleton)
-    bones = pose_to_bones(relative, skeleton)
-    return bones_to_pose(bones * (1 + gamma_bl)[..., None], skeleton) + root
+    _, root = root_relative(pose_3d, skeleton)
+    return Bones.of(pose_3d, skeleton).stretch(gamma_bl).pose_3d + root
 
 
 def shift(pose_3d: Tensor, offset: Tensor, skeleton: Skeleton) -> Tensor:
@@ -57,8 +60,7 @@ def shift(pose_3d: Tensor, offset: Tensor, skeleton: Skeleton) -> Tensor:
     What one data set calls a hip lies centimetres from what another does. The body stays as it is;
     the joint that moves takes no other along. Ours, not PoseAug's.
     """
-    axes = body_axes(unit(pose_to_bones(pose_3d, skeleton)), skeleton)
-    return pose_3d + offset @ axes.mT
+    return pose_3d + offset @ Bones.of(pose_3d, skeleton).axes.mT
 
 
 def move(pose_3d: Tensor, R: Tensor, t: Tensor, skeleton: Skeleton) -> Tensor:
@@ -96,3 +98,24 @@ def turned(vector: Tensor, start: Tensor, end: Tensor) -> Tensor:
     along_half = (half * vector).sum(-1, keepdim=True)
     along_start = (start * vector).sum(-1, keepdim=True)
     return vector + 2 * (along_start * end - along_half * half)
+
+
+def mirrored(offset: Tensor, skeleton: Skeleton) -> Tensor:
+    """Offsets (..., J, 3) along a body's axes made symmetric: right joints take their left twin's
+    offset, mirrored; joints of neither side have none sideways, the root none at all.
+    """
+    sources, signs = _mirror(skeleton, offset.device)
+    return signs.to(offset) * offset[..., sources, :]
+
+
+@functools.lru_cache(maxsize=64)
+def _mirror(skeleton: Skeleton, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Whose offset each joint takes (J,), and the factors (J, 3) on it."""
+    sources = torch.arange(skeleton.num_joints)
+    signs = torch.ones(skeleton.num_joints, 3, dtype=torch.float32)
+    left, right = list(skeleton.left), list(skeleton.right)
+    sources[right] = sources[left]
+    signs[:, 0] = 0
+    signs[left, 0], signs[right, 0] = 1, -1
+    signs[skeleton.root] = 0
+    return sources.to(device), signs.to(device)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from helpers import H36M, PRESETS, generator, people, random_poses
+from helpers import H36M, PRESETS, generator, people, random_poses, unit_bones
 from poseaug_plugin.adversarial.discriminators import Discriminator2d, Discriminator3d
 from poseaug_plugin.adversarial.layers import ParallelLinear
 from poseaug_plugin.geometry.operators import axis_angle_to_matrix, move, stretch
@@ -46,7 +46,7 @@ def slow_score(judge: Discriminator3d, pose: Tensor, net: int, part: tuple[int, 
 def test_3d_judge_equals_a_slow_loop(kcs: str, parts: tuple[tuple[int, ...], ...]) -> None:
     judge = Discriminator3d(H36M, generator(), kcs=kcs, width=24)
     pose = people(4)[:, 0]
-    scores = judge(pose)
+    scores = judge(unit_bones(pose))
     assert scores.shape == (4, len(parts))
     for row in range(4):
         for net, part in enumerate(parts):
@@ -78,10 +78,10 @@ def test_3d_judge_looks_at_angles_alone() -> None:
     pose = people(3)[:, 0]
     R = axis_angle_to_matrix(torch.randn(3, 3, generator=generator(1)))
     other = move(stretch(pose, torch.rand(3, 9, generator=generator(2)), H36M), R, R[:, 0], H36M)
-    assert torch.allclose(judge(other), judge(pose), atol=1e-4)
+    assert torch.allclose(judge(unit_bones(other)), judge(unit_bones(pose)), atol=1e-4)
     knee = pose.clone()
     knee[:, 3] += 0.2
-    changed = (judge(knee) - judge(pose)).abs().amax(0) > 1e-4
+    changed = (judge(unit_bones(knee)) - judge(unit_bones(pose))).abs().amax(0) > 1e-4
     assert changed.tolist() == [False, False, True, False, False]  # the right leg's path alone
 
 
@@ -103,7 +103,7 @@ def test_both_judge_any_skeleton_and_every_weight_learns(name: str) -> None:
     skeleton = SKELETONS[name]
     pose = random_poses(skeleton, 6, dtype=torch.float32)
     d3d, d2d = Discriminator3d(skeleton, generator()), Discriminator2d(skeleton, generator())
-    loss = d3d(pose).square().sum() + d2d(pose[..., :2]).square().sum()
+    loss = d3d(unit_bones(pose, skeleton)).square().sum() + d2d(pose[..., :2]).square().sum()
     loss.backward()
     for parameter in (*d3d.parameters(), *d2d.parameters()):
         assert parameter.grad is not None
@@ -112,7 +112,7 @@ def test_both_judge_any_skeleton_and_every_weight_learns(name: str) -> None:
 
 def test_a_pose_of_zero_bones_is_judged_without_nan() -> None:
     pose = torch.zeros(2, 16, 3, requires_grad=True)
-    scores = Discriminator3d(H36M, generator())(pose)
+    scores = Discriminator3d(H36M, generator())(unit_bones(pose))
     assert scores.isfinite().all()
     (gradient,) = torch.autograd.grad(scores.sum(), pose)
     assert gradient.isfinite().all()

@@ -25,9 +25,11 @@ from loop_helpers import (
 )
 from poseaug_plugin import Camera, PoseAugConfig, PoseBatch, Skeleton
 from poseaug_plugin.adversarial import collapse
-from poseaug_plugin.adversarial import trainer as trainer_module
 from poseaug_plugin.adversarial.trainer import Trainer
+from poseaug_plugin.augment import sampler as sampler_module
+from poseaug_plugin.augment.sampler import Sampler
 from poseaug_plugin.batches.presets import FORMATS
+from poseaug_plugin.engine import Engine
 from poseaug_plugin.loop.distributed import all_agree, average
 from poseaug_plugin.loop.estimator import Estimator
 from poseaug_plugin.schedule import Curriculum
@@ -36,8 +38,12 @@ H36M, CPU = Skeleton.of("h36m_16"), torch.device("cpu")
 POSEAUG = FORMATS["poseaug"]
 
 
+def sampler(preset: str = "residual", **changes: Any) -> Sampler:
+    return Engine(H36M, small(preset, **changes), CPU).sampler
+
+
 def trainer(preset: str = "residual", **changes: Any) -> Trainer:
-    return Trainer(H36M, small(preset, **changes), CPU)
+    return Trainer(Sampler(H36M, small(preset, **changes), CPU))
 
 
 def poses(rows: int = 8, frames: int = 1, seed: int = 0) -> PoseBatch:
@@ -58,34 +64,39 @@ def turn(made: Trainer, seed: int = 0, model: Any = None) -> Any:
 @pytest.mark.parametrize(
     ("config", "parts", "pools"),
     [
-        (PoseAugConfig(), {"augmentor"}, set()),
         (small(), {"augmentor", "d3d"}, {"d3d"}),
-        (small("random"), {"augmentor"}, set()),
         (small("paper"), {"augmentor", "d3d", "d2d"}, {"d3d", "d2d"}),
         (small("released"), {"augmentor", "d3d", "d2d"}, {"d3d", "d2d"}),
         (small("paper", adv3d=0.0), {"augmentor", "d2d"}, {"d2d"}),
         (small(adv3d=0.0), {"augmentor"}, set()),
-        (small(ba=False, bl=False, rt=False), {"augmentor"}, set()),
     ],
 )
 def test_a_part_that_is_off_is_not_built(
     config: PoseAugConfig, parts: set[str], pools: set[str]
 ) -> None:
-    made = Trainer(H36M, config, CPU)
-    assert set(made.nets) == parts
+    made = Engine(H36M, config, CPU).trainer
+    assert made is not None
+    assert set(made.nets) == set(made.optimizers) == parts
     assert set(made.pools) == pools
-    assert set(made.optimizers) == (parts if config.trains else set())
+
+
+@pytest.mark.parametrize(
+    "config", [PoseAugConfig(), small("random"), small(ba=False, bl=False, rt=False)]
+)
+def test_where_nothing_learns_there_is_no_trainer(config: PoseAugConfig) -> None:
+    assert Engine(H36M, config, CPU).trainer is None
 
 
 def test_weights_and_draws_come_from_the_seed() -> None:
     torch.manual_seed(1)
-    first = trainer("paper", seed=5)
+    first = Engine(H36M, small("paper", seed=5), CPU)
     torch.manual_seed(2)
-    second, other = trainer("paper", seed=5), trainer("paper", seed=6)
+    second, other = (Engine(H36M, small("paper", seed=seed), CPU) for seed in (5, 6))
     assert same(snapshot(first), snapshot(second))
-    assert not same(snapshot(first)[0]["nets"], snapshot(other)[0]["nets"])
-    assert torch.equal(first.sample(poses())[0].pose_3d, second.sample(poses())[0].pose_3d)
-    assert not torch.equal(first.sample(poses())[0].pose_3d, other.sample(poses())[0].pose_3d)
+    assert not same(snapshot(first.trainer)[0]["nets"], snapshot(other.trainer)[0]["nets"])
+    drawn = [made.sampler.sample(poses())[0].pose_3d for made in (first, second, other)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
 
 
 def test_a_restarted_part_is_new() -> None:
@@ -102,7 +113,7 @@ def test_a_restarted_part_is_new() -> None:
 @pytest.mark.parametrize("preset", ["residual", "random"])
 def test_a_sample_is_a_true_pair(preset: str, frames: int) -> None:
     given = poses(32, frames)
-    made, good, _ = trainer(preset, distance=(1.5, 5.0), depth=1.5).sample(given)
+    made, good, _ = sampler(preset, distance=(1.5, 5.0), depth=1.5).sample(given)
     placed = made.absolute
     off = reproject(placed, made.camera) - made.pose_2d.numpy()
     assert abs(off[good]).max() < 1e-5
@@ -117,12 +128,12 @@ def test_a_sample_is_a_true_pair(preset: str, frames: int) -> None:
 
 def test_the_detectors_error_comes_along_as_large_as_the_person() -> None:
     given = poses(32, 3)
-    clean, good, _ = trainer("random").sample(given)
-    same_2d, _, _ = trainer("random", detector=True).sample(given)
+    clean, good, _ = sampler("random").sample(given)
+    same_2d, _, _ = sampler("random", detector=True).sample(given)
     assert torch.allclose(same_2d.pose_2d, clean.pose_2d, atol=1e-5)  # exact 2D stays exact
     off = 0.02 * torch.randn(given.pose_2d.shape, generator=torch.Generator().manual_seed(0))
     detected = replace(given, pose_2d=given.pose_2d + off)
-    made, still_good, _ = trainer("random", detector=True).sample(detected)
+    made, still_good, _ = sampler("random", detector=True).sample(detected)
     assert torch.equal(made.pose_3d, clean.pose_3d)
     assert torch.equal(still_good, good)
     seen = made.camera[:, None, :2] / made.root[..., 2:]
@@ -136,7 +147,7 @@ def test_the_detectors_error_comes_along_as_large_as_the_person() -> None:
 def test_sampling_leaves_the_poses_alone() -> None:
     given = poses()
     before = snapshot([given.pose_2d, given.pose_3d, given.root, given.camera])
-    trainer().sample(given)
+    sampler().sample(given)
     assert same(snapshot([given.pose_2d, given.pose_3d, given.root, given.camera]), before)
 
 
@@ -144,7 +155,7 @@ def test_relative_clips_stay_on_the_spot() -> None:
     who = people(4, 5)
     fmt = FORMATS["semgcn"]
     given = fmt.read((who.relative, who.pose_2d), H36M, Camera())
-    made, _, _ = trainer().sample(given)
+    made, _, _ = sampler().sample(given)
     assert (made.root - made.root[:, :1]).abs().max() < 1e-6
 
 
@@ -318,7 +329,7 @@ def run(rank: int, what: str) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for i, each in enumerate(augmenter.wrap(batches)):
         if i == 0:
-            result["start"] = snapshot(augmenter)[0]["trainer"]["nets"]
+            result["start"] = snapshot(augmenter)[0]["engine"]["trainer"]["nets"]
             result["sample"] = augmenter.preview(batch())[0].pose_3d
         optimizer.zero_grad()
         model(each[1]).square().mean().backward()
@@ -332,7 +343,7 @@ def run(rank: int, what: str) -> dict[str, Any]:
         **result,
         "mean": float(mean),
         "votes": [all_agree(yes, CPU) for yes in (True, rank == 0, False)],
-        "nets": snapshot(augmenter)[0]["trainer"]["nets"],
+        "nets": snapshot(augmenter)[0]["engine"]["trainer"]["nets"],
         "model": snapshot(model),
         "turns": augmenter.stats()["turns"],
     }
@@ -370,18 +381,18 @@ def test_a_detectors_error_takes_no_joint_out_of_the_frame() -> None:
     """One row's 2D is nothing like its 3D, so its error is as large as the image and more."""
     given = poses()
     given.pose_2d[0] += 3.0
-    made, good, _ = trainer("random", detector=True, place=0.0).sample(given)
+    made, good, _ = sampler("random", detector=True, place=0.0).sample(given)
     assert good.any()
     assert made.pose_2d[good].abs().max() <= 1
 
 
 def test_a_resumed_rank_draws_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is saved is mostly rank 0's."""
-    saved = trainer("random").state_dict()
+    saved = sampler("random").state_dict()
     drawn = []
     for number in range(3):
-        monkeypatch.setattr(trainer_module, "rank", lambda number=number: number)
-        made = trainer("random")
+        monkeypatch.setattr(sampler_module, "rank", lambda number=number: number)
+        made = sampler("random")
         made.load_state_dict(saved)
         drawn.append(made.sample(poses())[0].pose_3d)
     assert not any(torch.equal(a, b) for a, b in itertools.pairwise(drawn))
@@ -390,6 +401,6 @@ def test_a_resumed_rank_draws_for_itself(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_person_with_a_missing_joint_is_no_rare_pose() -> None:
     given = poses(64)
     given.pose_3d[0, :, 12] = given.pose_3d[0, :, 11]  # no left forearm
-    made = trainer("default", balance=20.0)
-    made._donors(given, torch.arange(64))
-    assert 0 not in made._donors(given, torch.arange(64).repeat(50))
+    made = sampler("default", balance=20.0)
+    made.source_rows(given, torch.arange(64))
+    assert 0 not in made.source_rows(given, torch.arange(64).repeat(50))

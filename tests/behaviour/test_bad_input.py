@@ -39,7 +39,7 @@ from poseaug_plugin import (
     SkeletonError,
     events,
 )
-from poseaug_plugin.adversarial.trainer import Trainer
+from poseaug_plugin.augment.sampler import Sampler
 from poseaug_plugin.batches.presets import format_of
 
 NAN, INF = float("nan"), float("inf")
@@ -141,7 +141,7 @@ def test_a_bad_first_batch_raises_before_anything_is_changed(what: str) -> None:
     with pytest.raises(kind, match=words):
         augmenter(given)
     assert same(state(), before)
-    assert augmenter.state_dict()["trainer"] is None
+    assert augmenter.state_dict()["engine"] is None
     train(model, optimizer, augmenter.wrap(loader()))  # and good ones are welcome afterwards
     assert augmenter.stats()["turns"] == 2
 
@@ -239,7 +239,7 @@ def test_a_model_that_answers_otherwise_is_an_estimator_error(model: nn.Module, 
         augmenter(batch())
     assert same(snapshot(model), before)
     assert all(m.training for m in model.modules())
-    assert augmenter.state_dict()["trainer"] is None
+    assert augmenter.state_dict()["engine"] is None
 
 
 @pytest.mark.parametrize(
@@ -408,7 +408,7 @@ def test_a_batch_gone_bad_passes_through_is_counted_and_told_once(what: str) -> 
     stats = augmenter.stats()
     assert (stats["bad_batches"], stats["batches"], stats["turns"]) == (2, 3, 3)
     assert all(np.isfinite(v) for v in stats.values())
-    nets = augmenter.state_dict()["trainer"]["nets"].values()
+    nets = augmenter.state_dict()["engine"]["trainer"]["nets"].values()
     assert all(value.isfinite().all() for net in nets for value in net.values())
 
 
@@ -541,7 +541,7 @@ def test_what_fails_on_the_first_batch_beyond_reading_it_raises(monkeypatch: Any
     def broken(*_: Any) -> Any:
         raise RuntimeError("no such kernel")
 
-    monkeypatch.setattr(Trainer, "pairs", broken)
+    monkeypatch.setattr(Sampler, "pairs", broken)
     with pytest.raises(RuntimeError, match="no such kernel"):
         augmenter(batch())
     with pytest.raises(RuntimeError, match="no such kernel"):

@@ -36,7 +36,7 @@ def turns_of(augmenter: PoseAugmenter, optimizer: Any, steps: int) -> None:
 
 
 def nets(augmenter: PoseAugmenter) -> Any:
-    return snapshot(augmenter)[0]["trainer"]["nets"]
+    return snapshot(augmenter)[0]["engine"]["trainer"]["nets"]
 
 
 # Who learns
@@ -61,7 +61,8 @@ def test_every_preset_runs_and_stays_finite(preset: str) -> None:
     augmenter, model, optimizer = attached(config, epochs=4)
     train(model, optimizer, augmenter.wrap(loader()), epochs=4)
     tensors = [p.detach() for p in model.parameters()]
-    for state in augmenter.state_dict()["trainer"]["nets"].values():
+    trainer = augmenter.state_dict()["engine"]["trainer"]
+    for state in trainer["nets"].values() if trainer else ():
         tensors += [value for value in state.values() if isinstance(value, Tensor)]
     assert all(t.isfinite().all() for t in tensors)
     assert all(np.isfinite(v) for v in augmenter.stats().values())
@@ -76,8 +77,7 @@ def test_random_trains_nothing_and_asks_nobody() -> None:
     augmenter, _, optimizer = attached(small("random"), predict=never)
     turns_of(augmenter, optimizer, 3)
     assert augmenter.stats()["turns"] == 0
-    trainer = augmenter.state_dict()["trainer"]
-    assert trainer["nets"]["augmentor"] == trainer["optimizers"] == trainer["pools"] == {}
+    assert augmenter.state_dict()["engine"]["trainer"] is None
 
 
 def test_feedback_moves_the_augmentor() -> None:
@@ -257,7 +257,9 @@ def test_the_learning_rate_decays_over_the_run() -> None:
     for _ in range(3):
         for _ in augmenter.wrap([batch()]):
             optimizer.step()
-        groups = augmenter.state_dict()["trainer"]["optimizers"]["augmentor"]["param_groups"]
+        groups = augmenter.state_dict()["engine"]["trainer"]["optimizers"]["augmentor"][
+            "param_groups"
+        ]
         rates.append(groups[0]["lr"])
     assert rates == pytest.approx([0.01, 0.0075, 0.005])
 
@@ -312,7 +314,7 @@ def test_a_discriminator_of_weight_0_is_not_built(part: str) -> None:
     turns_of(augmenter, optimizer, 2)
     (state,) = snapshot(augmenter)
     for kind in ("nets", "optimizers", "pools"):
-        assert part not in state["trainer"][kind]
+        assert part not in state["engine"]["trainer"][kind]
     assert not any(part in key for key in augmenter.stats())
     assert augmenter.stats()["turns"] == 2
 
@@ -389,7 +391,7 @@ def test_collapse_is_told_and_repaired(
     assert [e.message for e in heard if e.kind == "collapse"] == [
         f"{part} {cure}: its time has come"
     ]
-    state = snapshot(augmenter)[0]["trainer"]
+    state = snapshot(augmenter)[0]["engine"]["trainer"]
     fresh = {name for name, each in state["optimizers"].items() if not each["state"]}
     assert fresh == ({part} if repair else set())
     empty = {name for name, pool in state["pools"].items() if not pool["filled"]}
@@ -467,7 +469,7 @@ def test_an_answer_that_is_no_number_teaches_nothing() -> None:
     for _ in range(6):
         augmenter(batch())
         optimizer.step()
-    nets = augmenter.state_dict()["trainer"]["nets"]
+    nets = augmenter.state_dict()["engine"]["trainer"]["nets"]
     assert all(weight.isfinite().all() for weight in nets["augmentor"].values())
     before = augmenter.stats()["augmented"]
     augmenter(batch())

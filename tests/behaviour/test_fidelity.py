@@ -17,9 +17,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers import unit_bones
 from loop_helpers import Lifter, people
 from poseaug_plugin import Camera, ConfigError, PoseAugConfig, PoseBatch, Skeleton
-from poseaug_plugin.adversarial.augmentor import Augmentation
 from poseaug_plugin.adversarial.discriminators import Discriminator2d, Discriminator3d
 from poseaug_plugin.adversarial.fake_pool import Pool
 from poseaug_plugin.adversarial.feedback import ratio_feedback, tier_errors
@@ -31,8 +31,9 @@ from poseaug_plugin.adversarial.losses import (
 )
 from poseaug_plugin.adversarial.objectives import regularisation
 from poseaug_plugin.adversarial.trainer import Trainer
+from poseaug_plugin.augment.sampler import Proposal, Sampler
 from poseaug_plugin.batches.presets import FORMATS
-from poseaug_plugin.geometry.bones import bones_to_pose, kcs, lengths, pose_to_bones, unit
+from poseaug_plugin.geometry.bones import Bones, bones_to_pose, kcs, lengths, pose_to_bones, unit
 from poseaug_plugin.geometry.camera import in_frame, project
 from poseaug_plugin.geometry.operators import axis_angle_to_matrix, bend, move, stretch
 from poseaug_plugin.loop.estimator import Estimator
@@ -383,13 +384,17 @@ def stacked(poses: list[Pose]) -> Tensor:
     return torch.stack([torch.stack(list(pose)) for pose in poses])
 
 
+def trainer(**changes: Any) -> Trainer:
+    return Trainer(Sampler(H36M, released(**changes), CPU))
+
+
 def doubled_trainer(**changes: Any) -> Trainer:
     """In float64; all stand in front of the camera, some 3 m away, half out of the frame."""
-    made = Trainer(H36M, released(**changes), CPU)
+    made = trainer(**changes)
     for net in made.nets.values():
         net.double()
     with torch.no_grad():
-        last = made.augmentor.last
+        last = made.nets["augmentor"].last
         last.weight[3] *= 0.1
         last.bias[3, 0, :3] = torch.tensor([3.0, -0.1, 1.8])
     return made
@@ -434,7 +439,7 @@ def test_the_preset_has_the_published_numbers() -> None:
 
 
 def test_the_networks_have_the_published_sizes() -> None:
-    made = Trainer(H36M, PoseAugConfig.released(), CPU)
+    made = Trainer(Sampler(H36M, PoseAugConfig.released(), CPU))
     augmentor, d3d, d2d = (made.nets[name] for name in ("augmentor", "d3d", "d2d"))
     assert augmentor.heads == {"ba": 45, "bl": 9, "r": 3, "t": 3}
     assert augmentor.shown.flatten().tolist() == [0, 1, 0, 0]
@@ -510,14 +515,17 @@ def test_all_operators_in_the_published_order() -> None:
     made, poses = doubled_trainer(swap=False), doubles()
     draws = torch.Generator().manual_seed(5)
     noise = torch.randn(4, ROWS, NOISE, generator=torch.Generator().manual_seed(5))
-    aug: Augmentation = made.augmentor(poses.pose_3d, poses.root[:, 0], poses.camera, draws)
+    made.sampler.generator = draws
+    bones = Bones.of(poses.pose_3d, H36M)
+    proposal = made.propose(bones.pick(0, dim=1))
+    aug = made.sampler.augment(poses, bones, proposal)
     fast = aug.apply(poses.pose_3d, H36M)[:, 0]
     relative = [points(p) for p in poses.pose_3d[:, 0]]
-    weights = {name: p.detach() for name, p in made.augmentor.named_parameters()}
+    weights = {name: p.detach() for name, p in made.nets["augmentor"].named_parameters()}
     slow = []
     for row, (ba, bl, r, t) in enumerate(slow_parameters(relative, noise, weights)):
         slow.append(slow_move(slow_stretch(slow_bend(relative[row], ba), bl), r, t))
-        assert close(aug.learned_bl[row].detach(), bl)
+        assert close(proposal.parameters["gamma_bl"][row].detach(), bl)
         assert close(aug.t[row].detach(), t)
         assert 0 < bl.abs().max() < 0.2
         assert bl[FROZEN_GROUP] == 0
@@ -547,7 +555,7 @@ def test_the_3d_discriminator(width: int) -> None:
     weights = {name: p.detach() for name, p in judge.named_parameters()}
     pose = absolute(doubles())
     slow = [torch.stack(slow_score_3d(points(p), weights)) for p in pose]
-    assert close(judge(pose).detach(), torch.stack(slow), atol=1e-9)
+    assert close(judge(unit_bones(pose)).detach(), torch.stack(slow), atol=1e-9)
 
 
 def test_the_2d_discriminator() -> None:
@@ -584,15 +592,14 @@ def test_feedback_is_zero_inside_the_band(target: float, band: float) -> None:
 
 def test_regularisation_of_angles_costs_doing_nothing_too() -> None:
     made, poses = doubled_trainer(swap=False), doubles()
-    aug = made._augment(poses)
-    calm = torch.zeros_like(aug.gamma_bl)
+    calm = Proposal()
     absolute_poses = absolute(poses)
     for scale in (0.0, 0.5, 1.0, 3.0):
         gamma = randoms(ROWS, 15, 3, scale=scale)
         gamma[:, list(FROZEN_BONES)] = 0
         bent = bend(poses.pose_3d, gamma[:, None], H36M)
-        before, after = poses.pose_3d[:, 0], bent[:, 0]
-        fast = regularisation(replace(aug, learned_bl=calm), before, after, made.config, H36M)
+        before, after = unit_bones(poses.pose_3d[:, 0]), unit_bones(bent[:, 0])
+        fast = regularisation(calm, before, after, made.config)
         slow = [
             slow_bent(points(p), slow_bend(points(p), g)) for p, g in zip(absolute_poses, gamma)
         ]
@@ -637,7 +644,7 @@ def test_an_update_is_the_published_one(done: int, turns: int) -> None:
     reference, estimator = Reference(made, model), Estimator(model)
     for i in range(turns):
         poses, draws = doubles(i, aside=4.5), torch.Generator()
-        draws.set_state(made.generator.get_state())
+        draws.set_state(made.sampler.generator.get_state())
         reference.turn([points(p) for p in absolute(poses)], poses.camera, draws, done)
         with estimator.untouched():
             made.turn(poses, estimator, POSEAUG, Curriculum(50, 2, done))
@@ -662,13 +669,13 @@ def test_an_update_is_the_published_one(done: int, turns: int) -> None:
 
 def test_in_float32_it_is_the_same_update_to_rounding() -> None:
     """The weights start in float32; the reference goes on in float64."""
-    made, model = Trainer(H36M, released(), CPU), lifter()
+    made, model = trainer(), lifter()
     given = doubles(aside=4.5)
     with torch.no_grad():
-        made.augmentor.last.weight[3] *= 0.1
-        made.augmentor.last.bias[3, 0, :3] = torch.tensor([3.0, -0.1, 1.8])
+        made.nets["augmentor"].last.weight[3] *= 0.1
+        made.nets["augmentor"].last.bias[3, 0, :3] = torch.tensor([3.0, -0.1, 1.8])
     reference, draws = Reference(made, model), torch.Generator()
-    draws.set_state(made.generator.get_state())
+    draws.set_state(made.sampler.generator.get_state())
     names = "pose_2d", "pose_3d", "root", "camera", "extra_2d"
     singles: Any = {name: getattr(given, name).float() for name in names}
     reference.turn([points(p) for p in absolute(given)], given.camera, draws, 10)
@@ -695,10 +702,10 @@ def posed(x: float, y: float, z: float, **changes: Any) -> tuple[PoseBatch, Tens
     """Samples of a trainer that only places everybody at (x, y, z), and which of them count."""
     made = doubled_trainer(swap=False, **changes)
     with torch.no_grad():
-        made.augmentor.last.weight.zero_()
-        made.augmentor.last.bias.zero_()
-        made.augmentor.last.bias[3, 0, :3] = torch.tensor([x, y, math.sqrt(z)])
-    pairs, good, aug = made.sample(doubles())
+        made.nets["augmentor"].last.weight.zero_()
+        made.nets["augmentor"].last.bias.zero_()
+        made.nets["augmentor"].last.bias[3, 0, :3] = torch.tensor([x, y, math.sqrt(z)])
+    pairs, good, aug = made.sampler.sample(doubles())
     assert close(aug.t, torch.tensor([x, y, z]).double().expand(ROWS, 3), atol=1e-6)
     return pairs, good
 
@@ -793,7 +800,7 @@ def test_bones_of_no_length_stay_finite() -> None:
     assert (bone / size(bone)).isnan().all()
     judge = Discriminator3d(H36M, torch.Generator(), width=WIDTH).double()
     bent = bend(folded, torch.zeros(ROWS, 15, 3).double(), H36M)
-    value = judge(bent).sum()
+    value = judge(unit_bones(bent)).sum()
     (gradient,) = torch.autograd.grad(value, pose)
     assert value.isfinite()
     assert gradient.isfinite().all()
@@ -868,19 +875,23 @@ def test_bodies_are_swapped_before_all_else() -> None:
     poses = doubles()
     relative = [points(p) for p in poses.pose_3d[:, 0]]
     made = doubled_trainer()
-    draws = torch.Generator().set_state(made.generator.get_state())
+    draws = torch.Generator().set_state(made.sampler.generator.get_state())
     factors = slow_swap(relative, torch.randperm(ROWS, generator=draws).tolist())
     bodies = [slow_stretch(p, [s - 1 for s in swap]) for p, swap in zip(relative, factors)]
     noise = torch.randn(4, ROWS, NOISE, generator=draws)
-    weights = {name: p.detach() for name, p in made.augmentor.named_parameters()}
+    weights = {name: p.detach() for name, p in made.nets["augmentor"].named_parameters()}
+    drawn = slow_parameters(bodies, noise, weights)
     slow = [
         slow_move(slow_stretch(slow_bend(body, ba), bl), r, t)
-        for body, (ba, bl, r, t) in zip(bodies, slow_parameters(bodies, noise, weights))
+        for body, (ba, bl, r, t) in zip(bodies, drawn)
     ]
-    pairs, _, aug = made.sample(poses)
+    pairs, _, aug = made.sampler.sample(poses)
     assert close(absolute(pairs), stacked(slow))
     assert close(aug.apply(poses.pose_3d, H36M), absolute(pairs)[:, None])  # told of the whole way
     ratios = torch.stack([torch.stack(swap) for swap in factors])
-    assert close(aug.gamma_bl, (1 + aug.learned_bl) * ratios - 1)
-    _, _, plain = doubled_trainer(swap=False).sample(poses)
-    assert close(plain.gamma_bl, plain.learned_bl)
+    assert close(aug.gamma_bl, (1 + torch.stack([bl for _, bl, _, _ in drawn])) * ratios - 1)
+    alone = doubled_trainer(swap=False)
+    proposal = alone.propose(Bones.of(poses.pose_3d[:, 0], H36M))
+    alone.sampler.propose = lambda _: proposal
+    _, _, plain = alone.sampler.sample(poses)
+    assert close(plain.gamma_bl, proposal.parameters["gamma_bl"].detach())

@@ -344,7 +344,7 @@ def test_another_default_dtype_changes_nothing_of_ours(preset: str) -> None:
             model(each[1])
             optimizer.step()
         assert augmenter.stats()["bad_batches"] == 0
-        return [given, snapshot(augmenter)[0]["trainer"]["nets"].keys()]
+        return [given, (snapshot(augmenter)[0]["engine"]["trainer"] or {}).keys()]
 
     expected = made()
     torch.set_default_dtype(torch.float64)

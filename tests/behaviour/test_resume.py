@@ -199,9 +199,9 @@ def test_garbage_is_refused(garbage: Any) -> None:
 def test_a_damaged_state_is_refused_before_anything_is_changed(spoil: str) -> None:
     state = state_of()
     if spoil == "no nets":
-        del state["trainer"]["nets"]
+        del state["engine"]["trainer"]["nets"]
     elif spoil == "other nets":
-        state["trainer"]["nets"]["augmentor"] = Lifter().state_dict()
+        state["engine"]["trainer"]["nets"]["augmentor"] = Lifter().state_dict()
     else:
         state[spoil] = "?"
     refused(state, "state")
