@@ -1,187 +1,441 @@
-"""Every number of the plugin, with its unit, checked once and then frozen.
+"""Every option of the plugin: its default, bounds, unit and meaning, in one frozen dataclass.
 
-Presets: `default` (a broad prior, and what it learns from the caller's poses), `random` (the prior
-alone, the control every claim needs), `paper` and `released` (as published; see the README for the
-differences).
+Each field of `PoseAugConfig` describes itself once. Validation, the docstring and the table of the
+documentation are made from these descriptions.
 """
+
+# ruff: noqa: RUF009  `option` and `number` are field specifiers, as `dataclasses.field`
 
 from __future__ import annotations
 
+import difflib
+import functools
+import inspect
 import math
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args, get_type_hints
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from itertools import groupby
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import ConfigError
 
-__all__ = ["PoseAugConfig"]
+__all__ = ["PRESETS", "RENAMED", "PoseAugConfig"]
 
+T = TypeVar("T")
 Range = tuple[float, float]
+Interval = Annotated[Range, "low before high"]
+Schedule = Annotated[Range, "start and end of the run"]
+
+#: Former names of options, and what they are called now.
+RENAMED: dict[str, str] = {}
 
 
+def option(default: T, meaning: str, *, section: str = "") -> T:
+    """A switch (`bool`) or a choice (`Literal`).
+
+    Args:
+        section: set on the first option of each section.
+    """
+    return field(default=default, metadata={"meaning": meaning, "section": section})
+
+
+def number(default: T, low: float, high: float, unit: str, meaning: str, *, section: str = "") -> T:
+    """A number or a pair of numbers, each in `low` to `high`; the annotation says which."""
+    described = {"meaning": meaning, "section": section, "low": low, "high": high, "unit": unit}
+    return field(default=default, metadata=described)
+
+
+def _refusing_unknown_names(cls: type[T]) -> type[T]:
+    """Let the constructor of a dataclass raise `ConfigError`, with the closest name."""
+    init: Callable[..., None] = cls.__init__
+
+    @functools.wraps(init)
+    def checked(self: Any, *args: Any, **options: Any) -> None:
+        _refuse_unknown(options)
+        init(self, *args, **options)
+
+    cls.__init__ = checked  # type: ignore[method-assign]
+    return cls
+
+
+@_refusing_unknown_names
 @dataclass(frozen=True)
 class PoseAugConfig:
-    """What is augmented, how far, and how the learned part is trained.
+    """What is augmented, how far, and how the learned networks are trained.
+
+    Start from a preset and change what you need. Angles are in radians and lengths in metres.
+    Screen units are those of VideoPose3D: the image is 2 wide and its centre is 0.
 
     Raises:
-        ConfigError: an option out of range, or two that contradict each other.
+        ConfigError: an option is unknown or out of range, or two options contradict each other.
 
     >>> PoseAugConfig.default(distance=(2, 8)).distance
     (2, 8)
+    >>> PoseAugConfig.of({"preset": "random", "ratio": 0.5})
+    PoseAugConfig.random(ratio=0.5)
     >>> PoseAugConfig(ratio=2)
     Traceback (most recent call last):
     poseaug_plugin.errors.ConfigError: ratio=2 is out of range; it must lie in 0 to 1.
     """
 
-    # How augmented pairs reach the caller: in place of rows; a twin beside each row; each batch
-    # real, then augmented; or, in the released code's order, all of an epoch's before its real
-    # ones, made by an augmentor that trains while the estimator stands still.
-    mix: Literal["replace", "append", "alternate", "passes"] = "replace"
-    # Share of the rows that are augmented; two numbers: start to end of the run, so that home is
-    # learned last, and not forgotten.
-    ratio: float | Range = (0.9, 0.5)
-    depth: float = 0.5  # metres; every joint of an augmented pair is at least this far away
-    frame_height: float = 1.0  # half height of the image, h / w, in normalised screen units
+    mix: Literal["replace", "append", "alternate", "passes"] = option(
+        "replace",
+        "How augmented pairs reach the training loop. replace: in place of rows. append: one "
+        "beside each row. alternate: each batch twice, real and then augmented. passes: all "
+        "augmented batches of an epoch and then all real ones, as in the released code; the "
+        "augmentor trains in the first pass, in which the estimator does not.",
+        section="Mixing",
+    )
+    ratio: float | Schedule = number(
+        (0.9, 0.5),
+        0,
+        1,
+        "",
+        "Share of the rows that are augmented. A falling share ends training nearer to the "
+        "in-domain data, so that they are not forgotten. With any mix but replace, all rows are "
+        "augmented unless this is 0.",
+    )
+    depth: float = number(
+        0.5, 1e-3, 100, "m", "Smallest depth of a joint; pairs with a nearer joint are rejected."
+    )
+    frame_height: float = number(
+        1.0,
+        0.1,
+        10,
+        "screen",
+        "Half height of the image, h / w; pairs with a joint outside the image are rejected.",
+    )
+    ba: bool = option(True, "Change bone angles.")
+    bl: bool = option(True, "Change bone lengths.")
+    rt: bool = option(
+        True, "Change view and position. With ba, bl and rt all off, nothing is augmented."
+    )
 
-    # What may change. With all three off nothing does.
-    ba: bool = True  # bone angles
-    bl: bool = True  # bone lengths
-    rt: bool = True  # view and position
+    prior: bool = option(
+        True,
+        "Draw parameters for each row at random from the ranges of this section and the next. "
+        "False: the learned networks alone provide them.",
+        section="Prior",
+    )
+    turn: float = number(
+        math.pi, 0, math.pi, "rad", "Rotation about the vertical, drawn from -turn to turn."
+    )
+    upright: bool = option(
+        True,
+        "Estimate the vertical from the trunks of the people seen so far, if the skeleton has a "
+        "trunk bone at its root. False: use the vertical of the row's camera, which may be tilted.",
+    )
+    tilt: Interval = number(
+        (-0.3, 0.6), -math.pi, math.pi, "rad", "Camera tilt. Above 0 it looks down on people."
+    )
+    roll: float = number(
+        0.1, 0, math.pi, "rad", "Rotation about the viewing direction, drawn from -roll to roll."
+    )
+    distance: Interval = number((2.5, 6.5), 0.1, 1000, "m", "Distance from the camera to the root.")
+    place: float = number(
+        0.3,
+        0,
+        1,
+        "screen",
+        "Offset of the root from the image centre, drawn from -place to place on each axis.",
+    )
+    focal: Interval = number((0.5, 1.0), 0.05, 20, "", "Factor on the row's focal length.")
 
-    # The prior: drawn per row, nothing learned. False: parameters come from the networks alone.
-    prior: bool = True
-    turn: float = math.pi  # rad, about the vertical, either way
-    # The vertical is that of people's trunks in the data so far, if the skeleton has one on its
-    # root; False: of the row's camera, which may be tilted.
-    upright: bool = True
-    tilt: Range = (-0.3, 0.6)  # rad, how far the camera looks down on people; below 0: up
-    roll: float = 0.1  # rad, about the viewing direction
-    distance: Range = (2.5, 6.5)  # metres to the root
-    place: float = 0.3  # root's offset from the image centre, screen units, either way
-    focal: Range = (0.5, 1.0)  # factor on the row's focal length
-    bend: float = 0.0  # longest random step added to a unit bone, in any direction
-    # The same along the ways that each bone moves in the data so far, in standard deviations; what
-    # hangs on a bone turns with it.
-    flex: float = 2.0
-    stretch: float = 0.1  # random factor 1 +- stretch on the length of each mirrored bone pair
-    size: float = 0.15  # random factor 1 +- size on the whole body
-    # Metres, standard deviation on each axis of the body, left and right mirrored: other data sets
-    # define joints otherwise. Only with both ba and bl, and on skeletons with sides.
-    shift: float = 0.025
-    # Each row first gets the bone lengths of another row's person; for the learned part this is
-    # the original then.
-    swap: bool = True
-    # Augmented 2D is as far off as the row's own: its detector's error, scaled with the person.
-    detector: bool = False
-    # As the released code: 2D clamped at 45 degrees off the axis, frames without a left and an
-    # upper side, people behind the camera, no eps where the feedback divides. To compare with.
-    traps: bool = False
-    # Whose pose a row gets: its own (0), or any of the batch, rare ones more often: as likely as
-    # its distance from the mean pose, to this power.
-    balance: float = 4.0
-    crossover: bool = True  # each limb, and the torso, held as in another row's pose
+    bend: float = number(
+        0.0,
+        0,
+        2,
+        "",
+        "Longest random step added to a unit bone vector, in any direction.",
+        section="Poses",
+    )
+    flex: float = number(
+        2.0,
+        0,
+        20,
+        "std",
+        "Random bends in the directions in which each bone moves in the data so far, in standard "
+        "deviations. Bones further from the root rotate with it.",
+    )
+    stretch: float = number(
+        0.1,
+        0,
+        0.9,
+        "",
+        "Factor on the length of each left-right pair of bones, drawn from 1 - stretch to "
+        "1 + stretch.",
+    )
+    size: float = number(
+        0.15, 0, 0.9, "", "Factor on the whole body, drawn from 1 - size to 1 + size."
+    )
+    shift: float = number(
+        0.025,
+        0,
+        1,
+        "m",
+        "Standard deviation of a random offset of each joint, per body axis, mirrored between "
+        "left and right: data sets define joints differently. Needs ba, bl and a skeleton with "
+        "left and right joints.",
+    )
+    swap: bool = option(
+        True,
+        "Give each row the bone lengths of another row's person first. The learned networks take "
+        "the result as the original.",
+    )
+    detector: bool = option(
+        False,
+        "Add the row's own detection error to its augmented 2D, scaled with the person's size.",
+    )
+    traps: bool = option(
+        False,
+        "Reproduce the defects of the released code, for comparison: 2D is clamped at 45 degrees "
+        "off the axis, only the right and lower image borders are checked, people behind the "
+        "camera are accepted, and the feedback divides without an eps.",
+    )
+    balance: float = number(
+        4.0,
+        0,
+        20,
+        "",
+        "Preference for rare poses. The pose of each augmented row is drawn from the batch, with "
+        "probability proportional to its Mahalanobis distance from the mean pose, to this power. "
+        "0: each row keeps its own pose.",
+    )
+    crossover: bool = option(True, "Take each limb, and the torso, from another row's pose.")
 
-    # The adversarial part: augmentor networks, judged by discriminators and feedback.
-    learned: bool = False
-    networks: Literal["shared", "separate"] = "shared"  # one trunk with heads, or one net each
-    width: int = 128  # of the augmentor's hidden layers; published: 256
-    noise: int = 48  # numbers of Gaussian noise per network
-    limit_ba: float | None = 0.3  # largest learned step on a unit bone, per axis; None: unbounded
-    limit_bl: float = 0.1  # largest learned change of a length ratio
-    limit_r: float = 0.3  # rad, largest learned turn, per axis
-    limit_t: float = 0.2  # largest learned shift: log distance, and screen units (with a prior)
-    freeze_trunk: bool = True  # no learned turn of pelvis-spine-thorax, no spine-thorax length
+    learned: bool = option(
+        False,
+        "Train augmentor networks with discriminators and feedback, as in PoseAug.",
+        section="Learned networks",
+    )
+    networks: Literal["shared", "separate"] = option(
+        "shared",
+        "shared: one trunk with a head for each output. separate: one network for each output.",
+    )
+    width: int = number(
+        128, 1, 1 << 24, "", "Width of the augmentor's hidden layers; 256 as published."
+    )
+    noise: int = number(48, 1, 1 << 24, "", "Size of the Gaussian noise vector of each network.")
+    limit_ba: float | None = number(
+        0.3, 0, 2, "", "Largest learned step on a unit bone vector, per axis. None: no limit."
+    )
+    limit_bl: float = number(0.1, 0, 0.9, "", "Largest learned relative change of a bone length.")
+    limit_r: float = number(0.3, 0, math.pi, "rad", "Largest learned rotation, per axis.")
+    limit_t: float = number(
+        0.2,
+        0,
+        2,
+        "",
+        "Largest learned change of the log distance and of the image position in screen units. "
+        "Used only with a prior.",
+    )
+    freeze_trunk: bool = option(
+        True,
+        "Exclude the bones pelvis-spine-thorax from learned bends, and the length of spine-thorax "
+        "from learned changes.",
+    )
 
-    # Losses of the learned part; a weight of 0 switches the part off.
-    d_width: int = 64  # of the 3D discriminator's hidden layers; published: 256
-    adv3d: float = 6.0
-    adv2d: float = 0.0
-    kcs: Literal["parts", "whole"] = "parts"
-    feedback: Literal["exp", "range", "off"] = "exp"
-    feedback_weight: float = 1.0  # of the exp form
-    # exp form: wanted squared error(augmented) / error(original), start to end. The prior's pairs
-    # stand at 4 by themselves: a smaller beta would make them easier.
-    beta: Range = (6.0, 6.0)
-    ba_ratio: Range = (3.0, 5.0)  # range form: the same for the bone-angle pair, start to end
-    ba_band: float = 2.0
-    ba_weight: float = 0.1
-    rt_ratio: Range = (17.0, 17.0)  # range form: for the final pair
-    rt_band: float = 15.0
-    rt_weight: float = 0.01
-    reg: Literal["threshold", "range"] = "threshold"
-    reg_weight: float = 3.0
-    reg_ba: float = 0.3  # threshold form: mean abs gamma_ba that costs nothing
-    reg_bl: float = 0.1  # largest gamma_bl that costs nothing
-    bend_target: float = 0.205  # range form: mean 1 - cos(bend) aimed at
-    bend_band: float = 0.165
+    d_width: int = number(
+        64,
+        1,
+        1 << 24,
+        "",
+        "Width of the 3D discriminator's hidden layers; 256 as published.",
+        section="Losses",
+    )
+    adv3d: float = number(6.0, 0, 1e6, "", "Weight of the 3D discriminator. 0: off.")
+    adv2d: float = number(0.0, 0, 1e6, "", "Weight of the 2D discriminator. 0: off.")
+    kcs: Literal["parts", "whole"] = option(
+        "parts",
+        "Input of the 3D discriminator. parts: a KCS matrix for each body part. whole: one KCS "
+        "matrix of the whole body.",
+    )
+    feedback: Literal["exp", "range", "off"] = option(
+        "exp",
+        "Form of the feedback from the estimator's errors. exp: as in the paper. range: as in the "
+        "released code.",
+    )
+    feedback_weight: float = number(1.0, 0, 1e6, "", "feedback='exp': weight.")
+    beta: Schedule = number(
+        (6.0, 6.0),
+        0,
+        1e3,
+        "",
+        "feedback='exp': target of the squared error on augmented pairs, divided by that on the "
+        "original ones. Pairs of the prior alone reach about 4; a smaller beta makes them easier.",
+    )
+    ba_ratio: Schedule = number(
+        (3.0, 5.0),
+        0,
+        1e3,
+        "",
+        "feedback='range': target of the error on pairs with new bone angles alone, divided by "
+        "that on the original ones.",
+    )
+    ba_band: float = number(
+        2.0, 0, 1e3, "", "feedback='range': deviation from ba_ratio that costs nothing."
+    )
+    ba_weight: float = number(
+        0.1, 0, 1e6, "", "feedback='range': weight of pairs with new bone angles alone."
+    )
+    rt_ratio: Schedule = number(
+        (17.0, 17.0),
+        0,
+        1e3,
+        "",
+        "feedback='range': target of the error on fully augmented pairs, divided by that on the "
+        "original ones.",
+    )
+    rt_band: float = number(
+        15.0, 0, 1e3, "", "feedback='range': deviation from rt_ratio that costs nothing."
+    )
+    rt_weight: float = number(
+        0.01, 0, 1e6, "", "feedback='range': weight of fully augmented pairs."
+    )
+    reg: Literal["threshold", "range"] = option(
+        "threshold",
+        "Form of the regularisation of what is learned. threshold: as in the paper. range: as in "
+        "the released code.",
+    )
+    reg_weight: float = number(3.0, 0, 1e6, "", "Weight of the regularisation. 0: off.")
+    reg_ba: float = number(
+        0.3, 0, 1e3, "", "reg='threshold': mean absolute step on unit bones that costs nothing."
+    )
+    reg_bl: float = number(
+        0.1,
+        0,
+        1e3,
+        "",
+        "Relative change of bone lengths that costs nothing: of their mean with reg='threshold', "
+        "of each with reg='range'.",
+    )
+    bend_target: float = number(
+        0.205, 0, 1e3, "", "reg='range': target of the mean of 1 - cos(angle of each bend)."
+    )
+    bend_band: float = number(
+        0.165, 0, 1e3, "", "reg='range': deviation from bend_target that costs nothing."
+    )
 
-    # Optimisation of augmentor and discriminators.
-    lr: float = 1e-4
-    clip: float = 1.0  # gradient norm
-    every: int = 4  # batches per turn of the plugin, which follows the estimator's step
-    turn_rows: int | None = 256  # rows of a batch that a turn looks at; None: all
-    d_every: int = 2  # turns per update of the discriminators
-    warmup: float = 2.0  # epochs before feedback counts
-    pool: int = 4096  # past fakes each discriminator sees
-    repair: bool = True  # restart a collapsed part; False: report it only
-    seed: int = 0
+    lr: float = number(
+        1e-4,
+        0,
+        1,
+        "",
+        "Initial learning rate of augmentor and discriminators; it decays linearly over the run.",
+        section="Optimisation",
+    )
+    clip: float = number(1.0, 1e-6, 1e6, "", "Largest gradient norm.")
+    every: int = number(
+        4,
+        1,
+        1 << 24,
+        "batches",
+        "Interval between updates; an update follows the estimator's step on the same batch.",
+    )
+    turn_rows: int | None = number(
+        256, 1, 1 << 24, "rows", "Rows of a batch that an update uses. None: all."
+    )
+    d_every: int = number(
+        2, 1, 1 << 24, "updates", "Interval between updates of the discriminators."
+    )
+    warmup: float = number(
+        2.0,
+        0,
+        1e6,
+        "epochs",
+        "Time before the feedback is used. Without a prior, nothing is augmented until then.",
+    )
+    pool: int = number(
+        4096,
+        1,
+        1 << 24,
+        "samples",
+        "Number of past augmented samples that are kept for each discriminator.",
+    )
+    repair: bool = option(True, "Restart a network that has collapsed. False: only report it.")
+    seed: int = number(0, 0, 2**63 - 1, "", "Seed of the plugin's own random generators.")
 
     @classmethod
     def default(cls, **changes: Any) -> PoseAugConfig:
-        """A broad prior, with poses and bends as the caller's data suggest them."""
-        return cls(**changes)
+        """A broad prior, with pose variation estimated from the caller's data."""
+        return cls(**{**PRESETS["default"], **changes})
 
     @classmethod
     def random(cls, **changes: Any) -> PoseAugConfig:
-        """The control: views, places, focal lengths, bodies and bends drawn, nothing learned."""
-        return cls(**{**_UNLEARNED, "bend": 0.6, "tilt": (-0.45, 0.45), **changes})
+        """The control: random views, positions, focal lengths, bodies and bends, no learning."""
+        return cls(**{**PRESETS["random"], **changes})
 
     @classmethod
     def paper(cls, **changes: Any) -> PoseAugConfig:
         """As the paper describes it: no prior, both discriminators, exponential feedback."""
-        return cls(**{**_PUBLISHED, **changes})
+        return cls(**{**PRESETS["paper"], **changes})
 
     @classmethod
     def released(cls, **changes: Any) -> PoseAugConfig:
-        """As the published code does it: four networks, range feedback and regularisation."""
-        return cls(**{**_PUBLISHED, **_RELEASED, **changes})
+        """As in the released code: four networks, feedback and regularisation with ranges."""
+        return cls(**{**PRESETS["released"], **changes})
 
     @classmethod
-    def of(cls, source: PoseAugConfig | str | None) -> PoseAugConfig:
-        """A config from itself, a preset's name, or None (`default`)."""
+    def of(cls, source: PoseAugConfig | Mapping[str, Any] | str | None) -> PoseAugConfig:
+        """Return the config that `source` describes.
+
+        Args:
+            source: a config, which is returned as it is; the name of a preset; a mapping of changes
+                to a preset, whose name is under `"preset"` (`"default"` where it is missing); or
+                None for `"default"`.
+
+        Raises:
+            ConfigError: `source` is none of these, or an option is unknown or out of range.
+        """
         if isinstance(source, PoseAugConfig):
             return source
-        presets = {name: getattr(cls, name) for name in ("default", "paper", "released", "random")}
+        if isinstance(source, Mapping):
+            changes = dict(source)
+            preset = cls.of(changes.pop("preset", None))
+            _refuse_unknown(changes)
+            return preset.but(**changes)
         name = "default" if source is None else source
-        if not isinstance(name, str) or name not in presets:
+        if not isinstance(name, str) or name not in PRESETS:
             raise ConfigError(
-                f"config={source!r} is neither a PoseAugConfig nor one of {sorted(presets)}."
+                f"config={source!r} is neither a PoseAugConfig nor one of {sorted(PRESETS)} nor a "
+                "mapping such as {'preset': 'default', 'ratio': 0.5}."
             )
-        made: PoseAugConfig = presets[name]()
-        return made
+        return cls(**PRESETS[name])
 
     def but(self, **changes: Any) -> PoseAugConfig:
-        """A copy with some fields changed, checked again."""
+        """Return a copy with some options changed, checked again."""
         return replace(self, **changes)
+
+    @classmethod
+    def table(cls) -> str:
+        """Return all options as a Markdown table: field, default, bounds, unit, meaning."""
+        rows = [["field", "default", "bounds", "unit", "meaning"], ["---"] * 5]
+        for section, members in _sections():
+            rows.append([f"**{section}**", "", "", "", ""])
+            rows += [[f"`{o.name}`", f"`{o.start}`", o.bounds, o.unit, o.meaning] for o in members]
+        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
     @property
     def ratios(self) -> Range:
         """Start and end of `ratio`."""
-        start, end = self.ratio if isinstance(self.ratio, (tuple, list)) else (self.ratio,) * 2
+        start, end = self.ratio if isinstance(self.ratio, tuple) else (self.ratio,) * 2
         return start, end
 
     @property
     def augments(self) -> bool:
-        """Whether any row is to become another."""
+        """Whether any row is augmented."""
         return any(self.ratios) and (self.ba or self.bl or self.rt)
 
     @property
     def watches(self) -> bool:
-        """Whether how people move and stand is learned from the caller's poses."""
+        """Whether statistics of the caller's poses are estimated."""
         return self.redraws or self.levels or (self.ba and bool(self.flex))
 
     @property
     def redraws(self) -> bool:
-        """Whether a row may get the pose of another."""
+        """Whether a row may get the pose of another row."""
         return self.ba and bool(self.balance)
 
     @property
@@ -191,7 +445,7 @@ class PoseAugConfig:
 
     @property
     def varies(self) -> bool:
-        """Whether new poses are made of the caller's."""
+        """Whether new poses are made from the caller's poses."""
         return self.ba and bool(self.crossover or self.flex)
 
     @property
@@ -200,99 +454,212 @@ class PoseAugConfig:
         return self.learned and (self.ba or self.bl or self.rt)
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for field in fields(self):
-            value, hint = getattr(self, field.name), hints[field.name]
-            choices = get_args(hint)
-            if choices and all(isinstance(c, str) for c in choices) and value not in choices:
-                raise ConfigError(f"{field.name}={value!r} is not one of {list(choices)}.")
-            if hint is bool and not isinstance(value, bool):
-                raise ConfigError(f"{field.name}={value!r} must be True or False.")
-        for names, low, high in _LIMITS:
-            for name in names.split():
-                self._check_range(name, low, high)
+        for name, described in _OPTIONS.items():
+            object.__setattr__(self, name, described.checked(getattr(self, name)))
         if not (self.prior or self.learned):
             raise ConfigError(
                 "prior=False and learned=False leave nothing to augment with; keep one of them, "
                 "or use augmenter.disable() for a plain run."
             )
 
-    def _check_range(self, name: str, low: float, high: float) -> None:
-        value = getattr(self, name)
-        if value is None and name in _OPTIONAL:
-            return
-        alone = name in _EITHER and isinstance(value, (int, float))
-        is_range = name in _RANGES and not alone
-        ends = value if is_range and isinstance(value, (tuple, list)) else (value,)
-        numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in ends)
-        if (is_range and len(ends) != 2) or not numbers:
-            wanted = "two numbers (low, high)" if is_range else "a number"
-            raise ConfigError(f"{name}={value!r} must be {wanted}.")
-        if not all(low <= v <= high for v in ends) or (name in _SPANS and ends[0] > ends[1]):
-            raise ConfigError(
-                f"{name}={value!r} is out of range; it must lie in {low:g} to {high:g}"
-                + (", low before high." if name in _SPANS else ".")
-            )
-        if name in _WHOLE and any(int(v) != v for v in ends):
-            raise ConfigError(f"{name}={value!r} must be a whole number.")
+    def __repr__(self) -> str:
+        """The nearest preset and what differs from it; `eval` of it gives an equal config."""
+        changes = {name: self._changes(preset) for name, preset in PRESETS.items()}
+        nearest = min(changes, key=lambda name: len(changes[name]))  # the first of equals
+        listed = ", ".join(f"{name}={value!r}" for name, value in changes[nearest].items())
+        return f"{type(self).__name__}.{nearest}({listed})"
+
+    def _changes(self, preset: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if getattr(self, f.name) != preset.get(f.name, f.default)
+        }
 
 
-# Without what is ours beyond views, places and bodies.
-_UNLEARNED: dict[str, Any] = dict(upright=False, balance=0.0, crossover=False, flex=0.0, shift=0.0)
-# What both published forms share, and what the released code does differently.
-_PUBLISHED: dict[str, Any] = dict(
-    **_UNLEARNED,
+#: Nothing is estimated from the caller's poses.
+_NO_STATISTICS: dict[str, Any] = dict(
+    upright=False, balance=0.0, crossover=False, flex=0.0, shift=0.0
+)
+_PAPER: dict[str, Any] = dict(
+    **_NO_STATISTICS,
     prior=False,
-    beta=(1.5, 3.0),
     swap=False,
     learned=True,
+    mix="alternate",
+    ratio=1.0,
+    depth=0.1,
+    width=256,
+    d_width=256,
     limit_ba=None,
     limit_bl=0.2,
     limit_r=math.pi,
     freeze_trunk=False,
     adv2d=1.0,
-    turn_rows=None,
-    width=256,
-    d_width=256,
+    beta=(1.5, 3.0),
     every=1,
-    mix="alternate",
-    ratio=1.0,
-    depth=0.1,
+    turn_rows=None,
     repair=False,
 )
-_RELEASED: dict[str, Any] = dict(
-    swap=True,
-    networks="separate",
-    freeze_trunk=True,
-    feedback="range",
-    reg="range",
-)
+#: What each preset changes of the fields' defaults.
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "random": {**_NO_STATISTICS, "bend": 0.6, "tilt": (-0.45, 0.45)},
+    "paper": _PAPER,
+    "released": {
+        **_PAPER,
+        "swap": True,
+        "networks": "separate",
+        "freeze_trunk": True,
+        "feedback": "range",
+        "reg": "range",
+    },
+}
 
-_SPANS = {"tilt", "distance", "focal"}
-_RANGES = _SPANS | {"ratio", "beta", "ba_ratio", "rt_ratio"}
-_EITHER = {"ratio"}  # one number, or a range
-_OPTIONAL = {"limit_ba", "turn_rows"}
-_WHOLE = {"width", "d_width", "noise", "every", "d_every", "pool", "seed", "turn_rows"}
-_LIMITS: tuple[tuple[str, float, float], ...] = (
-    ("ratio", 0, 1),
-    ("balance flex", 0, 20),
-    ("depth", 1e-3, 100),
-    ("frame_height", 0.1, 10),
-    ("turn roll limit_r", 0, math.pi),
-    ("tilt", -math.pi, math.pi),
-    ("distance", 0.1, 1000),
-    ("place", 0, 1),
-    ("focal", 0.05, 20),
-    ("bend limit_ba", 0, 2),
-    ("stretch size limit_bl", 0, 0.9),
-    ("shift", 0, 1),
-    ("limit_t", 0, 2),
-    ("width d_width noise every d_every pool turn_rows", 1, 1 << 24),
-    ("seed", 0, 2**63 - 1),
-    ("adv3d adv2d feedback_weight ba_weight rt_weight reg_weight", 0, 1e6),
-    ("beta ba_ratio rt_ratio", 0, 1e3),
-    ("ba_band rt_band reg_ba reg_bl bend_target bend_band", 0, 1e3),
-    ("lr", 0, 1),
-    ("clip", 1e-6, 1e6),
-    ("warmup", 0, 1e6),
-)
+
+@dataclass(frozen=True)
+class _Option:
+    """What the annotation (`kinds`) and the metadata of one field say."""
+
+    name: str
+    default: Any
+    kinds: tuple[Any, ...]  # members of the annotation's union
+    choices: tuple[Any, ...]
+    meaning: str
+    section: str
+    low: float = -math.inf
+    high: float = math.inf
+    unit: str = ""
+
+    @property
+    def single(self) -> bool:
+        """Whether a number may stand alone."""
+        return float in self.kinds or int in self.kinds
+
+    @property
+    def pair(self) -> str:
+        """What two numbers mean; empty where they are not taken."""
+        return next((get_args(k)[1] for k in self.kinds if k in (Interval, Schedule)), "")
+
+    @property
+    def limits(self) -> str:
+        """Smallest and largest number."""
+        return f"{_number(self.low)} to {_number(self.high)}"
+
+    @property
+    def bounds(self) -> str:
+        """All that is allowed."""
+        if bool in self.kinds:
+            return "True or False"
+        if self.choices:
+            return ", ".join(map(repr, self.choices))
+        return (
+            ("whole number, " * (int in self.kinds) + self.limits)
+            + (f"; {'or ' * self.single}{self.pair}" if self.pair else "")
+            + ", or None" * (NoneType in self.kinds)
+        )
+
+    @property
+    def start(self) -> str:
+        """The default, as in source code."""
+        return _NAMED.get(self.default) or repr(self.default)
+
+    def checked(self, value: Any) -> Any:
+        """Return a value as it is stored: plain numbers, and pairs as tuples.
+
+        Raises:
+            ConfigError: the value is of another kind or out of range.
+        """
+        said = f"{self.name}={value!r}"
+        if bool in self.kinds:
+            if not isinstance(value, bool):
+                raise ConfigError(f"{said} must be True or False.")
+            return value
+        if self.choices:
+            if value not in self.choices:
+                raise ConfigError(f"{said} is not one of {list(self.choices)}.")
+            return value
+        if value is None and NoneType in self.kinds:
+            return None
+        two = bool(self.pair) and isinstance(value, (tuple, list))
+        ends = tuple(value) if two else (value,)
+        numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in ends)
+        if not numbers or (len(ends) != 2 if two else not self.single):
+            wanted = ["a number"] * self.single + ["two numbers (low, high)"] * bool(self.pair)
+            raise ConfigError(f"{said} must be {' or '.join(wanted)}.")
+        increasing = Interval in self.kinds
+        if not all(self.low <= v <= self.high for v in ends) or (increasing and ends[0] > ends[1]):
+            raise ConfigError(
+                f"{said} is out of range; it must lie in "
+                + " ".join(filter(None, (self.limits, self.unit)))
+                + (f", {self.pair}." if increasing else ".")
+            )
+        whole = int in self.kinds
+        if whole and any(int(v) != v for v in ends):
+            raise ConfigError(f"{said} must be a whole number.")
+        plain = tuple(int(v) if whole or isinstance(v, int) else float(v) for v in ends)
+        return plain if two else plain[0]
+
+
+def _options() -> Iterator[_Option]:
+    hints = get_type_hints(PoseAugConfig, include_extras=True)
+    section = ""
+    for f in fields(PoseAugConfig):
+        hint = hints[f.name]
+        section = f.metadata["section"] or section
+        yield _Option(
+            f.name,
+            f.default,
+            kinds=get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,),
+            choices=get_args(hint) if get_origin(hint) is Literal else (),
+            **{**f.metadata, "section": section},
+        )
+
+
+_OPTIONS = {option.name: option for option in _options()}
+
+
+def _sections() -> Iterable[tuple[str, Iterable[_Option]]]:
+    return groupby(_OPTIONS.values(), lambda option: option.section)
+
+
+def _refuse_unknown(given: Mapping[Any, Any]) -> None:
+    """Raise `ConfigError` on the first name that is not an option."""
+    for name in given:
+        if name in _OPTIONS:
+            continue
+        if name in RENAMED:
+            raise ConfigError(f"{name}= is now called {RENAMED[name]}=.")
+        names = {known: known for known in _OPTIONS} | RENAMED
+        close = difflib.get_close_matches(str(name), names, n=1)
+        raise ConfigError(
+            f"{name}={given[name]!r} is not an option of PoseAugConfig; "
+            + (f"did you mean {names[close[0]]}=?" if close else "help() on it lists all options.")
+        )
+
+
+#: Numbers that are easier to read by name.
+_NAMED = {math.pi: "pi", -math.pi: "-pi", 1 << 24: "2**24", 2**63 - 1: "2**63 - 1"}
+
+
+def _number(value: float) -> str:
+    return _NAMED.get(value) or f"{value:g}"
+
+
+def _described() -> str:
+    """The options in sections, for a docstring."""
+    indent = " " * 8
+    wrapper = textwrap.TextWrapper(
+        96, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+    lines = []
+    for section, members in _sections():
+        lines += ["", f"{section}:"]
+        for o in members:
+            bounds = f"{o.bounds}{'; ' * bool(o.unit)}{o.unit}"
+            lines.append(f"    {o.name} = {o.start}  [{bounds}]")
+            lines += wrapper.wrap(o.meaning)
+    return "\n".join(lines)
+
+
+PoseAugConfig.__doc__ = inspect.cleandoc(PoseAugConfig.__doc__ or "") + "\n" + _described()

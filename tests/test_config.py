@@ -1,13 +1,19 @@
-"""Every number is checked once, by name."""
+"""Every option is checked once, by name, and describes itself."""
 
 from __future__ import annotations
 
+import inspect
 import math
-from dataclasses import FrozenInstanceError, fields
+import pickle
+from dataclasses import FrozenInstanceError, asdict, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
-from poseaug_plugin.config import PoseAugConfig
+from poseaug_plugin.config import PRESETS, RENAMED, Interval, PoseAugConfig, Schedule
 from poseaug_plugin.errors import ConfigError
 
 NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
@@ -44,6 +50,8 @@ RANGES = {"tilt", "distance", "focal", "beta", "ba_ratio", "rt_ratio"}
 CHOICES = {"mix", "networks", "kcs", "feedback", "reg"}
 SWITCHES = {"ba", "bl", "rt", "prior", "swap", "learned", "freeze_trunk", "repair"}
 SWITCHES |= {"traps", "detector", "crossover", "upright"}
+FIELDS = {field.name: field for field in fields(PoseAugConfig)}
+HINTS = get_type_hints(PoseAugConfig, include_extras=True)
 
 
 def refused(**change: object) -> str:
@@ -75,6 +83,16 @@ def test_what_is_no_number_is_refused(name: str) -> None:
         refused(**{name: value})
     if name in RANGES:
         assert "two numbers (low, high)" in refused(**{name: 3.0})
+
+
+def test_messages_say_what_is_wanted() -> None:
+    assert refused(turn=180).endswith("it must lie in 0 to pi rad.")
+    assert refused(distance=(5, 2)).endswith("it must lie in 0.1 to 1000 m, low before high.")
+    assert refused(ratio="half").endswith("must be a number or two numbers (low, high).")
+    assert refused(ratio=(0.5,)).endswith("must be a number or two numbers (low, high).")
+    assert refused(beta=3.0).endswith("must be two numbers (low, high).")
+    assert refused(pool=0).endswith("it must lie in 1 to 2**24 samples.")
+    assert refused(pool=1.5).endswith("must be a whole number.")
 
 
 @pytest.mark.parametrize("name", sorted(CHOICES))
@@ -149,11 +167,160 @@ def test_of() -> None:
     assert PoseAugConfig.of(None) == PoseAugConfig()
 
 
-@pytest.mark.parametrize("source", ["best", 3, {"lr": 1e-3}, ["paper"]])
+@pytest.mark.parametrize("source", ["best", 3, ["paper"], {"ratio"}])
 def test_of_refuses_the_rest(source: object) -> None:
     with pytest.raises(ConfigError, match="neither a PoseAugConfig nor one of") as caught:
         PoseAugConfig.of(source)
     assert repr(source) in str(caught.value)
+
+
+def test_of_takes_a_mapping_of_changes() -> None:
+    assert PoseAugConfig.of({}) == PoseAugConfig()
+    assert PoseAugConfig.of(dict(ratio=0.5)) == PoseAugConfig(ratio=0.5)
+    changes = dict(preset="random", tilt=[-0.2, 0.2])
+    assert PoseAugConfig.of(changes) == PoseAugConfig.random(tilt=(-0.2, 0.2))
+    assert changes == dict(preset="random", tilt=[-0.2, 0.2])
+    base = PoseAugConfig.paper(seed=3)
+    assert PoseAugConfig.of(dict(preset=base, lr=1e-3)) == base.but(lr=1e-3)
+    both = dict(preset="paper", prior=True, learned=False)
+    assert PoseAugConfig.of(both) == PoseAugConfig.paper(prior=True, learned=False)
+    with pytest.raises(ConfigError, match="'best' is neither a PoseAugConfig nor one of"):
+        PoseAugConfig.of(dict(preset="best"))
+    with pytest.raises(ConfigError, match="ratio=2 is out of range"):
+        PoseAugConfig.of(dict(ratio=2))
+    with pytest.raises(ConfigError, match="3=4 is not an option of PoseAugConfig"):
+        PoseAugConfig.of({3: 4})
+
+
+WAYS = {
+    "constructor": PoseAugConfig,
+    **{name: getattr(PoseAugConfig, name) for name in PRESETS},
+    "but": PoseAugConfig().but,
+    "of": lambda **changes: PoseAugConfig.of(changes),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_unknown_names_are_refused_with_the_closest(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def message(**changes: object) -> str:
+        with pytest.raises(ConfigError) as caught:
+            WAYS[way](**changes)
+        return str(caught.value)
+
+    assert message(rato=0.5) == ("rato=0.5 is not an option of PoseAugConfig; did you mean ratio=?")
+    assert message(zzz=1) == (
+        "zzz=1 is not an option of PoseAugConfig; help() on it lists all options."
+    )
+    monkeypatch.setitem(RENAMED, "azimuth", "turn")
+    assert message(azimuth=1) == "azimuth= is now called turn=."
+    assert message(azimut=1).endswith("did you mean turn=?")
+    assert message(tunr=1).endswith("did you mean turn=?")
+
+
+def test_former_names_lead_to_options() -> None:
+    assert set(RENAMED.values()) <= set(FIELDS)
+    assert not set(RENAMED) & set(FIELDS)
+
+
+def test_values_are_stored_plain() -> None:
+    config = PoseAugConfig(distance=[2, np.float64(8.5)], lr=np.float64(0.5), pool=64.0)
+    assert (config.distance, config.lr, config.pool) == ((2, 8.5), 0.5, 64)
+    assert {type(v) for v in (*config.distance, config.lr)} == {int, float}
+    assert type(config.pool) is int
+    assert hash(config) == hash(config.but())
+
+
+def test_copies() -> None:
+    config = PoseAugConfig.released(ratio=(0.5, 0.25))
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert PoseAugConfig(**asdict(config)) == config
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_repr_is_the_nearest_preset_and_what_differs(preset: str) -> None:
+    made = getattr(PoseAugConfig, preset)
+    assert repr(made()) == f"PoseAugConfig.{preset}()"
+    assert repr(made(lr=0.5, ratio=(0.5, 0.25))) == (
+        f"PoseAugConfig.{preset}(ratio=(0.5, 0.25), lr=0.5)"
+    )
+
+
+def test_repr_of_a_tie_is_the_default() -> None:
+    changes = {"bend": 0.6, "tilt": (-0.45, 0.45), "flex": 0.0, "balance": 0.0}
+    assert len(PRESETS["random"]) == 7
+    assert repr(PoseAugConfig(**changes)).startswith("PoseAugConfig.random(")
+    del changes["balance"]
+    assert repr(PoseAugConfig(**changes)).startswith("PoseAugConfig.default(")
+    # Three of random's seven changes and a fourth of its fields changed otherwise: four from each.
+    tied = PoseAugConfig(**changes, balance=1.0)
+    assert repr(tied).startswith("PoseAugConfig.default(")
+
+
+def allowed(name: str) -> st.SearchStrategy[Any]:
+    """Values of an option, by its annotation and bounds."""
+    hint, data = HINTS[name], FIELDS[name].metadata
+    if hint is bool:
+        return st.booleans()
+    if get_origin(hint) is Literal:
+        return st.sampled_from(get_args(hint))
+    if hint is int or int in get_args(hint):
+        numbers: st.SearchStrategy[Any] = st.integers(data["low"], data["high"])
+    else:
+        numbers = st.floats(data["low"], data["high"])
+    pairs = st.tuples(numbers, numbers)
+    if hint == Interval:
+        return pairs.map(sorted).map(tuple)
+    if hint == Schedule:
+        return pairs
+    if Schedule in get_args(hint):
+        return numbers | pairs
+    return numbers | st.none() if type(None) in get_args(hint) else numbers
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(sorted(PRESETS)),
+    st.fixed_dictionaries({}, optional={name: allowed(name) for name in FIELDS}),
+)
+def test_repr_evaluates_to_the_config(preset: str, changes: dict[str, Any]) -> None:
+    values = {**asdict(getattr(PoseAugConfig, preset)()), **changes}
+    assume(values["prior"] or values["learned"])
+    config = getattr(PoseAugConfig, preset)(**changes)
+    assert eval(repr(config)) == config
+    assert PoseAugConfig.of(dict(preset=preset, **changes)) == config
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_field_describes_itself(name: str) -> None:
+    data, hint = FIELDS[name].metadata, HINTS[name]
+    assert ("low" in data) != (hint is bool or get_origin(hint) is Literal)
+    assert data["meaning"][0] != " "
+    assert data["meaning"].endswith(".")
+    assert "|" not in data["meaning"]
+
+
+def test_help_and_table_list_every_field() -> None:
+    described = inspect.getdoc(PoseAugConfig)
+    table = [line.strip("| ").split(" | ") for line in PoseAugConfig.table().splitlines()]
+    assert all(line.count("|") == 6 for line in PoseAugConfig.table().splitlines())
+    assert table[0] == ["field", "default", "bounds", "unit", "meaning"]
+    rows = [row for row in table if row[0].startswith("`")]
+    assert [row[0] for row in rows] == [f"`{name}`" for name in FIELDS]
+    for name, field in FIELDS.items():
+        assert f"\n    {name} = " in described
+        assert field.metadata["meaning"].split(".")[0][:60] in described
+    assert "distance = (2.5, 6.5)  [0.1 to 1000; low before high; m]" in described
+    assert "ratio = (0.9, 0.5)  [0 to 1; or start and end of the run]" in described
+    assert "turn = pi  [0 to pi; rad]" in described
+    assert "turn_rows = 256  [whole number, 1 to 2**24, or None; rows]" in described
+    sections = ("Mixing", "Prior", "Poses", "Learned networks", "Losses", "Optimisation")
+    assert [row[0] for row in table if row[0].startswith("**")] == [f"**{s}**" for s in sections]
+    assert [described.index(f"\n{s}:\n") for s in sections] == sorted(
+        described.index(f"\n{s}:\n") for s in sections
+    )
+    assert str(inspect.signature(PoseAugConfig)).startswith("(mix: ")
 
 
 def test_but_checks_again_and_leaves_the_original() -> None:
