@@ -50,7 +50,8 @@ class PoseAugmenter:
         batch: how batches look: a format's name, a mapping of field names (`BatchFormat`'s
             arguments), a `BatchFormat`, or an object with its methods. None: by shape.
         epochs: length of the run, for curriculum and learning rate. None: no schedule.
-        config: a `PoseAugConfig` or a preset's name (default, random, paper, released).
+        config: a `PoseAugConfig`, a preset's name (default, random, paper, released), or a mapping
+            of changes to one, e.g. `dict(preset="random", ratio=0.5)`. None: default.
         skeleton: what `Skeleton.of` takes. None: the preset with that many joints, Human3.6M's
             for 16 and 17.
         camera: assumed where batches carry none.
@@ -70,7 +71,7 @@ class PoseAugmenter:
         batch: BatchFormat | Mapping[str, Any] | str | None = None,
         epochs: int | None = None,
         *,
-        config: PoseAugConfig | str | None = None,
+        config: PoseAugConfig | Mapping[str, Any] | str | None = None,
         skeleton: Any = None,
         camera: Camera | None = None,
         predict: Predict | None = None,

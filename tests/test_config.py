@@ -10,9 +10,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from poseaug_plugin import PoseAugmenter
 from poseaug_plugin.config import PRESETS, RENAMED, Interval, PoseAugConfig, Schedule
 from poseaug_plugin.errors import ConfigError
 
@@ -190,6 +192,14 @@ def test_of_takes_a_mapping_of_changes() -> None:
         PoseAugConfig.of(dict(ratio=2))
     with pytest.raises(ConfigError, match="3=4 is not an option of PoseAugConfig"):
         PoseAugConfig.of({3: 4})
+
+
+def test_the_augmenter_takes_a_mapping() -> None:
+    model = torch.nn.Linear(2, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    augmenter = PoseAugmenter(model, optimizer, config=dict(ratio=0.5))
+    assert augmenter.config == PoseAugConfig.default(ratio=0.5)
+    augmenter.detach()
 
 
 WAYS = {
