@@ -296,9 +296,9 @@ model, optimizer = trained()
             "defualt.*'paper'",
         ),
         (
-            lambda: PoseAugmenter(model, optimizer, config={"ratio": 0.3}),
+            lambda: PoseAugmenter(model, optimizer, config={"rato": 0.3}),
             ConfigError,
-            "ratio.*'paper'",
+            "rato=0.3.*ratio=",
         ),  # type: ignore[arg-type]
         (
             lambda: PoseAugmenter(model, optimizer, skeleton="h36m"),
