@@ -19,7 +19,7 @@ from itertools import groupby
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from .errors import ConfigError
+from .errors import ConfigError, look_up
 
 __all__ = ["PRESETS", "RENAMED", "PoseAugConfig"]
 
@@ -397,12 +397,14 @@ class PoseAugConfig:
             _refuse_unknown(changes)
             return preset.but(**changes)
         name = "default" if source is None else source
-        if not isinstance(name, str) or name not in PRESETS:
-            raise ConfigError(
-                f"config={source!r} is neither a PoseAugConfig nor one of {sorted(PRESETS)} nor a "
-                "mapping such as {'preset': 'default', 'ratio': 0.5}."
-            )
-        return cls(**PRESETS[name])
+        preset = look_up(
+            PRESETS,
+            name,
+            "config",
+            "pass a PoseAugConfig or a mapping such as {'preset': 'default', 'ratio': 0.5}",
+            ConfigError,
+        )
+        return cls(**preset)
 
     def but(self, **changes: Any) -> PoseAugConfig:
         """Return a copy with some options changed, checked again."""

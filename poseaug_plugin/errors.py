@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
 
 class PoseAugError(ValueError):
     """Base of everything the plugin raises about its input; a `ValueError`."""
@@ -41,3 +46,20 @@ class CheckpointError(PoseAugError):
 
 class PoseAugWarning(UserWarning):
     """Something the caller should know once; training goes on."""
+
+
+def look_up(
+    known: Mapping[str, Value], name: object, option: str, other: str, error: type[PoseAugError]
+) -> Value:
+    """The preset of that name.
+
+    Args:
+        option: the argument that took the name.
+        other: what else can be passed, for the message.
+        error: raised if there is no such preset.
+    """
+    if not isinstance(name, str) or name not in known:
+        raise error(
+            f"{option}={name!r} is not a preset; choose one of {sorted(known)}, or {other}."
+        )
+    return known[name]

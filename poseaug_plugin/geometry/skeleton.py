@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..errors import SkeletonError
+from ..errors import SkeletonError, look_up
 from .mmpose_metainfo import tree_of
 from .skeleton_presets import PRESETS
 
@@ -110,12 +110,8 @@ class Skeleton:
         if isinstance(source, Skeleton):
             return source
         if isinstance(source, str):
-            if source not in SKELETONS:
-                raise SkeletonError(
-                    f"skeleton={source!r} is no preset; choose one of {sorted(SKELETONS)} or pass "
-                    "Skeleton(parents, left, right)."
-                )
-            return SKELETONS[source]
+            other = "pass Skeleton(parents, left, right)"
+            return look_up(SKELETONS, source, "skeleton", other, SkeletonError)
         if isinstance(source, Mapping):
             return cls(*tree_of(source))
         if all(hasattr(source, name) for name in ("parents", "joints_left", "joints_right")):

@@ -144,7 +144,7 @@ def test_of_takes_whatever_the_caller_has() -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("h36m_18", "skeleton='h36m_18' is no preset; choose one of"),
+        ("h36m_18", "skeleton='h36m_18' is not a preset; choose one of"),
         (16, "cannot make a skeleton of int"),
         (None, "cannot make a skeleton of NoneType"),
         (["pelvis", "spine"], "cannot make a skeleton of list"),
