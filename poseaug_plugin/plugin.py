@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from .augment.augmentation import Augmentation
 from .augment.mixing import TWICE, mixed
 from .batches.check import CheckReport
-from .batches.format import BatchFormat
 from .batches.presets import format_of
+from .batches.protocol import EstimatorFormat, Format, check_learnable
 from .batches.reader import Intake
 from .batches.windows import Windows
 from .checkpoint import restore
@@ -48,7 +48,8 @@ class PoseAugmenter:
         model: the estimator in training; never changed, only asked.
         optimizer: the one whose `step()` trains it; a wrapper's inner optimizer is found.
         batch: how batches look: a format's name, a mapping of field names (`BatchFormat`'s
-            arguments), a `BatchFormat`, or an object with its methods. None: by shape.
+            arguments), a `BatchFormat`, or an object with the methods of
+            `batches.protocol.Format`. None: by shape.
         epochs: length of the run, for curriculum and learning rate. None: no schedule.
         config: a `PoseAugConfig`, a preset's name (default, random, paper, released), or a mapping
             of changes to one, e.g. `dict(preset="random", ratio=0.5)`. None: default.
@@ -68,7 +69,7 @@ class PoseAugmenter:
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
-        batch: BatchFormat | Mapping[str, Any] | str | None = None,
+        batch: Format | Mapping[str, Any] | str | None = None,
         epochs: int | None = None,
         *,
         config: PoseAugConfig | Mapping[str, Any] | str | None = None,
@@ -82,8 +83,11 @@ class PoseAugmenter:
         if camera is not None and not isinstance(camera, Camera):
             raise AttachError(f"camera={camera!r} must be a Camera(f=..., c=...), or None.")
         self.config = PoseAugConfig.of(config)
+        fmt = None if batch is None else format_of(batch)
+        if fmt is not None and self._uses_feedback:
+            check_learnable(fmt)
         self._intake = Intake(
-            None if batch is None else format_of(batch),
+            fmt,
             None if skeleton is None else Skeleton.of(skeleton),
             camera or Camera(),
         )
@@ -236,11 +240,18 @@ class PoseAugmenter:
         self._engine = cast(Engine, self._engine).on(device)
         return poses.to(device), self._engine
 
+    @property
+    def _uses_feedback(self) -> bool:
+        return self.config.trains and self.config.feedback != "off"
+
     def _first(self, batch: Any) -> PoseBatch:
         poses = self._intake.first(batch)
         config, device = self.config, self._estimator.device
-        if config.trains and config.feedback != "off":
-            self._intake.try_estimator(self._estimator, poses.to(device))
+        if self._uses_feedback:
+            from .adversarial.objectives import check_estimator
+
+            fmt = cast(EstimatorFormat, self._intake.format)
+            check_estimator(self._estimator, fmt, self._intake.skeleton, poses.to(device))
         if config.trains and (config.adv2d or config.feedback == "range") and not poses.has_root:
             self._voice.warn("root" if poses.has_camera else "camera")
         self._engine = self._engine or Engine(self._intake.skeleton, config, device)
@@ -299,7 +310,10 @@ class PoseAugmenter:
             with self._estimator.untouched():
                 try:
                     verdicts = trainer.turn(
-                        rows, self._estimator, self._intake.format, self._curriculum
+                        rows,
+                        self._estimator,
+                        cast(EstimatorFormat, self._intake.format),
+                        self._curriculum,
                     )
                 except Exception as error:  # whatever it is, it must not end the caller's run
                     verdicts = []

@@ -22,7 +22,7 @@ TOOLS = {"config", "counters", "errors", "schedule"}
 RULES = {
     "geometry": {"errors"},
     "loop": {"errors"},
-    "batches": {"errors", "geometry", "loop"},
+    "batches": {"errors", "geometry"},
     "augment": {"errors", "config", "geometry", "loop", "batches"},
     "adversarial": {*TOOLS, "geometry", "loop", "batches", "augment"},
     "data": {"geometry"},

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from poseaug_plugin.adversarial.discriminators import DISCRIMINATORS, Judged
 from poseaug_plugin.adversarial.trainer import Trainer
 from poseaug_plugin.augment.mixing import TWICE
 from poseaug_plugin.augment.sampler import Sampler
-from poseaug_plugin.batches.format import BatchFormat
+from poseaug_plugin.batches.protocol import EstimatorFormat
 from poseaug_plugin.data.h36m import Pairs
 from poseaug_plugin.data.loading import Batch, endless, make_loader
 from poseaug_plugin.geometry.bones import Bones
@@ -130,7 +131,7 @@ class Inside:
     sampler: Sampler
     trainer: Trainer | None
     estimator: Estimator
-    fmt: BatchFormat
+    fmt: EstimatorFormat
     curriculum: Curriculum
     poses: PoseBatch
     few: PoseBatch
@@ -153,7 +154,7 @@ class Inside:
             engine.sampler,
             engine.trainer,
             augmenter._estimator,
-            augmenter._intake.format,
+            cast(EstimatorFormat, augmenter._intake.format),
             augmenter._curriculum,
             poses,
             poses.first(config.turn_rows),

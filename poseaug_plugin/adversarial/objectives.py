@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ..augment.sampler import Proposal
-from ..batches.format import BatchFormat
+from ..batches.protocol import EstimatorFormat
 from ..config import PoseAugConfig
+from ..errors import BatchError, EstimatorError
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 from ..loop.estimator import Estimator
@@ -20,7 +21,7 @@ from ..schedule import Curriculum
 from .feedback import exp_feedback, ratio_feedback, tier_errors
 from .losses import outside_band, past_limit, squared_error, threshold_penalty
 
-__all__ = ["Ask", "asking", "estimator_feedback", "regularisation"]
+__all__ = ["Ask", "asking", "check_estimator", "estimator_feedback", "regularisation"]
 
 #: What the estimator answers to a batch, and what it should: metres, root-relative.
 Ask = Callable[[PoseBatch], tuple[Tensor, Tensor]]
@@ -47,7 +48,7 @@ def regularisation(
     return loss if learned_bl is None else loss + past_limit(learned_bl, config.reg_bl)
 
 
-def asking(estimator: Estimator, fmt: BatchFormat, skeleton: Skeleton) -> Ask:
+def asking(estimator: Estimator, fmt: EstimatorFormat, skeleton: Skeleton) -> Ask:
     """How to ask an estimator that answers whole clips, or their centre frames alone."""
 
     def ask(poses: PoseBatch) -> tuple[Tensor, Tensor]:
@@ -56,6 +57,47 @@ def asking(estimator: Estimator, fmt: BatchFormat, skeleton: Skeleton) -> Ask:
         return answer, poses.pose_3d if whole else poses.pose_3d[:, poses.middle, None]
 
     return ask
+
+
+def check_estimator(
+    estimator: Estimator, fmt: EstimatorFormat, skeleton: Skeleton, poses: PoseBatch
+) -> None:
+    """Call the estimator with two rows, to find a wrong answer before training starts.
+
+    Raises:
+        EstimatorError: it raises, or returns something else than predictions of the targets.
+    """
+    few = poses.first(2)
+    pose_2d = fmt.inputs(few, few.pose_2d)
+    called = f"{estimator.called} with 2D of shape {tuple(pose_2d.shape)}"
+    try:
+        with estimator.untouched(), torch.no_grad():
+            answer = estimator(pose_2d)
+    except Exception as error:
+        raise EstimatorError(
+            f"{called} raised {type(error).__name__}: {error}. If your loop calls it otherwise, "
+            "pass predict=lambda model, x: ... that calls it in the same way."
+        ) from error
+    if not isinstance(answer, Tensor):
+        raise EstimatorError(
+            f"{called} returned {type(answer).__name__}, expected a tensor of 3D joints; pass "
+            "predict=lambda model, x: the right part of model(x)."
+        )
+    try:
+        predicted = fmt.outputs(answer, few, skeleton)
+    except BatchError as error:
+        raise EstimatorError(
+            f"{called} does not answer in the target's shape: {error} Pass "
+            "predict=lambda model, x: ... that returns it in that shape."
+        ) from None
+    rows, frames, *joints = few.pose_3d.shape
+    shapes = [(rows, count, *joints) for count in sorted({1, frames})]
+    if tuple(predicted.shape) not in shapes:
+        raise EstimatorError(
+            f"outputs of batch={type(fmt).__name__} returned a tensor of shape "
+            f"{tuple(predicted.shape)}, expected {' or '.join(map(str, shapes))}; return "
+            "root-relative metres, (B, T, J, 3)."
+        )
 
 
 def estimator_feedback(

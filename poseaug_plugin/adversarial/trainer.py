@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..augment.sampler import Proposal, Sampler
-from ..batches.format import BatchFormat
+from ..batches.protocol import EstimatorFormat
 from ..geometry.bones import Bones
 from ..geometry.camera import project
 from ..geometry.pose_batch import PoseBatch
@@ -72,7 +72,7 @@ class Trainer:
         return proposal
 
     def turn(
-        self, poses: PoseBatch, estimator: Estimator, fmt: BatchFormat, curriculum: Curriculum
+        self, poses: PoseBatch, estimator: Estimator, fmt: EstimatorFormat, curriculum: Curriculum
     ) -> list[Verdict]:
         """Update the augmentor, and every `d_every` times the discriminators; verdicts on health.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..batches.containers import repeat_rows
-from ..batches.format import BatchFormat
+from ..batches.protocol import Format
 from ..geometry.pose_batch import PoseBatch
 from .draws import uniform
 from .sampler import Sampler
@@ -20,7 +20,7 @@ TWICE = {"alternate", "passes"}  # mixes that hand on every batch real and augme
 
 
 def mixed(
-    batch: Any, poses: PoseBatch, sampler: Sampler, fmt: BatchFormat, ratio: float, before: int
+    batch: Any, poses: PoseBatch, sampler: Sampler, fmt: Format, ratio: float, before: int
 ) -> tuple[Any, int, Tensor]:
     """The caller's batch with augmented rows; a pair that no camera could take stays real.
 

@@ -1,1 +1,1 @@
-"""The caller's batch to a `PoseBatch` and back, and the check that it was read right."""
+"""Converts the caller's batches to `PoseBatch` and back, and checks that they are read right."""

@@ -1,4 +1,4 @@
-"""A caller's containers: fields out, fields in, rows repeated; types, dtypes and devices kept."""
+"""Gets and sets fields of any batch container and repeats its rows; keeps types and devices."""
 
 from __future__ import annotations
 
@@ -28,13 +28,18 @@ Key = int | str
 
 
 def as_tensor(value: Any, what: str) -> Tensor:
-    """A float32 copy of an array, tensor, or list of equal ones.
+    """A float32 copy of an array, a tensor, or a list of them with equal shapes.
+
+    Args:
+        what: name of the field in error messages.
 
     Raises:
-        BatchError: rows of different shapes, or no numbers at all.
+        BatchError: rows of different shapes, or something other than numbers.
     """
     if value is None:
-        raise BatchError(f"{what} is None; augment batches that have both 2D and 3D.")
+        raise BatchError(
+            f"{what} is None, expected an array or tensor; pass batches that have both 2D and 3D."
+        )
     if isinstance(value, Tensor):
         return value.detach().to(torch.float32, copy=True)
     try:
@@ -50,9 +55,10 @@ def as_tensor(value: Any, what: str) -> Tensor:
 
 
 def repeat_rows(batch: Any, rows: int, times: int = 2) -> Any:
-    """Every per-row field with each row `times` over, next to itself; other fields as they are.
+    """A batch in which each row is repeated `times` times; its copies follow it directly.
 
-    Fields of mappings inside are fields, too.
+    Fields without one entry per row stay as they are. Nested mappings and named tuples are
+    batches, too.
     """
 
     def repeated(value: Any) -> Any:
@@ -63,17 +69,15 @@ def repeat_rows(batch: Any, rows: int, times: int = 2) -> Any:
         if isinstance(value, np.ndarray) and value.ndim and len(value) == rows:
             return value.repeat(times, 0)
         if isinstance(value, (list, tuple)) and len(value) == rows:
-            # A twin of its own: `for row in batch: row -= ...` must not reach a row twice.
-            return type(value)(
-                copy.deepcopy(v) if twin else v for v in value for twin in range(times)
-            )
+            # Copies, since `for row in batch: row -= ...` must not change an object twice.
+            return type(value)(copy.deepcopy(v) if i else v for v in value for i in range(times))
         return value
 
     return set_fields(batch, {key: repeated(get_field(batch, key)) for key in keys_of(batch)})
 
 
 def keys_of(batch: Any) -> list[Key]:
-    """Names or indices of a batch's top-level fields."""
+    """The names or indices of a batch's top-level fields."""
     if isinstance(batch, Mapping):
         return list(batch)
     if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
@@ -87,7 +91,7 @@ def keys_of(batch: Any) -> list[Key]:
 
 
 def describe(batch: Any) -> str:
-    """One line on what a batch is, for error messages."""
+    """A batch's type and fields in one line, for error messages."""
     try:
         keys = keys_of(batch)
     except BatchError:
@@ -115,7 +119,7 @@ def _sized(value: Any) -> bool:
 def get_field(batch: Any, key: Key) -> Any:
     """A field by index, key or attribute.
 
-    A dotted path goes on into each element of a list: "data_samples.label" is [s.label for s].
+    A path with dots enters lists: "data_samples.label" is [s.label for s in data_samples].
     """
     if _dotted(batch, key):
         head, path = str(key).split(".", 1)
@@ -129,13 +133,13 @@ def get_field(batch: Any, key: Key) -> Any:
 
 
 def _dotted(batch: Any, key: Key) -> bool:
-    """Whether a key is a path, and not itself the name of a field."""
+    """Whether a key is a path, rather than a field's name with a dot in it."""
     named = isinstance(batch, Mapping) and key in batch
     return isinstance(key, str) and "." in key and not named
 
 
 def set_fields(batch: Any, new: Mapping[Any, Any]) -> Any:
-    """The same kind of container with some fields replaced; rows of objects are copied first."""
+    """A copy of the container with some fields replaced; objects in its lists are copied."""
     dotted = {key: value for key, value in new.items() if _dotted(batch, key)}
     if dotted:
         plain = {key: value for key, value in new.items() if key not in dotted}
@@ -160,7 +164,7 @@ def set_fields(batch: Any, new: Mapping[Any, Any]) -> Any:
 
 
 def _set_inside(rows: Any, path: str, value: Any) -> Any:
-    """Rows with a value at a path, those that change deep-copied."""
+    """The rows with new values at a path; rows that change are deep-copied."""
     if not isinstance(rows, (list, tuple)):
         return _set_attribute(rows, path, value)
     return type(rows)(
@@ -183,7 +187,7 @@ def _set_attribute(row: Any, path: str, value: Any) -> Any:
 
 
 def overwrite(old: Any, new: Tensor, rows: Tensor) -> Any:
-    """`old` copied, its `rows` replaced, in its own type, dtype and device."""
+    """A copy of `old` with `rows` (B,) bool replaced; same type, dtype and device."""
     if isinstance(old, np.ndarray):
         out = old.copy()
         picked = rows.cpu().numpy()
@@ -198,7 +202,7 @@ def overwrite(old: Any, new: Tensor, rows: Tensor) -> Any:
 
 
 def _like(old: Any, new: Tensor) -> Any:
-    """One row of a list in its own type and dtype."""
+    """One row of a list, in the type and dtype of `old`."""
     if isinstance(old, Tensor):
         return _rounded(new.detach(), old)
     if isinstance(old, np.ndarray):
@@ -207,7 +211,7 @@ def _like(old: Any, new: Tensor) -> Any:
 
 
 def _rounded(new: Tensor, old: Tensor) -> Tensor:
-    """As `old` is, whole numbers by rounding."""
+    """Converted to the dtype and device of `old`; rounded for integers."""
     return (new if old.is_floating_point() else new.round()).to(old)
 
 

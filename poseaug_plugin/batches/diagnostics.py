@@ -1,4 +1,4 @@
-"""What can be measured on a batch of poses, whoever made it: numbers alone, no verdict."""
+"""Measurements on a batch of poses; `check` judges them."""
 
 from __future__ import annotations
 
@@ -17,27 +17,32 @@ __all__ = ["Measures"]
 
 @dataclass(frozen=True)
 class Measures:
-    """Of N single poses with a fitted root."""
+    """Measurements on all frames of a batch.
 
-    longest_bone: float
-    asymmetry: float
+    Residuals are root mean square distances of observed and projected 2D, median over frames,
+    screen units. Unless said otherwise, poses are projected from the root position that fits best.
+    """
+
+    longest_bone: float  # metres, median over frames
+    asymmetry: float  # median difference of left and right bone lengths, relative to their mean
     residual: float
-    residual_placed: float | None  # where the batch itself says root and camera
-    residual_behind: float  # with the 3D's z turned round
-    aspect: float  # scale of the 2D's y to its x, against the 3D's
-    residual_scaled: float  # with both scaled alike
-    distance: float
-    centred: bool  # every person's 2D about the same point, to the last digit
-    positive: bool  # no negative coordinate
+    residual_placed: float | None  # from the batch's own root and camera, if it has both
+    residual_behind: float  # with the 3D's z negated
+    aspect: float  # scale of the 2D's y relative to that of its x
+    residual_scaled: float  # with `aspect` divided out
+    distance: float  # metres to the fitted root, median
+    centred: bool  # whether every person's 2D is centred on the same point
+    positive: bool  # whether no 2D coordinate is negative
 
     @classmethod
     def of(cls, poses: PoseBatch, skeleton: Skeleton) -> Measures:
+        """Measure a batch."""
         frames, seen = poses.pose_3d.flatten(0, 1), poses.pose_2d.flatten(0, 1)
         camera = poses.camera[:, None].expand(-1, poses.pose_2d.shape[1], 9).flatten(0, 1)
         root = fit_root(seen, frames, camera)
         behind = frames * frames.new_tensor([1, 1, -1])
         flat, screen = (x - x.mean(1, keepdim=True) for x in (frames[..., :2], seen))
-        # What the screen would measure at the person's distance; two scales, each by least squares.
+        # The 2D in metres at the person's distance. Its scale in x and in y, by least squares:
         screen = screen / camera[:, None, :2] * root[:, None, 2:]
         x, y = ((flat * screen).sum((0, 1)) / (flat * flat).sum((0, 1)).clamp_min(1e-9)).tolist()
         aspect = y / x if x * y > 0 else 1.0
@@ -48,37 +53,39 @@ class Measures:
         move = not poses.has_root or _spread(poses.root.flatten(0, 1)) > 1e-3
         longest, asymmetry = _bones(frames, skeleton)
         placed = poses.has_root and poses.has_camera
+        spread = (middles - middles[:, :1]).abs().amax((1, 2))
         return cls(
-            longest,
-            asymmetry,
-            _off(frames + root[:, None], seen, camera),
-            _off(poses.absolute.flatten(0, 1), seen, camera) if placed else None,
-            _residual(behind, seen, camera),
-            aspect,
-            _residual(frames, square, camera),
-            float(root[:, 2].median()),
-            many and move and bool((middles - middles[:, :1]).abs().amax((1, 2)).min() < 1e-5),
-            many and bool((seen >= 0).all()),
+            longest_bone=longest,
+            asymmetry=asymmetry,
+            residual=_off(frames + root[:, None], seen, camera),
+            residual_placed=_off(poses.absolute.flatten(0, 1), seen, camera) if placed else None,
+            residual_behind=_residual(behind, seen, camera),
+            aspect=aspect,
+            residual_scaled=_residual(frames, square, camera),
+            distance=float(root[:, 2].median()),
+            centred=many and move and bool(spread.min() < 1e-5),
+            positive=many and bool((seen >= 0).all()),
         )
 
 
 def _spread(rows: Tensor) -> float:
-    """Between the rows furthest apart, in the number that differs most."""
+    """Largest difference between two rows in any coordinate."""
     return float((rows.amax(0) - rows.amin(0)).max())
 
 
 def _residual(frames: Tensor, seen: Tensor, camera: Tensor) -> float:
-    """How far root-relative poses are off at best."""
+    """Residual of root-relative poses (N, J, 3) from the root position that fits best."""
     return _off(frames + fit_root(seen, frames, camera)[:, None], seen, camera)
 
 
 def _off(pose_3d: Tensor, seen: Tensor, camera: Tensor) -> float:
-    """Root mean square distance on the screen, median over rows."""
+    """Residual of absolute poses (N, J, 3) against 2D (N, J, 2), screen units."""
     off = project(pose_3d, camera) - seen
     return float(off.square().sum(-1).mean(-1).sqrt().median())
 
 
 def _bones(frames: Tensor, skeleton: Skeleton) -> tuple[float, float]:
+    """Longest bone, metres, and asymmetry."""
     sizes = lengths(pose_to_bones(frames, skeleton)).median(0).values
     left = [skeleton.bone_of[j] for j in skeleton.left if j != skeleton.root]
     right = [skeleton.bone_of[j] for j in skeleton.right if j != skeleton.root]

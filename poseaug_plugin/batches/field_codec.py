@@ -1,6 +1,6 @@
-"""One pose field of a batch: from the caller's numbers to ours and back, step by step.
+"""Converts one pose field of a batch to the plugin's form and back.
 
-shape -> mean and standard deviation -> unit or pixels -> which joints are there
+The steps are: shape, mean and standard deviation, unit or pixels, joints.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ class Codec:
     """How a field holds poses.
 
     Args:
-        layout: its shape.
-        joints: the skeleton's joints that it holds, in its own order.
-        total: joints of the skeleton.
-        stat: (mean, std), each (J * C,) or (J, C), that the caller normalised with; or None.
-        scale, offset: ours = theirs * scale + offset, after the statistics; metres per unit, or
-            2 / w and -(1, h / w) for pixels.
+        layout: the field's shape.
+        joints: the skeleton's joints that the field holds, in the field's order.
+        total: number of joints of the skeleton.
+        channels: 2 or 3; further channels of the field are not part of the pose.
+        stat: (mean, std), each (J * C,) or (J, C), that the field is standardised with, or None.
+        scale, offset: after the statistics, pose = field * scale + offset. Metres per unit and 0,
+            or for pixels 2 / w and -(1, h / w).
     """
 
     layout: Layout
@@ -37,7 +38,7 @@ class Codec:
     offset: tuple[float, ...] = (0.0,)
 
     def decode(self, field: Tensor) -> tuple[Tensor, Tensor]:
-        """A field to poses (B, T, J, C), joints it lacks at zero, and its further channels."""
+        """Poses (B, T, J, C), zero for joints that the field lacks, and its further channels."""
         x = self.layout.canonical(field)
         x, extra = x[..., : self.channels], x[..., self.channels :]
         if self.stat is not None:
@@ -52,7 +53,7 @@ class Codec:
         return whole, extra
 
     def encode(self, pose: Tensor, extra: Tensor | None = None) -> Tensor:
-        """Poses (B, T, J, C) to the field; differentiable."""
+        """The field that holds poses (B, T, J, C); differentiable."""
         x = pose
         if not self._has_all:
             x = x[:, :, list(self.joints)]

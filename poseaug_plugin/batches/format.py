@@ -1,4 +1,4 @@
-"""A caller's batch to `PoseBatch` and back: which field is what, in which frame and unit."""
+"""`BatchFormat`: which field of a batch holds what, in which frame and unit."""
 
 from __future__ import annotations
 
@@ -27,22 +27,28 @@ class BatchFormat:
 
     Args:
         pose_2d, pose_3d, camera: index (tuple, list) or name (mapping, named tuple, dataclass) of
-            the field. No camera, or None in its field: the augmenter's `camera=` is assumed.
-        root: "absolute" (camera frame), "relative" (root joint at the origin), or "slot" (root
-            relative, with the root's absolute position in its own joint, as VideoPose3D).
+            the field. Without a camera field, or if it is None, the augmenter's `camera=` is used.
+        root: "absolute" (camera frame), "relative" (root joint at the origin), or "slot"
+            (root-relative, but the root joint holds its absolute position, as in VideoPose3D).
         space: "metric", or "image" for the 2.5D targets of MotionBERT (see `image_space`).
         unit: metres per unit of the 3D; 0.001 for millimetres.
-        screen: (w, h) of the image where the 2D is in pixels.
-        stat_2d, stat_3d: (mean, std) of the dimensions the field holds, where it is standardised.
-        joints_2d, joints_3d: the skeleton's joints the field holds, in its order; all by default.
-            A 3D field may lack the root alone.
-        groups: field with a number per row, equal for the people of one image: they keep their
-            places relative to each other.
-        skeleton: a preset's name, where joint counts alone would not tell.
+        screen: (w, h) of the image if the 2D is in pixels.
+        stat_2d, stat_3d: (mean, std) of the field's dimensions if it is standardised.
+        joints_2d, joints_3d: the skeleton's joints that the field holds, in the field's order.
+            Default: all. A 3D field may lack only the root.
+        groups: field with one number per row, equal for the people of one image. They are
+            augmented as one scene and keep their positions relative to each other.
+        skeleton: name of a preset, if the number of joints does not identify it.
 
-    2D and 3D fields may be flat (B, 2J), (B, J, 2), (B, T, J, 2), (B, 1, T, J, 2) or
-    (N, C, T, J, 1); a further 2D channel (a confidence) is the row's own and stays. Rows of zeros
-    alone are padding and stay. Other fields pass through.
+    2D and 3D fields may have the shapes (B, J * C), (B, J, C), (B, T, J, C), (B, 1, T, J, C),
+    (B, J * C, T) or (N, C, T, J, 1). A third 2D channel (a confidence) stays with its row. Rows
+    that are all zeros are padding and are not augmented. Other fields are passed through.
+
+    Raises:
+        ConfigError: an argument out of range, or two that contradict each other.
+
+    >>> BatchFormat(pose_2d=1, pose_3d=0, root="absolute")
+    BatchFormat(pose_2d=1, pose_3d=0, root='absolute')
     """
 
     pose_2d: Key
@@ -67,7 +73,7 @@ class BatchFormat:
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is not one of {list(choices)}.")
         if not isinstance(self.unit, (int, float)) or not self.unit > 0:
-            raise ConfigError(f"unit={self.unit!r} must be metres per unit, above 0.")
+            raise ConfigError(f"unit={self.unit!r} must be a number of metres per unit, above 0.")
         if self.screen is not None:
             sizes = self.screen if isinstance(self.screen, (tuple, list)) else ()
             if len(sizes) != 2 or not all(isinstance(v, (int, float)) and v > 0 for v in sizes):
@@ -78,30 +84,31 @@ class BatchFormat:
             )
         if self.groups is not None and self.root == "relative":
             raise ConfigError(
-                "groups= keeps people's places relative to each other, but root='relative' tells "
-                "no places; yield 3D in the camera frame (root='absolute' or 'slot')."
+                "groups= keeps people's positions relative to each other, but 3D with "
+                "root='relative' has no positions; yield 3D in the camera frame "
+                "(root='absolute' or 'slot')."
             )
         if self.skeleton is not None:
             Skeleton.of(self.skeleton)
 
-    def __str__(self) -> str:
-        """What differs from the defaults: pose_2d=1, pose_3d=0, camera=3, root='absolute'."""
-        told = ((f, getattr(self, f.name)) for f in dataclasses.fields(self))
-        return ", ".join(f"{f.name}={value!r}" for f, value in told if value is not f.default)
+    def __repr__(self) -> str:
+        """The arguments that differ from the defaults."""
+        given = ((f, getattr(self, f.name)) for f in dataclasses.fields(self))
+        words = ", ".join(f"{f.name}={value!r}" for f, value in given if value != f.default)
+        return f"{type(self).__name__}({words})"
 
     # Reading
 
     def read(self, batch: Any, skeleton: Skeleton, camera: Camera) -> PoseBatch:
-        """The batch in the plugin's form; on the batch's own device, sharing no memory with it.
+        """Convert a batch to the plugin's form, on the batch's device and in memory of its own.
 
         Raises:
             BatchError: a missing field, ragged or empty rows, shapes that do not fit.
         """
         raw_2d, raw_3d = self._field(batch, "pose_2d"), self._field(batch, "pose_3d")
-        codec_2d = self._codec_2d(raw_2d, skeleton)
+        codec_2d = self._codec_2d(raw_2d, skeleton.num_joints)
         pose_2d, extra = codec_2d.decode(raw_2d)
-        pose_3d = self.decoded_3d(raw_3d, skeleton)
-        pose_3d = pose_3d.to(pose_2d.device)
+        pose_3d = self._codec_3d(raw_3d, skeleton).decode(raw_3d)[0].to(pose_2d.device)
         _check_frames(pose_2d, pose_3d)
         lens = self._camera(batch, pose_2d, camera)
         valid = raw_2d.flatten(1).any(1) & raw_3d.flatten(1).any(1).to(pose_2d.device)
@@ -114,13 +121,13 @@ class BatchFormat:
         else:
             relative = pose_3d - root[:, :, None]
         has_root = self.root != "relative" or self.space == "image"
-        seen = list(codec_2d.joints)
+        observed = list(codec_2d.joints)
         if not has_root:
-            root = fit_root(pose_2d[:, :, seen], relative[:, :, seen], lens[:, None])
-        if len(seen) < skeleton.num_joints:  # joints without 2D get what their 3D projects to
-            unseen = [j for j in range(skeleton.num_joints) if j not in seen]
-            placed = relative[:, :, unseen] + root[:, :, None]
-            pose_2d[:, :, unseen] = project(placed, lens[:, None])
+            root = fit_root(pose_2d[:, :, observed], relative[:, :, observed], lens[:, None])
+        if len(observed) < skeleton.num_joints:  # joints without 2D get the projection of their 3D
+            missing = [j for j in range(skeleton.num_joints) if j not in observed]
+            absolute = relative[:, :, missing] + root[:, :, None]
+            pose_2d[:, :, missing] = project(absolute, lens[:, None])
         return PoseBatch(
             pose_2d=pose_2d,
             pose_3d=relative,
@@ -130,19 +137,24 @@ class BatchFormat:
             has_root=has_root,
             has_camera=self.camera is not None,
             extra_2d=extra,
-            codec_2d=codec_2d,
             group=self._groups(batch, pose_2d),
+            source=codec_2d,  # `inputs` writes the 2D in the same way
         )
 
-    def decoded_3d(self, raw_3d: Tensor, skeleton: Skeleton) -> Tensor:
-        """The 3D field in metres (or image space), its root where the codebase keeps it."""
+    def decoded_3d(self, batch: Any, skeleton: Skeleton) -> Tensor:
+        """The 3D field as (B, T, J, 3), metres or image space, root where the codebase keeps it.
+
+        Raises:
+            BatchError: a missing field, ragged or empty rows, a shape that does not fit.
+        """
+        raw_3d = self._field(batch, "pose_3d")
         return self._codec_3d(raw_3d, skeleton).decode(raw_3d)[0]
 
     def guess_skeleton(self, batch: Any) -> Skeleton:
-        """The format's own skeleton, or the preset with as many joints as the 3D has.
+        """The format's own skeleton, or the preset with as many joints as the 3D field.
 
         Raises:
-            SkeletonError: none has.
+            SkeletonError: there is no such preset.
         """
         if self.skeleton is not None:
             return Skeleton.of(self.skeleton)
@@ -166,22 +178,23 @@ class BatchFormat:
                 "right field in batch=."
             ) from None
 
-    def _codec_2d(self, raw: Tensor, skeleton: Skeleton) -> Codec:
-        joints = self.joints_2d or tuple(range(skeleton.num_joints))
+    def _codec_2d(self, raw: Tensor, total: int) -> Codec:
+        joints = self.joints_2d or tuple(range(total))
         layout = Layout.of(raw, len(joints), 2, f"pose_2d (field {self.pose_2d!r})")
         scale, offset = 1.0, (0.0, 0.0)
         if self.screen is not None:
             w, h = self.screen
             scale, offset = 2 / w, (-1.0, -h / w)
         stat = _stat(self.stat_2d, "stat_2d", 2 * len(joints))
-        return Codec(layout, joints, skeleton.num_joints, 2, stat, scale, offset)
+        return Codec(layout, joints, total, 2, stat, scale, offset)
 
     def _codec_3d(self, raw: Tensor, skeleton: Skeleton, what: str = "") -> Codec:
         joints = self.joints_3d or tuple(range(skeleton.num_joints))
         if set(range(skeleton.num_joints)) - set(joints) - {skeleton.root}:
             raise ConfigError(
-                f"joints_3d={joints} leaves out more than the root {skeleton.root} of "
-                f"{skeleton.num_joints} joints; give skeleton= the joints that are there."
+                f"joints_3d={joints} leaves out more than the root, joint {skeleton.root}, of a "
+                f"skeleton of {skeleton.num_joints} joints; pass a skeleton= of the joints that "
+                "the 3D has."
             )
         layout = Layout.of(raw, len(joints), 3, what or f"pose_3d (field {self.pose_3d!r})")
         stat = _stat(self.stat_3d, "stat_3d", 3 * len(joints))
@@ -213,14 +226,17 @@ class BatchFormat:
     # Writing
 
     def write(self, batch: Any, poses: PoseBatch, rows: Tensor, skeleton: Skeleton) -> Any:
-        """The batch with `rows` (B,) bool taken from `poses`; all else bit for bit as it was."""
+        """A copy of the batch with `rows` (B,) bool taken from `poses`, the rest bit for bit."""
         raw_3d = self._field(batch, "pose_3d")
         codec_3d = self._codec_3d(raw_3d, skeleton)
         pose_3d = self._placed(poses, skeleton)
         if codec_3d.layout.canonical(raw_3d).shape[1] == 1 < pose_3d.shape[1]:
-            pose_3d = pose_3d[:, poses.middle, None]  # the caller keeps the centre frame alone
+            pose_3d = pose_3d[:, poses.middle, None]  # the target is the centre frame alone
+        codec_2d = _remembered(poses) or self._codec_2d(
+            self._field(batch, "pose_2d"), skeleton.num_joints
+        )
         new = {
-            self.pose_2d: self.inputs(poses, poses.pose_2d),
+            self.pose_2d: codec_2d.encode(poses.pose_2d, poses.extra_2d),
             self.pose_3d: codec_3d.encode(pose_3d),
         }
         if self.camera is not None and self._raw(batch, "camera") is not None:
@@ -229,7 +245,7 @@ class BatchFormat:
         return set_fields(batch, written)
 
     def _placed(self, poses: PoseBatch, skeleton: Skeleton) -> Tensor:
-        """Poses with their root where this codebase keeps it."""
+        """(B, T, J, 3) poses with the root where the codebase keeps it."""
         if self.space == "image":
             return to_image(poses.absolute, poses.camera, skeleton.root)
         if self.root == "absolute":
@@ -239,14 +255,22 @@ class BatchFormat:
             pose_3d[:, :, skeleton.root] = poses.root
         return pose_3d
 
-    # The estimator, called as the caller calls it
+    # Calling the estimator as the training loop does
 
     def inputs(self, poses: PoseBatch, pose_2d: Tensor) -> Tensor:
-        """2D (B, T, J, 2) as the caller's batches have it, further channels behind it."""
-        return poses.codec_2d.encode(pose_2d, poses.extra_2d)
+        """2D (B, T, J, 2) as the batch it was read from had it, with its further channels.
+
+        Poses that this format did not read become (B, J, 2) if T is 1, else (B, T, J, 2).
+        """
+        codec = _remembered(poses)
+        if codec is None:
+            plain = pose_2d if self.joints_2d is None else pose_2d[:, :, list(self.joints_2d)]
+            plain = plain[:, 0] if plain.shape[1] == 1 else plain
+            codec = self._codec_2d(plain, pose_2d.shape[2])
+        return codec.encode(pose_2d, poses.extra_2d)
 
     def outputs(self, predicted: Tensor, poses: PoseBatch, skeleton: Skeleton) -> Tensor:
-        """The estimator's answer to `poses` as root-relative metres, (B, T or 1, J, 3).
+        """The estimator's prediction for `poses` as root-relative metres, (B, T or 1, J, 3).
 
         Raises:
             BatchError: it has another shape.
@@ -255,13 +279,18 @@ class BatchFormat:
         rows, frames = poses.pose_3d.shape[:2]
         if len(pose) != rows or pose.shape[1] not in (1, frames):
             raise BatchError(
-                f"the estimator's output reads as {tuple(pose.shape)}, the targets as "
-                f"{tuple(poses.pose_3d.shape)}."
+                f"the estimator's output has shape {tuple(pose.shape)} as (B, T, J, 3), but the "
+                f"targets have {tuple(poses.pose_3d.shape)}."
             )
         if self.space == "image":
             root = poses.root if pose.shape[1] == frames else poses.root[:, poses.middle, None]
             return relative_from_image(pose, root, poses.camera, skeleton)
         return pose - pose[:, :, skeleton.root, None]
+
+
+def _remembered(poses: PoseBatch) -> Codec | None:
+    """How the 2D was written in the batch that a `BatchFormat` read."""
+    return poses.source if isinstance(poses.source, Codec) else None
 
 
 def _stat(given: tuple[Any, Any] | None, name: str, size: int) -> tuple[Tensor, Tensor] | None:
@@ -270,8 +299,8 @@ def _stat(given: tuple[Any, Any] | None, name: str, size: int) -> tuple[Tensor, 
     mean, std = (torch.as_tensor(part, dtype=torch.float32) for part in given)
     if mean.numel() != size or std.numel() != size:
         raise ConfigError(
-            f"{name} has {mean.numel()} means and {std.numel()} deviations, the field {size} "
-            "dimensions; pick those in use (dim_use)."
+            f"{name} has {mean.numel()} means and {std.numel()} standard deviations, but the "
+            f"field has {size} dimensions; pass those of the field's dimensions only (dim_use)."
         )
     return mean, std
 
@@ -280,13 +309,15 @@ def _check_frames(pose_2d: Tensor, pose_3d: Tensor) -> None:
     frames, known = pose_2d.shape[1], pose_3d.shape[1]
     if len(pose_2d) == len(pose_3d) and known < frames:
         raise WindowError(
-            f"it has windows of {frames} frames of 2D but the 3D of {known}; rows stay real, for a "
-            "window cannot be moved without its 3D. Yield the window's 3D, (B, T, J, 3). A "
-            "generator is made to by wrap() where it has what VideoPose3D's has (poses_2d, "
-            "poses_3d, batch_2d, batch_3d, next_epoch) and 2D and 3D of the same joints."
+            f"it has windows of {frames} frames of 2D but 3D of only {known}, so its rows are not "
+            "augmented: a window needs the 3D of all its frames. Yield the window's 3D, "
+            "(B, T, J, 3). wrap() does so for a generator with VideoPose3D's attributes "
+            "(poses_2d, poses_3d, batch_2d, batch_3d, next_epoch) whose 2D and 3D have the same "
+            "joints."
         )
     if pose_2d.shape[:2] != pose_3d.shape[:2]:
         raise BatchError(
             f"pose_2d has (rows, frames) {tuple(pose_2d.shape[:2])} but pose_3d "
-            f"{tuple(pose_3d.shape[:2])}; every 2D frame needs its own 3D."
+            f"{tuple(pose_3d.shape[:2])}; every 2D frame needs its own 3D. Yield both with the "
+            "same rows and frames."
         )

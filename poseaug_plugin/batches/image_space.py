@@ -1,8 +1,8 @@
-"""2.5D targets of the MotionBERT family: image position and depth, all in screen units.
+"""2.5D targets of MotionBERT and its successors: image position and depth, all in screen units.
 
-(u, v) is the perspective image of a joint, d = (Z - Z_root) f / Z_root. Inverted exactly up to the
-root's depth, which no such target tells: it is chosen so that the trunk has a person's length, and
-cancels when the pose is encoded again.
+(u, v) is the perspective projection of a joint, d = (Z - Z_root) f / Z_root. The targets determine
+a pose up to the root's depth, which is chosen such that the trunk has an average length. It cancels
+when the pose is converted back.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TRUNK = 0.48  # metres from pelvis to thorax
 
 
 def from_image(uvd: Tensor, camera: Tensor, skeleton: Skeleton) -> Tensor:
-    """(B, T, J, 3) image space to camera frame, metres, absolute. Distortion is left out."""
+    """Absolute poses (B, T, J, 3), camera frame, metres, from image space; ignores distortion."""
     pose = _at_unit_depth(uvd, camera)
     bones = lengths(pose_to_bones(pose, skeleton))
     measured = bones[..., list(skeleton.trunk)].sum(-1) if skeleton.trunk else bones.mean(-1)
@@ -27,21 +27,25 @@ def from_image(uvd: Tensor, camera: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def relative_from_image(uvd: Tensor, root: Tensor, camera: Tensor, skeleton: Skeleton) -> Tensor:
-    """An estimator's (B, T, J, 3) to root-relative metres, standing where `root` (B, T, 3) is."""
+    """Root-relative metres from a prediction (B, T, J, 3) for a person at `root` (B, T, 3)."""
     at = root[:, :, None]
     placed = uvd - uvd[:, :, skeleton.root, None] + to_image(at, camera, root=0)
     return _at_unit_depth(placed, camera) * at[..., 2:] - at
 
 
 def _at_unit_depth(uvd: Tensor, camera: Tensor) -> Tensor:
-    """Camera frame, in units of the root's depth."""
+    """Absolute poses in the camera frame, in units of the root's depth."""
     f, c = camera[:, None, None, :2], camera[:, None, None, 2:4]
     depth = 1 + uvd[..., 2:] / f[..., :1]
     return torch.cat([(uvd[..., :2] - c) / f * depth, depth], -1)
 
 
 def to_image(pose_3d: Tensor, camera: Tensor, root: int) -> Tensor:
-    """Absolute (B, T, J, 3) metres to image space; `root` is the joint depths are relative to."""
+    """Image space from absolute poses (B, T, J, 3), metres.
+
+    Args:
+        root: the joint that depths are relative to.
+    """
     f, c = camera[:, None, None, :2], camera[:, None, None, 2:4]
     z = pose_3d[..., 2:]
     z_root = z[:, :, root, None]

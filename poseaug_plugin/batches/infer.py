@@ -1,7 +1,8 @@
-"""What a batch of unknown make is, by the shapes of its fields; how its 3D keeps the root."""
+"""Infers a batch's format from the shapes of its fields, and where its 3D keeps the root."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from torch import Tensor
@@ -11,16 +12,18 @@ from ..geometry.bones import lengths, pose_to_bones
 from ..geometry.skeleton import SKELETONS, Skeleton
 from .containers import describe, get_field, keys_of
 from .format import BatchFormat
-from .layout import Layout
 
 __all__ = ["recognise", "root_kind"]
 
 
 def recognise(batch: Any, skeleton: Skeleton | None) -> tuple[BatchFormat, Skeleton]:
-    """The format of a batch, by the shapes of its fields.
+    """The format and skeleton of a batch, from the shapes of its fields.
+
+    Args:
+        skeleton: None to take the preset with as many joints as the 3D.
 
     Raises:
-        BatchError: more than one reading fits, or none; lists what was seen.
+        BatchError: no reading fits, or more than one; the message lists the fields.
     """
     counts = {skeleton.num_joints} if skeleton else {s.num_joints for s in SKELETONS.values()}
     found: dict[int, list[Any]] = {2: [], 3: [], 9: []}
@@ -32,20 +35,19 @@ def recognise(batch: Any, skeleton: Skeleton | None) -> tuple[BatchFormat, Skele
             found[9].append(key)
     if len(found[2]) != 1 or len(found[3]) != 1 or len(found[9]) > 1:
         raise BatchError(
-            f"cannot tell which field is what: {describe(batch)} has {found[2]} as 2D, "
-            f"{found[3]} as 3D, {found[9]} as camera. Name them, e.g. "
+            f"cannot tell which field is what: {describe(batch)} has the candidates {found[2]} for "
+            f"2D, {found[3]} for 3D, {found[9]} for the camera. Name the fields, e.g. "
             "batch=dict(pose_2d=1, pose_3d=0, root='relative')."
         )
     (key_2d,), (key_3d,) = found[2], found[3]
     fmt = BatchFormat(key_2d, key_3d, found[9][0] if found[9] else None)
-    raw = fmt._field(batch, "pose_3d")
-    skeleton = skeleton or Skeleton.for_joints(raw.shape[-2])
-    kind = root_kind(Layout.of(raw, skeleton.num_joints, 3, "pose_3d").canonical(raw), skeleton)
-    return BatchFormat(key_2d, key_3d, fmt.camera, root=kind), skeleton
+    skeleton = skeleton or fmt.guess_skeleton(batch)
+    kind = root_kind(fmt.decoded_3d(batch, skeleton), skeleton)
+    return dataclasses.replace(fmt, root=kind), skeleton
 
 
 def root_kind(pose_3d: Tensor, skeleton: Skeleton) -> Any:
-    """How the root is kept: at the origin, with every joint, or alone in its own slot."""
+    """The `root` of the format that poses (B, T, J, 3) are in: "relative", "absolute" or "slot"."""
     frames = pose_3d.flatten(0, 1)
     root = frames[:, skeleton.root]
     if float(root.abs().max()) < 1e-3:

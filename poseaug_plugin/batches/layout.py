@@ -1,4 +1,4 @@
-"""How a codebase shapes its pose arrays, and the one shape the plugin works in: (B, T, J, C)."""
+"""Shapes of pose arrays in different codebases, and the plugin's own: (B, T, J, C)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import BatchError
 
 __all__ = ["Layout"]
 
-# By number of dimensions; t is 1 where it is not named. Five: a graph's or AdaptPose's window.
+# By number of dimensions; T is 1 if there is no t. Five may also be AdaptPose's windows.
 PATTERNS = {2: "b (j c)", 3: "b j c", 4: "b t j c", 5: "b c t j 1"}
 WINDOW = "b 1 t j c"
 COLUMNS = "b (j c) t"  # mmpose's temporal convolutions
@@ -19,10 +19,10 @@ COLUMNS = "b (j c) t"  # mmpose's temporal convolutions
 
 @dataclass(frozen=True)
 class Layout:
-    """One of six shapes.
+    """One of six shapes of a pose array.
 
-    Flat (B, J*C), (B, J, C), clips (B, T, J, C), (B, 1, T, J, C) or (B, J*C, T), graphs
-    (N, C, T, J, 1).
+    Single frames are (B, J * C) or (B, J, C), clips (B, T, J, C), (B, 1, T, J, C) or (B, J * C, T),
+    and graphs (N, C, T, J, 1).
     """
 
     pattern: str
@@ -30,14 +30,14 @@ class Layout:
 
     @classmethod
     def of(cls, x: Tensor, joints: int, channels: int, what: str) -> Layout:
-        """Read the layout off a tensor.
+        """The layout of a tensor.
 
         Args:
-            channels: 2 for 2D, which may have one more (a confidence), 3 for 3D.
-            what: named in messages.
+            channels: 3 for 3D, 2 for 2D, which may have a third (a confidence).
+            what: name of the tensor in error messages.
 
         Raises:
-            BatchError: no rows, another joint count, or a shape that is none of the six.
+            BatchError: no rows, another number of joints, or none of the six shapes.
         """
         shape = tuple(x.shape)
         if not shape or 0 in shape:
@@ -62,11 +62,11 @@ class Layout:
         return cls(pattern, joints)
 
     def canonical(self, x: Tensor) -> Tensor:
-        """To (B, T, J, C)."""
+        """Reshape to (B, T, J, C)."""
         return rearrange(x, f"{self.pattern} -> {self._ours}", j=self.joints)
 
     def shaped(self, x: Tensor) -> Tensor:
-        """From (B, T, J, C) back."""
+        """Reshape back from (B, T, J, C)."""
         return rearrange(x, f"{self._ours} -> {self.pattern}")
 
     @property

@@ -1,4 +1,4 @@
-"""From a caller's batch to checked poses: recognised and measured once, guarded ever after."""
+"""Reads the caller's batches: infers and checks what they are once, then only reads."""
 
 from __future__ import annotations
 
@@ -11,64 +11,75 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ..errors import BatchError, EstimatorError
+from ..errors import BatchError
 from ..geometry.camera import Camera
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
-from ..loop.estimator import Estimator
 from .check import CheckReport, inspect
-from .format import BatchFormat
 from .infer import recognise
+from .protocol import Format, guess_skeleton
 
 __all__ = ["Intake"]
 
-FARTHEST = 1e6  # metres, or screen units; beyond it squares lose all meaning
+FARTHEST = 1e6  # metres or screen units; float32 squares of more lose all precision
 
 
 class Intake:
     """Reads batches.
 
     Args:
-        fmt, skeleton: None where the first batch is to tell.
-        camera: assumed where batches carry none.
+        fmt, skeleton: None to infer it from the first batch.
+        camera: the camera of batches that have none.
     """
 
-    def __init__(self, fmt: BatchFormat | None, skeleton: Skeleton | None, camera: Camera) -> None:
+    def __init__(self, fmt: Format | None, skeleton: Skeleton | None, camera: Camera) -> None:
         self._format, self._skeleton, self._camera = fmt, skeleton, camera
         self.checked = False
 
     @property
-    def format(self) -> BatchFormat:
+    def format(self) -> Format:
+        """The format.
+
+        Raises:
+            BatchError: none was passed, and no batch has been read.
+        """
         if self._format is None:
-            raise BatchError("no batch has been read yet, and no batch= given.")
+            raise BatchError("the format is not known before the first batch; pass batch=.")
         return self._format
 
     @property
     def skeleton(self) -> Skeleton:
+        """The skeleton.
+
+        Raises:
+            BatchError: none was passed, and no batch has been read.
+        """
         if self._skeleton is None:
-            raise BatchError("no batch has been read yet, and no skeleton= given.")
+            raise BatchError("the skeleton is not known before the first batch; pass skeleton=.")
         return self._skeleton
 
     @property
-    def known_format(self) -> BatchFormat | None:
+    def known_format(self) -> Format | None:
+        """The format, or None before the first batch."""
         return self._format
 
     @property
     def known_skeleton(self) -> Skeleton | None:
+        """The skeleton, or None before the first batch."""
         return self._skeleton
 
     def restart(self, skeleton: Skeleton | None) -> None:
-        """Take the skeleton of a saved state, and check the next batch as the first."""
+        """Use the skeleton of a saved state, and check the next batch like a first one."""
         self._skeleton = skeleton or self._skeleton
         self.checked = False
 
     def first(self, batch: Any) -> PoseBatch:
-        """Read the first batch, recognising what was not given.
+        """Read the first batch; infer what was not passed, and check the data.
 
         Raises:
-            BatchError, DataError: it cannot be read, or does not mean what its format says.
+            BatchError: the batch cannot be read.
+            DataError: its numbers do not mean what the format says.
         """
         fmt, skeleton, poses, report = self._inspect(batch)
         report.raise_if_bad()
@@ -76,24 +87,27 @@ class Intake:
         return poses
 
     def later(self, batch: Any) -> PoseBatch:
-        """Read any other batch.
+        """Read a later batch.
 
         Raises:
-            BatchError: it cannot be read, or holds NaN, infinite or absurdly large numbers.
+            BatchError: it cannot be read, or has NaN, infinite or huge coordinates.
         """
         poses = self.format.read(batch, self.skeleton, self._camera)
         fields = (poses.pose_2d, poses.pose_3d, poses.root, poses.camera)
         if not torch.stack([field.abs().amax() < FARTHEST for field in fields]).all():
-            raise BatchError("it has NaN, infinite or absurdly large coordinates.")
+            raise BatchError("it has NaN, infinite or huge coordinates.")
         return poses
 
     def report(
         self, loader: Any, batches: int, split: Callable[[Any], tuple[Any, Any]] | None = None
     ) -> list[CheckReport]:
-        """Measure the first batches of a loader, and forget them.
+        """Check the first batches of a loader; nothing of them is kept.
 
         Args:
-            split: gives a batch as the caller sees it, and with all the 3D there is.
+            split: see `Windows.split`.
+
+        Raises:
+            BatchError: a batch cannot be read, or there is none.
         """
         found = []
         with _kept_streams(loader):
@@ -103,53 +117,32 @@ class Intake:
                 *_, measured = self._inspect(split(given)[1] if split else given)
                 found.append(measured)
         if not found:
-            raise BatchError("the loader gave no batch; is its dataset empty, or used up?")
+            raise BatchError(
+                "the loader yielded no batch; is its dataset empty, or an iterator used up?"
+            )
         return found
 
-    def _inspect(self, batch: Any) -> tuple[BatchFormat, Skeleton, PoseBatch, CheckReport]:
-        """Recognise what was not given, read, and measure; keeps nothing."""
+    def _inspect(self, batch: Any) -> tuple[Format, Skeleton, PoseBatch, CheckReport]:
+        """Infer what was not passed, read the batch, and check it; changes nothing."""
+        fmt: Format
         if self._format is None:
             fmt, skeleton = recognise(batch, self._skeleton)
         else:
             fmt = self._format
-            skeleton = self._skeleton or fmt.guess_skeleton(batch)
+            skeleton = self._skeleton or guess_skeleton(fmt, batch)
         poses = fmt.read(batch, skeleton, self._camera)
-        return fmt, skeleton, poses, inspect(batch, poses, fmt, skeleton)
-
-    def try_estimator(self, estimator: Estimator, poses: PoseBatch) -> None:
-        """Ask the estimator for two rows, so that a wrong answer shows before training starts.
-
-        Raises:
-            EstimatorError: it raises, or answers with no tensor or in another shape.
-        """
-        few = poses.first(2)
-        asked = self.format.inputs(few, few.pose_2d)
-        called = f"{estimator.called} with 2D of shape {tuple(asked.shape)}"
-        try:
-            with estimator.untouched(), torch.no_grad():
-                answer = estimator(asked)
-        except Exception as error:
-            raise EstimatorError(
-                f"{called} raised {type(error).__name__}: {error}. If your loop calls it "
-                "otherwise, pass predict=lambda model, x: ... that calls it so."
-            ) from error
-        if not isinstance(answer, Tensor):
-            raise EstimatorError(
-                f"{called} returned {type(answer).__name__}, expected a tensor of 3D joints; pass "
-                "predict=lambda model, x: the right part of model(x)."
+        if not isinstance(poses, PoseBatch):
+            raise BatchError(
+                f"read of batch={type(fmt).__name__} returned {type(poses).__name__}, expected a "
+                "PoseBatch; return PoseBatch(pose_2d, pose_3d, root, camera)."
             )
-        try:
-            self.format.outputs(answer, few, self.skeleton)
-        except BatchError as error:
-            raise EstimatorError(
-                f"{called} does not answer in the target's shape: {error} Pass "
-                "predict=lambda model, x: ... that returns it so."
-            ) from None
+        poses.check(skeleton.num_joints)
+        return fmt, skeleton, poses, inspect(batch, poses, fmt, skeleton)
 
 
 @contextlib.contextmanager
 def _kept_streams(loader: Any) -> Iterator[None]:
-    """The random streams on which a loader draws its order stand afterwards as before."""
+    """Restores the random generators that a loader draws its order from."""
     python, array = random.getstate(), np.random.get_state()
     own = getattr(loader, "random_state", None)  # of VideoPose3D's generator
     kept = copy.deepcopy(own()) if callable(own) else None
@@ -172,6 +165,11 @@ def _kept_streams(loader: Any) -> Iterator[None]:
 
 
 def as_iterable(loader: Any) -> Iterable[Any]:
+    """The loader, if it can be iterated.
+
+    Raises:
+        BatchError: it cannot.
+    """
     if not hasattr(loader, "__iter__"):
         raise BatchError(
             f"{type(loader).__name__} cannot be iterated; pass the loader your loop iterates."

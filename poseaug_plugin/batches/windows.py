@@ -1,8 +1,8 @@
-"""The 3D of whole windows, from generators that yield it for the centre frame alone.
+"""The 3D of whole windows, from generators that yield it only for the centre frame.
 
-VideoPose3D's and PoseFormer's generator slices, pads, shuffles and flips `poses_2d` by itself. Give
-it 2D and 3D side by side there, and it delivers the window's 3D with the same care; the caller gets
-the 2D alone, bit for bit what it would have got.
+The generator of VideoPose3D and PoseFormer slices, pads, shuffles and flips `poses_2d`. `Windows`
+appends the 3D to the 2D as further channels, so that the generator treats both in the same way. The
+caller gets the 2D alone, bit for bit as without the plugin.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ from numpy.typing import NDArray
 
 from .containers import get_field, set_fields
 from .format import BatchFormat
+from .protocol import Format
 
 __all__ = ["Windows"]
 
 
 class Windows:
-    """Packs a generator's 3D beside its 2D, through its public attributes; `undo` unpacks.
+    """Packs a generator's 3D into its 2D, through its public attributes; `undo` unpacks.
 
     Args:
-        generator: with `poses_2d`, `poses_3d` (lists of clips), `batch_2d`, `batch_3d` (buffers).
+        generator: has `poses_2d`, `poses_3d` (lists of clips), `batch_2d`, `batch_3d` (buffers).
         fmt: where its batches keep 2D and 3D.
     """
 
     def __init__(self, generator: Any, fmt: BatchFormat) -> None:
         self.generator, self._fmt = generator, fmt
-        _unpack(generator)  # whose augmenter was dropped without `detach()`
+        _unpack(generator)  # an earlier augmenter may have been dropped without `detach()`
         self._kept = generator.poses_2d, generator.batch_2d
         self._channels = generator.batch_2d.shape[-1]
         clips = zip(generator.poses_2d, generator.poses_3d)
@@ -39,10 +40,10 @@ class Windows:
         generator.batch_2d = np.empty(shape, generator.batch_2d.dtype)
 
     @classmethod
-    def of(cls, loader: Any, fmt: BatchFormat | None) -> Windows | None:
-        """For a loader that needs it and has what it takes, else None."""
+    def of(cls, loader: Any, fmt: Format | None) -> Windows | None:
+        """For a generator of windows of 2D with the 3D of one frame; None for other loaders."""
         names = ("poses_2d", "poses_3d", "batch_2d", "batch_3d", "next_epoch")
-        if fmt is None or not all(hasattr(loader, name) for name in names):
+        if not isinstance(fmt, BatchFormat) or not all(hasattr(loader, name) for name in names):
             return None
         if loader.poses_3d is None or loader.batch_3d.shape[1] != 1 or loader.batch_2d.shape[1] < 2:
             return None
@@ -52,9 +53,9 @@ class Windows:
     @classmethod
     @contextmanager
     def for_a_look(
-        cls, loader: Any, packed: Sequence[Windows], fmt: BatchFormat | None
+        cls, loader: Any, packed: Sequence[Windows], fmt: Format | None
     ) -> Iterator[Windows | None]:
-        """The one of `packed` that is the loader's; else `of` it, undone after the block."""
+        """The loader's one of `packed`, or else a new one that is undone after the block."""
         found = next((windows for windows in packed if windows.generator is loader), None)
         made = None if found else cls.of(loader, fmt)
         try:
@@ -64,18 +65,18 @@ class Windows:
                 made.undo()
 
     def undo(self) -> None:
-        """Give the generator back its own lists and buffers."""
+        """Restore the generator's own lists and buffers."""
         self.generator.poses_2d, self.generator.batch_2d = self._kept
 
     def split(self, batch: Any) -> tuple[Any, Any]:
-        """The caller's batch as it would be without us, and the same with the window's 3D.
+        """The batch as it is without the plugin, and the same with the window's 3D as its target.
 
-        Windows that are not centred on their targets (causal padding) come without.
+        If windows are not centred on their targets (causal padding), both are the former.
         """
         fmt = self._fmt
         try:
             packed, target = get_field(batch, fmt.pose_2d), get_field(batch, fmt.pose_3d)
-        except (TypeError, LookupError):  # no batch at all: reading it will say so
+        except (TypeError, LookupError):  # not a batch; reading it raises the error
             return batch, batch
         if packed.shape[-1] == self._channels:  # made before packing, or after undo
             return batch, batch
@@ -88,7 +89,7 @@ class Windows:
 
 
 def _unpack(generator: Any) -> None:
-    """Take the 3D from beside the 2D, if it stands there."""
+    """Remove the 3D from the 2D's channels if it is there."""
     first_2d, first_3d = generator.poses_2d[0], generator.poses_3d[0]
     if first_2d.shape[-1] > 4 and np.array_equal(first_2d[..., -3:], first_3d):
         generator.poses_2d = [clip[..., :-3] for clip in generator.poses_2d]
@@ -96,10 +97,13 @@ def _unpack(generator: Any) -> None:
 
 
 def _mirror_as_target(window: NDArray[Any], target: NDArray[Any]) -> bool:
-    """Mirror windows (B, T, J, 3) as their targets (B, 1, J, 3) are; whether they belong together.
+    """Mirror windows (B, T, J, 3) in place where their targets (B, 1, J, 3) are mirrored.
 
-    The generator's flip of 2D swaps sides but negates x in channel 0 alone; that it flipped a row
-    shows where the centre differs from its target.
+    The generator's flip swaps the sides of all channels, but negates x only in channel 0, so the
+    centre frame of a flipped row differs from its target.
+
+    Returns:
+        Whether the centre frame of every window now equals its target.
     """
     centre = window[:, window.shape[1] // 2, None]
     mirrored = centre * np.array([-1, 1, 1])

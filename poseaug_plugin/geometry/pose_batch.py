@@ -1,50 +1,127 @@
-"""`PoseBatch`: what the plugin works on, whatever the caller's batches look like."""
+"""`PoseBatch`: the form in which the plugin works on a batch, whatever the caller's looks like."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..errors import BatchError
 from .camera import project
 
-if TYPE_CHECKING:
-    from ..batches.field_codec import Codec
-
 __all__ = ["PoseBatch"]
+
+#: The dimensions of each array; B, T and J mean the same number in all of them.
+SHAPES = {
+    "pose_2d": "B T J 2",
+    "pose_3d": "B T J 3",
+    "root": "B T 3",
+    "camera": "B 9",
+    "valid": "B",
+    "extra_2d": "B T J E",
+    "group": "B",
+}
+COORDINATES = "pose_2d", "pose_3d", "root", "camera"
 
 
 @dataclass(frozen=True)
 class PoseBatch:
-    """B clips of T frames (1 for single frames) in the plugin's own form, float32."""
+    """B clips of T frames (T = 1 for single frames) of people with J joints, float32.
 
-    pose_2d: Tensor  # (B, T, J, 2) normalised screen
-    pose_3d: Tensor  # (B, T, J, 3) root-relative, camera frame, metres
-    root: Tensor  # (B, T, 3) metres; fitted by least squares where the batch has none
-    camera: Tensor  # (B, 9)
-    valid: Tensor  # (B,) bool; False for padding, which stays as it is
-    has_root: bool
-    has_camera: bool
-    extra_2d: Tensor  # (B, T, J, E) further 2D channels (a confidence), E mostly 0
-    codec_2d: Codec  # how the caller writes 2D, to call the estimator alike
-    group: Tensor | None = None  # (B,) equal for the people of one image
+    Args:
+        pose_2d: (B, T, J, 2), normalised screen units: x / w * 2 - 1 and y / w * 2 - h / w.
+        pose_3d: (B, T, J, 3), relative to the root joint, camera frame, metres.
+        root: (B, T, 3), position of the root joint, camera frame, metres.
+        camera: (B, 9), intrinsics fx fy cx cy k1 k2 k3 p1 p2 in screen units.
+        valid: (B,) bool, False for padding rows, which are never augmented. Default: all True.
+        has_root: False if the data has no root position and `root` was fitted to the 2D.
+        has_camera: False if the data has no camera and `camera` is an assumed one.
+        extra_2d: (B, T, J, E), further 2D channels such as a confidence. Default: none, E = 0.
+        group: (B,), equal for the people of one image, who are augmented as one scene.
+        source: anything the format needs to remember about the batch it read. The plugin never
+            looks at it. A tensor must have B rows, and is indexed with the others.
+
+    The first four are enough:
+
+    >>> pose_3d = torch.zeros(8, 1, 16, 3)
+    >>> poses = PoseBatch(pose_3d[..., :2], pose_3d, pose_3d[:, :, 0], torch.zeros(8, 9))
+    >>> len(poses), len(poses.first(2)), bool(poses.valid.all())
+    (8, 2, True)
+    """
+
+    pose_2d: Tensor
+    pose_3d: Tensor
+    root: Tensor
+    camera: Tensor
+    valid: Tensor = None  # type: ignore[assignment]  # filled in below
+    has_root: bool = True
+    has_camera: bool = True
+    extra_2d: Tensor = None  # type: ignore[assignment]  # filled in below
+    group: Tensor | None = None
+    source: object = None
+
+    def __post_init__(self) -> None:
+        if self.valid is None:
+            valid = torch.ones(len(self), dtype=torch.bool, device=self.pose_2d.device)
+            object.__setattr__(self, "valid", valid)
+        if self.extra_2d is None:
+            object.__setattr__(self, "extra_2d", self.pose_2d[..., :0])
+
+    def check(self, joints: int) -> None:
+        """Check types and shapes.
+
+        The constructor does not, because the plugin builds several PoseBatches per batch. The
+        first batch of a run is checked.
+
+        Args:
+            joints: the skeleton's number of joints.
+
+        Raises:
+            BatchError: a field is no tensor, or has another shape or dtype than documented.
+        """
+        sizes = {"J": joints}
+        for name, dims in SHAPES.items():
+            value, names = getattr(self, name), dims.split()
+            if value is None:
+                continue
+            shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+            wanted = [int(n) if n.isdigit() else sizes.get(n) for n in names]
+            fits = len(shape) == len(names) and all(w in (None, s) for w, s in zip(wanted, shape))
+            if not fits:
+                expected = ", ".join(n if w is None else str(w) for n, w in zip(names, wanted))
+                raise BatchError(
+                    f"PoseBatch.{name} is {_described(value)}, expected a tensor of shape "
+                    f"({expected}), that is ({dims.replace(' ', ', ')}); correct the format's read."
+                )
+            if name in COORDINATES and value.dtype != torch.float32:
+                raise BatchError(
+                    f"PoseBatch.{name} is {_described(value)}, expected torch.float32; convert it "
+                    "with .float() in the format's read."
+                )
+            sizes.update(zip(names, shape))
+        if isinstance(self.source, Tensor) and self.source.shape[:1] != (len(self),):
+            raise BatchError(
+                f"PoseBatch.source is {_described(self.source)}, expected one row for each of "
+                f"{len(self)} clips; wrap a tensor that is not per row in a tuple."
+            )
 
     def __len__(self) -> int:
         return len(self.pose_2d)
 
     @property
     def middle(self) -> int:
+        """Index of the centre frame."""
         return self.pose_2d.shape[1] // 2
 
     @cached_property
     def leader(self) -> Tensor | None:
-        """(B,) the first row of each row's group, which lends its view to the others.
+        """(B,) index of the first valid row of each row's group, which sets the group's view.
 
-        A group's padding rows follow its people; a group of padding alone follows its first row.
+        A group of padding alone is led by its first row. None without groups.
         """
         if self.group is None:
             return None
@@ -53,9 +130,10 @@ class PoseBatch:
 
     @property
     def path(self) -> Tensor | None:
-        """(B, T, 3) the root's place relative to the leader's centre frame, metres.
+        """(B, T, 3) root positions relative to the leader's centre frame, metres.
 
-        None where there is nothing to keep: one frame of one person, or roots only guessed.
+        None if there is no relative position to keep: single frames without groups, or fitted
+        roots.
         """
         leader = self.leader
         if not self.has_root or (self.root.shape[1] == 1 and leader is None):
@@ -65,14 +143,16 @@ class PoseBatch:
 
     @property
     def absolute(self) -> Tensor:
-        """(B, T, J, 3) poses where they stand, camera frame."""
+        """(B, T, J, 3) absolute poses, camera frame, metres."""
         return self.pose_3d + self.root[:, :, None]
 
     def seen(self, pose_3d: Tensor, camera: Tensor, root: int, **optics: Any) -> PoseBatch:
-        """The same rows with other absolute poses (B, T, J, 3), as cameras (B, 9) see them.
+        """The same rows with new poses and their projection.
 
         Args:
-            root: the root joint.
+            pose_3d: (B, T, J, 3) absolute poses, camera frame, metres.
+            camera: (B, 9) the cameras they are projected with.
+            root: index of the root joint.
             optics: `floor` and `limit` of `camera.project`.
         """
         place = pose_3d[:, :, root]
@@ -85,37 +165,44 @@ class PoseBatch:
         )
 
     def detection_error(self, made: PoseBatch) -> Tensor:
-        """(B, T, J, 2) how far each row's 2D is off its 3D, as large as the person in `made`."""
+        """(B, T, J, 2) observed minus projected 2D, scaled to the size of the person in `made`."""
         off = self.pose_2d - project(self.absolute, self.camera[:, None])
         before, after = (p.camera[:, None, :2] / p.root[..., 2:] for p in (self, made))
         return off * (after / before)[:, :, None]
 
     def to(self, device: torch.device) -> PoseBatch:
+        """A copy on a device."""
         return self._each(lambda x: x.to(device))
 
     def first(self, rows: int | None) -> PoseBatch:
-        """The first rows; all of them for None."""
+        """The first rows, or all of them if `rows` is None."""
         return self._each(lambda x: x[:rows])
 
     def usable(self) -> PoseBatch:
-        """Without padding rows."""
+        """The rows that are not padding."""
         return self if bool(self.valid.all()) else self.pick(self.valid.nonzero()[:, 0])
 
     def pick(self, rows: Tensor) -> PoseBatch:
+        """The rows with the given indices."""
         return self._each(lambda x: x[rows])
 
     def repeat(self, times: int) -> PoseBatch:
-        """Each row `times` over, next to itself."""
+        """Each row repeated `times` times; its copies follow it directly."""
         return self._each(lambda x: x.repeat_interleave(times, 0))
 
     def put(self, rows: Tensor, other: PoseBatch) -> PoseBatch:
-        """A copy with `rows` taken from `other`, row by row."""
-        names = ("pose_2d", "pose_3d", "root", "camera")
-        new: Any = {n: getattr(self, n).index_copy(0, rows, getattr(other, n)) for n in names}
+        """A copy in which `rows` have the poses, roots and cameras of `other`'s rows."""
+        new: Any = {n: getattr(self, n).index_copy(0, rows, getattr(other, n)) for n in COORDINATES}
         return replace(self, **new)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> PoseBatch:
-        names = ("pose_2d", "pose_3d", "root", "camera", "valid", "extra_2d", "group")
-        values = {name: getattr(self, name) for name in names}
-        changed: Any = {n: None if v is None else change(v) for n, v in values.items()}
-        return replace(self, **changed)
+        """A copy with every field that is a tensor changed: all of them have B rows."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        new: Any = {n: change(v) for n, v in values.items() if isinstance(v, Tensor)}
+        return replace(self, **new)
+
+
+def _described(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a {value.dtype} tensor of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""Is a batch what its format says? What is found, what it means, and what stays as it was."""
+"""`check` finds what is wrong with a batch, names the cure, and changes nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def reports(batches: Any, fmt: Any = "poseaug", **kwargs: Any) -> list[CheckRepo
 
 
 def wrong(what: str, order: str = "poseaug") -> tuple[Any, ...]:
-    """A batch with one thing wrong."""
+    """A batch with one error."""
     given = list(batch(order, rows=16))
     if what == "millimetres":
         given[0] = given[0] * 1000
@@ -77,7 +77,7 @@ WRONGS = {
 
 
 @pytest.mark.parametrize("order", ["poseaug", "semgcn"])
-def test_right_data_is_found_right(order: str) -> None:
+def test_right_data_has_no_problems(order: str) -> None:
     found = reports(loader(order, rows=24), order)
     assert len(found) == 3
     for report in found:
@@ -95,7 +95,7 @@ def test_right_data_is_found_right(order: str) -> None:
 
 @pytest.mark.parametrize("order", ["poseaug", "semgcn"])
 @pytest.mark.parametrize("what", WRONGS)
-def test_each_wrong_is_reported_with_its_cure(what: str, order: str) -> None:
+def test_each_error_is_reported_with_its_cure(what: str, order: str) -> None:
     (report,) = reports([wrong(what, order)], order)
     assert not report.ok
     with pytest.raises(DataError, match=WRONGS[what]):
@@ -104,12 +104,12 @@ def test_each_wrong_is_reported_with_its_cure(what: str, order: str) -> None:
     assert "no problem" not in str(report)
 
 
-def test_no_cure_proposes_what_is_already_so() -> None:
+def test_no_cure_proposes_the_present_unit() -> None:
     (report,) = reports([wrong("joint order")])
     assert not any("(unit=1); it looks like unit=1" in problem for problem in report.problems)
 
 
-def test_lopsided_bodies_are_reported() -> None:
+def test_asymmetric_bodies_are_reported() -> None:
     who = people(8)
     short = who.pose_3d.copy()
     for joint, parent in enumerate(H36M.parents):
@@ -142,7 +142,7 @@ def test_clips_are_measured_over_all_frames() -> None:
     assert not report.ok
 
 
-def test_detected_2d_is_no_problem() -> None:
+def test_detected_2d_has_no_problems() -> None:
     """Five pixels of noise in a thousand."""
     given = list(batch(rows=64))
     noise = torch.randn(given[1].shape, generator=torch.Generator().manual_seed(0))
@@ -161,7 +161,7 @@ def test_a_skeleton_without_sides_has_no_asymmetry() -> None:
     assert (report.ok, report.asymmetry, report.joints) == (True, 0.0, 4)
 
 
-# What check leaves alone
+# What check leaves unchanged
 
 
 def test_check_prints_nothing_and_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,7 +207,7 @@ def test_check_reads_a_generator_of_epochs() -> None:
 
 
 @pytest.mark.parametrize("loader", [[], 3], ids=["empty", "no loader"])
-def test_a_loader_that_gives_nothing_is_an_error(loader: Any) -> None:
+def test_a_loader_that_yields_nothing_is_an_error(loader: Any) -> None:
     with pytest.raises(BatchError, match=r"no batch|cannot be iterated"):
         reports(loader)
 
@@ -220,7 +220,7 @@ def test_check_then_train_works_without_a_format() -> None:
     assert augmenter.stats()["turns"] == 2
 
 
-# By shape
+# Inferring the format from shapes
 
 
 @pytest.mark.parametrize(
@@ -231,14 +231,14 @@ def test_check_then_train_works_without_a_format() -> None:
     ],
     ids=["semgcn", "poseaug"],
 )
-def test_known_orders_are_recognised(given: Any, fmt: BatchFormat) -> None:
+def test_known_orders_are_inferred(given: Any, fmt: BatchFormat) -> None:
     assert recognise(given, None) == (fmt, H36M)
     assert recognise(list(given), H36M) == (fmt, H36M)
 
 
 @pytest.mark.parametrize("frames", [1, 4])
 @pytest.mark.parametrize("root", ["absolute", "relative", "slot"])
-def test_the_kind_of_root_is_recognised(root: str, frames: int) -> None:
+def test_the_kind_of_root_is_inferred(root: str, frames: int) -> None:
     who = people(6, frames)
     pose_3d = who.relative if root == "relative" else who.pose_3d.copy()
     if root == "slot":
@@ -251,7 +251,7 @@ def test_the_kind_of_root_is_recognised(root: str, frames: int) -> None:
     assert skeleton == H36M
 
 
-def test_a_batch_recognised_by_shape_trains() -> None:
+def test_a_batch_whose_format_is_inferred_trains() -> None:
     augmenter, model, optimizer = attached(batch=None)
     train(model, optimizer, augmenter.wrap(loader()))
     assert augmenter.stats()["turns"] == 2
@@ -264,17 +264,17 @@ two, three = torch.zeros(8, 16, 2), torch.zeros(8, 16, 3)
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ((two, two, three), r"\[0, 1\] as 2D, \[2\] as 3D"),
-        ((two, three, three), r"\[1, 2\] as 3D"),
-        ((three,), r"\[\] as 2D"),
-        ((two, three, torch.zeros(8, 9), torch.zeros(8, 9)), r"\[2, 3\] as camera"),
-        ((two.flatten(1), three.flatten(1)), r"\(8, 32\).*\(8, 48\).*\[\] as 2D"),
-        ({"x": two, "z": two, "y": three}, r"\['x', 'z'\] as 2D"),
-        ((torch.zeros(8, 99, 2), torch.zeros(8, 99, 3)), r"\(8, 99, 2\).*\[\] as 2D"),
+        ((two, two, three), r"\[0, 1\] for 2D, \[2\] for 3D"),
+        ((two, three, three), r"\[1, 2\] for 3D"),
+        ((three,), r"\[\] for 2D"),
+        ((two, three, torch.zeros(8, 9), torch.zeros(8, 9)), r"\[2, 3\] for the camera"),
+        ((two.flatten(1), three.flatten(1)), r"\(8, 32\).*\(8, 48\).*\[\] for 2D"),
+        ({"x": two, "z": two, "y": three}, r"\['x', 'z'\] for 2D"),
+        ((torch.zeros(8, 99, 2), torch.zeros(8, 99, 3)), r"\(8, 99, 2\).*\[\] for 2D"),
         (("text", 3), r"'?0'?: str"),
     ],
 )
-def test_ambiguity_is_told_with_what_was_seen(given: Any, words: str) -> None:
+def test_an_ambiguous_batch_is_an_error_that_lists_its_fields(given: Any, words: str) -> None:
     with pytest.raises(BatchError, match=words) as error:
         recognise(given, None)
     assert "cannot tell which field is what" in str(error.value)
@@ -282,7 +282,7 @@ def test_ambiguity_is_told_with_what_was_seen(given: Any, words: str) -> None:
 
 
 def test_pairs_helper_orders() -> None:
-    """The two orders of the helper differ in what the formats say they differ in."""
+    """The two orders of the helper differ in the number of fields and in the root."""
     who = people(2)
     semgcn, poseaug = (Pairs(who, order)[0] for order in ("semgcn", "poseaug"))
     assert (len(semgcn), len(poseaug)) == (3, 4)
@@ -290,7 +290,7 @@ def test_pairs_helper_orders() -> None:
     assert poseaug[0][0, 2] > 3.9
 
 
-def test_check_does_not_disturb_a_loaders_own_stream() -> None:
+def test_check_does_not_disturb_a_loaders_own_generator() -> None:
     own = torch.Generator().manual_seed(3)
     rows = torch.utils.data.DataLoader(Pairs(people(8)), 4, shuffle=True, generator=own)
     before = own.get_state()
@@ -298,11 +298,11 @@ def test_check_does_not_disturb_a_loaders_own_stream() -> None:
     assert torch.equal(own.get_state(), before)
 
 
-# What a fitted root hides
+# Errors that a fitted root hides
 
 
 def odd(what: str, rows: int = 32) -> tuple[Any, ...]:
-    """Right data but for one thing that projects well from some root or other."""
+    """A batch with one error, whose 3D still projects onto its 2D from some root position."""
     pose_3d, pose_2d, *rest = batch(rows=rows)
     if what == "z towards the camera":
         pose_3d = (pose_3d - pose_3d[:, :1]) * torch.tensor([1, 1, -1])
@@ -322,14 +322,14 @@ def odd(what: str, rows: int = 32) -> tuple[Any, ...]:
 
 ODD = {
     "z towards the camera": "z points towards the camera.*negate z",
-    "both divided by their own side": r"y is scaled by 1\.\d\d of its x",
+    "both divided by their own side": r"y is scaled by 1\.\d\d relative to its x",
     "about the root": "2D is centred on the same point",
     "in boxes": "2D is centred on the same point|does not project",
 }
 
 
 @pytest.mark.parametrize("what", ODD)
-def test_what_a_fitted_root_hides_is_found_in_the_2d(what: str) -> None:
+def test_errors_that_a_fitted_root_hides_are_found_in_the_2d(what: str) -> None:
     pose_3d, pose_2d, *_ = odd(what)
     (report,) = reports([(pose_3d - pose_3d[:, :1], pose_2d, None)], "semgcn")
     with pytest.raises(DataError, match=ODD[what]):
@@ -337,18 +337,18 @@ def test_what_a_fitted_root_hides_is_found_in_the_2d(what: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["rays", "from 0 to 1", "about the root", "in boxes"])
-def test_where_the_batch_tells_the_place_the_2d_must_fit_it(what: str) -> None:
+def test_the_2d_must_fit_the_root_position_of_the_batch(what: str) -> None:
     (report,) = reports([odd(what)])
     assert not report.ok
     if what in ("rays", "from 0 to 1"):
-        assert "from elsewhere than it stands" in report.problems[0]
+        assert "from its own root position" in report.problems[0]
 
 
-def test_what_may_be_right_is_a_doubt_and_raises_nothing() -> None:
+def test_unusual_data_is_a_doubt_and_raises_nothing() -> None:
     pose_3d, pose_2d, *_ = batch(rows=32)
     relative = pose_3d - pose_3d[:, :1]
     for given, words in (
-        (pose_2d / 2.29, r"people look 1\d\.\d m away"),
+        (pose_2d / 2.29, r"people are 1\d\.\d m from the camera"),
         ((pose_2d + 1) / 2, "no 2D coordinate is negative"),
         (pose_2d + 0.025 * torch.randn(pose_2d.shape), r"residual is 0\.0\d"),
     ):
@@ -369,7 +369,7 @@ def test_what_may_be_right_is_a_doubt_and_raises_nothing() -> None:
 
 
 def test_the_skeleton_that_fits_is_named() -> None:
-    """3DHP's joints, read as Human3.6M's: as many of them, in another order."""
+    """3DHP has as many joints as Human3.6M, in another order."""
     h36m, there = Skeleton.of("h36m_17"), Skeleton.of("mpi_inf_3dhp_17")
     names = {"thorax": "neck", "nose": "head", "head": "head_top"}
     place = {names.get(name, name): i for i, name in enumerate(h36m.names or ())}
@@ -380,7 +380,9 @@ def test_the_skeleton_that_fits_is_named() -> None:
     seen = torch.as_tensor(reproject(whole, batch(rows=32)[3])).float()
     given = (whole - whole[:, :1])[:, order], seen[:, order], None
     (report,) = reports([given], "semgcn")
-    assert "the joints stand as in mpi_inf_3dhp_17: pass skeleton='mpi_inf_3dhp_17'" in str(report)
+    assert "the joints are in the order of mpi_inf_3dhp_17: pass skeleton='mpi_inf_3dhp_17'" in str(
+        report
+    )
     (report,) = reports([given], "semgcn", skeleton="mpi_inf_3dhp_17")
     assert report.ok
 
@@ -399,6 +401,6 @@ def test_real_motion_raises_nothing(kind: str, root: str) -> None:
 
 
 @pytest.mark.parametrize("order", ["poseaug", "semgcn"])
-def test_a_single_row_is_measured_without_a_murmur(order: str) -> None:
+def test_a_single_row_is_measured_without_a_warning(order: str) -> None:
     (report,) = reports([batch(order, rows=1)], order)
     assert report.ok

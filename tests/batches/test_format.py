@@ -1,4 +1,4 @@
-"""The caller's batch comes back as it was, but for the rows that were augmented."""
+"""The caller's batch comes back unchanged except for the augmented rows."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ BY_PLACE = dict(pose_3d=0, pose_2d=1, camera=3)
 
 
 def shaped(x: np.ndarray, layout: str) -> np.ndarray:
-    """(B, T, J, C) in a codebase's own way."""
+    """(B, T, J, C) in a codebase's own shape."""
     if layout == "flat":
         return x.reshape(len(x), -1)
     if layout == "frame":
@@ -82,7 +82,7 @@ def shaped(x: np.ndarray, layout: str) -> np.ndarray:
 
 
 def canonical(x: Any, layout: str, channels: int) -> np.ndarray:
-    """And back."""
+    """The inverse of `shaped`."""
     x = np.asarray(x)
     if layout == "graph":
         return x[..., 0].transpose(0, 2, 3, 1)
@@ -97,7 +97,7 @@ def build(
     unit: float = 1.0,
     confidence: bool = False,
 ) -> tuple[Any, BatchFormat]:
-    """A batch of eight in one codebase's way, and the format that says so."""
+    """A batch of eight rows, and its format."""
     who = people(ROWS, frames=5 if layout in ("clip", "graph") else 1)
     pose_3d, pose_2d = who.relative.copy(), who.pose_2d
     if root == "absolute":
@@ -134,7 +134,7 @@ def augmented(batch: Any, fmt: Any, **config: Any) -> Any:
 
 
 def placed(batch: Any, layout: str, root: str, unit: float) -> tuple[np.ndarray, np.ndarray]:
-    """Absolute metres and 2D of a batch, read with nothing of the package's."""
+    """Absolute metres and 2D of a batch, read without the package."""
     target, keypoints, _, _, _, _ = fields(batch)
     pose_3d = canonical(target, layout, 3).astype(np.float64) * unit
     if root == "slot":
@@ -143,12 +143,12 @@ def placed(batch: Any, layout: str, root: str, unit: float) -> tuple[np.ndarray,
     return pose_3d, canonical(keypoints, layout, per_joint)[..., :2]
 
 
-# Out as in
+# Types and values are kept
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_containers_types_and_other_rows_stay(container: str, kind: str) -> None:
+def test_containers_types_and_other_rows_are_kept(container: str, kind: str) -> None:
     given, fmt = build(container, kind)
     before = snapshot(*fields(given))
     made = augmented(given, fmt)
@@ -204,7 +204,7 @@ def test_confidence_stays_with_its_row(layout: str) -> None:
 
 
 def test_a_clip_moves_as_one() -> None:
-    """One set of parameters per clip: lengths scale alike in all frames, steps keep their size."""
+    """One set of parameters per clip: all frames have the same scale, and steps keep their size."""
     given, fmt = build(layout="clip")
     made = augmented(given, fmt, ratio=1.0, ba=False)
     (old, _), (new, _) = (placed(b, "clip", "absolute", 1.0) for b in (given, made))
@@ -240,7 +240,7 @@ def test_a_field_may_be_a_list_of_rows(rowkind: str) -> None:
     assert changed >= ROWS
 
 
-# Nothing kept, nothing shared
+# No memory is shared
 
 
 def arrays(batch: Any) -> list[np.ndarray]:
@@ -256,7 +256,7 @@ def test_yielded_arrays_share_no_memory_with_the_input(kind: str, mix: str) -> N
 
 
 @pytest.mark.parametrize("kind", ["float32 tensor", "float32 array", "rows"])
-def test_what_becomes_of_the_arrays_does_not_reach_the_plugin(kind: str) -> None:
+def test_later_changes_to_the_arrays_do_not_reach_the_plugin(kind: str) -> None:
     def learned(spoil: bool) -> list[Any]:
         augmenter, _, optimizer = attached(small(adv2d=1.0), build()[1])
         given, _ = build("list", "float32 tensor" if kind == "rows" else kind)
@@ -305,13 +305,15 @@ def test_the_given_camera_stands_in_where_batches_have_none() -> None:
 def test_formats_by_name_are_what_those_codebases_yield() -> None:
     assert FORMATS["semgcn"] == BatchFormat(pose_2d=1, pose_3d=0, root="relative")
     assert FORMATS["poseaug"] == BatchFormat(pose_2d=1, pose_3d=0, camera=3, root="absolute")
-    assert str(FORMATS["poseaug"]) == "pose_2d=1, pose_3d=0, camera=3, root='absolute'"
+    assert repr(FORMATS["poseaug"]) == (
+        "BatchFormat(pose_2d=1, pose_3d=0, camera=3, root='absolute')"
+    )
     assert format_of("semgcn") is FORMATS["semgcn"]
     assert format_of(dict(pose_2d=1, pose_3d=0)) == FORMATS["semgcn"]
 
 
 class OnlyReadAndWrite:
-    """Any object with `read` and `write` will do."""
+    """A format of one's own with `read` and `write` alone."""
 
     def read(self, batch: Any, skeleton: Skeleton, camera: Camera) -> Any:
         return FORMATS["poseaug"].read(batch["wrapped"], skeleton, camera)
@@ -322,9 +324,11 @@ class OnlyReadAndWrite:
 
 @pytest.mark.parametrize("preset", ["random", "default"])
 def test_any_object_with_read_and_write_is_a_format(preset: str) -> None:
+    """Without feedback, that is, which needs `inputs` and `outputs` (see test_protocol)."""
     model, optimizer = trained()
+    config = small(preset, feedback="off")
     augmenter = PoseAugmenter(
-        model, optimizer, OnlyReadAndWrite(), config=small(preset), skeleton="h36m_16"
+        model, optimizer, OnlyReadAndWrite(), config=config, skeleton="h36m_16"
     )
     given = {"wrapped": build()[0]}
     made = augmenter(given)
@@ -333,24 +337,25 @@ def test_any_object_with_read_and_write_is_a_format(preset: str) -> None:
     assert augmenter.stats().get("turns", 0) == (preset == "default")
 
 
-# The estimator's side
+# Calling the estimator
 
 
 @pytest.mark.parametrize(
     ("layout", "confidence"),
     [("flat", False), *[(name, sure) for name in ("frame", "clip", "graph") for sure in (0, 1)]],
 )
-def test_the_estimator_is_asked_and_read_as_the_caller_does(layout: str, confidence: bool) -> None:
+def test_the_estimator_is_called_as_the_training_loop_calls_it(
+    layout: str, confidence: bool
+) -> None:
     given, fmt = build(layout=layout, root="absolute", unit=0.001, confidence=confidence)
     poses = fmt.read(given, H36M, Camera())
-    asked = fmt.inputs(poses, poses.pose_2d)
-    assert torch.equal(asked, given[1])
+    assert torch.equal(fmt.inputs(poses, poses.pose_2d), given[1])
     read = fmt.outputs(given[0], poses, H36M)  # millimetres, absolute, in the target's shape
     assert (read - poses.pose_3d).abs().max() < 2e-6
 
 
 class Any2d(torch.nn.Module):
-    """Takes any layout, answers in the same with three channels."""
+    """Takes any layout, and predicts in the same layout with three channels."""
 
     def __init__(self, layout: str) -> None:
         super().__init__()

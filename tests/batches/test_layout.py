@@ -1,4 +1,4 @@
-"""Four shapes in, one shape inside, the same four out."""
+"""Every layout is converted to (B, T, J, C) and back."""
 
 from __future__ import annotations
 

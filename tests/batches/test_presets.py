@@ -1,4 +1,4 @@
-"""Formats beyond the two simplest: mmpose's samples, codecs, image space, scenes, windows."""
+"""Formats with more than fields of poses: samples, statistics, image space, scenes, windows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def samples(pose_3d):
 
 
 @pytest.mark.parametrize("mix", ["replace", "append"])
-def test_mmpose_samples_are_copied_where_they_change_and_only_there(mix):
+def test_only_mmpose_samples_that_change_are_copied(mix):
     pose, pose_2d = upright()
     relative = pose - pose[:, :, :1]
     given = {
@@ -65,7 +65,7 @@ def test_mmpose_samples_are_copied_where_they_change_and_only_there(mix):
     assert twins in ((4,) if mix == "replace" else (7, 8))
 
 
-def test_a_path_leads_into_mappings_and_attributes_alike():
+def test_a_path_enters_mappings_and_attributes():
     batch = {"rows": [{"a": SimpleNamespace(b=1)}, {"a": SimpleNamespace(b=2)}], "other": "x"}
     assert get_field(batch, "rows.a.b") == [1, 2]
     made = set_fields(batch, {"rows.a.b": [1, 5], "other": "y"})
@@ -79,7 +79,7 @@ def test_a_path_leads_into_mappings_and_attributes_alike():
 
 
 def flat_17(rows=32, seed=0):
-    """A 17-joint pose in 3d-pose-baseline's form, with what undoes it."""
+    """A 17-joint pose, its fields in 3d-pose-baseline's form, and their statistics."""
     pose16, _ = upright(rows)
     nose = pose16[:, :, 8:9] * 0.4 + pose16[:, :, 9:10] * 0.6
     pose = torch.cat([pose16[:, :, :9], nose, pose16[:, :, 9:]], 2)[:, 0]
@@ -111,7 +111,7 @@ def test_martinez_by_name_asks_for_the_statistics():
         format_of("martinez")
 
 
-def test_a_3d_field_may_lack_the_root_alone():
+def test_a_3d_field_may_lack_only_the_root():
     pose, pose_2d = upright()
     fmt = BatchFormat(0, 1, joints_3d=tuple(range(2, 16)))
     with pytest.raises(ConfigError, match="leaves out more than the root"):
@@ -132,13 +132,13 @@ def test_image_space_is_inverted_up_to_the_size_and_encoded_back_exactly():
     assert image[:, :, 0, 2].abs().max() < 1e-6
 
 
-def test_an_estimator_in_image_space_is_read_as_the_pose_it_means():
+def test_a_prediction_in_image_space_is_converted_to_metres():
     pose, pose_2d = upright(frames=3)
     fmt = BatchFormat(0, 1, space="image")
     intrinsics = CAMERA.intrinsics.expand(len(pose), 9)
     image = to_image(pose, intrinsics, H36M.root)
     poses = fmt.read((pose_2d, image), H36M, CAMERA)
-    for answer in (image, image - image[:, :, :1]):  # absolute, or root taken off as in training
+    for answer in (image, image - image[:, :, :1]):  # absolute, or root-relative as in training
         assert (fmt.outputs(answer, poses, H36M) - poses.pose_3d).abs().max() < 1e-4
 
 
@@ -172,7 +172,7 @@ def test_people_of_one_image_move_as_one_scene():
     assert (project(made[0], made[3]) - made[1]).abs().max() < 1e-5
 
 
-def test_whole_scenes_are_chosen_and_a_spoilt_one_stays():
+def test_scenes_are_augmented_as_a_whole_or_not_at_all():
     augmenter, given = scene(ratio=0.5)
     for _ in range(5):
         made = augmenter(given)
@@ -181,7 +181,7 @@ def test_whole_scenes_are_chosen_and_a_spoilt_one_stays():
     assert 0 < augmenter.stats()["augmented"] <= 5 * 6
 
 
-def test_scenes_need_places():
+def test_scenes_need_root_positions():
     with pytest.raises(ConfigError, match="root='absolute' or 'slot'"):
         format_of(dict(pose_2d=1, pose_3d=0, groups=2))
 
@@ -189,7 +189,7 @@ def test_scenes_need_places():
 # Padding
 
 
-def test_rows_of_zeros_are_padding_and_stay():
+def test_rows_of_zeros_are_padding_and_are_not_augmented():
     pose, pose_2d = upright(16)
     camera = CAMERA.intrinsics.expand(16, 9).clone()
     pose[::4], pose_2d[::4] = 0, 0
@@ -234,7 +234,7 @@ def test_metainfo_that_makes_no_tree_is_refused(meta, words):
 
 
 class Generator:
-    """Centre-frame targets around every frame, as VideoPose3D's; buffers reused, edges repeated."""
+    """Yields windows with centre-frame targets in reused buffers, as VideoPose3D's generator."""
 
     def __init__(self, pad=2, shift=0, flip=True):
         pose, pose_2d = upright(3, 12)
@@ -259,7 +259,7 @@ class Generator:
             yield None, self.batch_3d, self.batch_2d
 
 
-def test_windows_get_their_3d_and_the_caller_what_it_got_before():
+def test_windows_get_their_3d_and_the_caller_sees_none_of_it():
     bare, generator = Generator(), Generator()
     kept = generator.poses_2d, generator.batch_2d
     augmenter, _, _ = attached(small("random"), "videopose3d")
@@ -275,7 +275,7 @@ def test_windows_get_their_3d_and_the_caller_what_it_got_before():
         assert np.array_equal(y[~changed], y0[~changed])
         assert (y[changed] != y0[changed]).any((1, 2, 3)).all()
         moved += changed.sum()
-        for window, target in zip(x[changed], y[changed]):  # some camera sees the centre so
+        for window, target in zip(x[changed], y[changed]):  # the centre projects onto it
             assert_seen(window[2], target[0])
             still = np.abs(np.diff(window, axis=0)).max((1, 2))
             assert still.max() < 0.2
@@ -294,7 +294,7 @@ def assert_seen(pose_2d, slot):
     assert np.abs(focal * ray - pose_2d).max() < 1e-5
 
 
-def test_causal_windows_stay_real():
+def test_causal_windows_are_not_augmented():
     bare, generator = Generator(shift=2, flip=False), Generator(shift=2, flip=False)
     augmenter, _, _ = attached(small("random"), "videopose3d")
     batches = zip(augmenter.wrap(generator).next_epoch(), bare.next_epoch())
@@ -305,6 +305,6 @@ def test_causal_windows_stay_real():
     assert same == [True] * 4
 
 
-def test_every_named_format_is_one():
+def test_formats_are_found_by_name():
     assert set(FORMATS) >= {"videopose3d", "semgcn", "poseaug", "adaptpose", "stgcn", "motionbert"}
     assert all(format_of(name) is fmt for name, fmt in FORMATS.items())

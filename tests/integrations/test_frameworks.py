@@ -351,8 +351,8 @@ def test_a_mix_that_hands_batches_on_twice_is_refused(mix):
     [
         ({"epochs": 3}, r"\['epochs'\] are no options here"),
         ({"confg": "random"}, r"\['confg'\] are no options here, only .*'config'"),
-        ({"batch": "sem"}, "no known format"),
-        ({"config": "rnd"}, "'rnd' is neither"),
+        ({"batch": "sem"}, "batch='sem' is not a preset"),
+        ({"config": "rnd"}, "config='rnd' is not a preset"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_runs(callback, mmengine, options, told):

@@ -114,7 +114,7 @@ def test_numbers_of_an_image_may_be_any() -> None:
 
 
 def test_groups_without_places_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"groups=.*root='relative' tells no places.*absolute"):
+    with pytest.raises(ConfigError, match=r"groups=.*root='relative' has no positions.*absolute"):
         attached(batch=FORMAT | dict(root="relative"))
 
 
