@@ -22,7 +22,7 @@ SHAPES = {
     "root": "B T 3",
     "camera": "B 9",
     "valid": "B",
-    "extra_2d": "B T J E",
+    "extra_2d": "B T K E",
     "group": "B",
 }
 COORDINATES = "pose_2d", "pose_3d", "root", "camera"
@@ -40,7 +40,8 @@ class PoseBatch:
         valid: (B,) bool, False for padding rows, which are never augmented. Default: all True.
         has_root: False if the data has no root position and `root` was fitted to the 2D.
         has_camera: False if the data has no camera and `camera` is an assumed one.
-        extra_2d: (B, T, J, E), further 2D channels such as a confidence. Default: none, E = 0.
+        extra_2d: (B, T, K, E), further 2D channels such as a confidence, of the K joints that have
+            2D. Default: none, E = 0.
         group: (B,), equal for the people of one image, who are augmented as one scene.
         source: anything the format needs to remember about the batch it read. The plugin never
             looks at it. A tensor must have B rows, and is indexed with the others.

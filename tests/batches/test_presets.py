@@ -96,6 +96,7 @@ def test_standardised_pixels_without_nose_and_millimetres_without_hip_are_read_a
     fmt = martinez(stat_2d, stat_3d)
     skeleton = Skeleton.of("h36m_17")
     poses = fmt.read(fields, skeleton, CAMERA)
+    poses.check(17)
     assert (poses.pose_3d[:, 0] - (pose - pose[:, :1])).abs().max() < 1e-5
     assert (poses.root[:, 0] - pose[:, 0]).abs().max() < 1e-3
     assert (poses.pose_2d[:, 0] - project(pose, CAMERA.intrinsics)).abs().max() < 1e-4
