@@ -171,7 +171,7 @@ def test_of() -> None:
 
 @pytest.mark.parametrize("source", ["best", 3, ["paper"], {"ratio"}])
 def test_of_refuses_the_rest(source: object) -> None:
-    with pytest.raises(ConfigError, match="neither a PoseAugConfig nor one of") as caught:
+    with pytest.raises(ConfigError, match="is not a preset; choose one of") as caught:
         PoseAugConfig.of(source)
     assert repr(source) in str(caught.value)
 

@@ -94,7 +94,7 @@ def inspect(
         find_other: if there is a problem, try the other preset skeletons.
 
     Raises:
-        BatchError: NaN or infinite coordinates, or padding alone; nothing can be measured.
+        BatchError: NaN or infinite coordinates, or only padding; nothing can be measured.
     """
     for name, value in (("2D", poses.pose_2d), ("3D", poses.pose_3d), ("root", poses.root)):
         bad = ~value.isfinite().flatten(1).all(1)
@@ -148,7 +148,7 @@ def _others(batch: Any, fmt: BatchFormat, skeleton: Skeleton) -> Iterator[str]:
 
 
 def _wrong_root(batch: Any, fmt: BatchFormat, skeleton: Skeleton) -> list[str]:
-    if fmt.space != "metric":  # the root of 2.5D cannot be told from its numbers
+    if fmt.space != "metric":  # 2.5D does not show where its root is
         return []
     kind = root_kind(fmt.decoded_3d(batch, skeleton), skeleton)
     if kind == fmt.root:

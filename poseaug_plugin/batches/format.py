@@ -231,7 +231,7 @@ class BatchFormat:
         codec_3d = self._codec_3d(raw_3d, skeleton)
         pose_3d = self._placed(poses, skeleton)
         if codec_3d.layout.canonical(raw_3d).shape[1] == 1 < pose_3d.shape[1]:
-            pose_3d = pose_3d[:, poses.middle, None]  # the target is the centre frame alone
+            pose_3d = pose_3d[:, poses.middle, None]  # the target is only the centre frame
         codec_2d = _remembered(poses) or self._codec_2d(
             self._field(batch, "pose_2d"), skeleton.num_joints
         )

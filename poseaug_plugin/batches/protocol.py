@@ -96,7 +96,7 @@ class EstimatorFormat(Format, Protocol):
         """2D as the training loop passes it to the estimator; must be differentiable.
 
         Args:
-            poses: the rows that are asked about.
+            poses: the rows that the estimator is called with.
             pose_2d: (B, T, J, 2), screen units.
         """
         ...
@@ -105,7 +105,7 @@ class EstimatorFormat(Format, Protocol):
         """The estimator's prediction in root-relative metres; must be differentiable.
 
         Returns:
-            (B, T, J, 3), or (B, 1, J, 3) from an estimator that predicts the centre frame alone.
+            (B, T, J, 3), or (B, 1, J, 3) from an estimator that predicts only the centre frame.
 
         Raises:
             BatchError: the prediction has an unexpected shape.

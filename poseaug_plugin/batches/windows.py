@@ -2,7 +2,7 @@
 
 The generator of VideoPose3D and PoseFormer slices, pads, shuffles and flips `poses_2d`. `Windows`
 appends the 3D to the 2D as further channels, so that the generator treats both in the same way. The
-caller gets the 2D alone, bit for bit as without the plugin.
+caller gets only the 2D, bit for bit as without the plugin.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class Windows:
         pose_2d = np.ascontiguousarray(packed[..., : self._channels])
         plain = set_fields(batch, {fmt.pose_2d: pose_2d})
         window = packed[..., self._channels :].copy()
-        alike = getattr(target, "shape", None) == window[:, :1].shape
-        matches = alike and _mirror_as_target(window, target)
+        same_shape = getattr(target, "shape", None) == window[:, :1].shape
+        matches = same_shape and _mirror_as_target(window, target)
         return plain, set_fields(plain, {fmt.pose_3d: window}) if matches else plain
 
 

@@ -122,7 +122,7 @@ class PoseBatch:
     def leader(self) -> Tensor | None:
         """(B,) index of the first valid row of each row's group, which sets the group's view.
 
-        A group of padding alone is led by its first row. None without groups.
+        For a group of only padding, its first row. None without groups.
         """
         if self.group is None:
             return None

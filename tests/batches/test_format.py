@@ -48,7 +48,7 @@ class Frozen:
 
 
 class Bag(dict):
-    """A mapping of one's own."""
+    """A custom mapping."""
 
 
 CONTAINERS: dict[str, Any] = {
@@ -313,7 +313,7 @@ def test_formats_by_name_are_what_those_codebases_yield() -> None:
 
 
 class OnlyReadAndWrite:
-    """A format of one's own with `read` and `write` alone."""
+    """A custom format with only `read` and `write`."""
 
     def read(self, batch: Any, skeleton: Skeleton, camera: Camera) -> Any:
         return FORMATS["poseaug"].read(batch["wrapped"], skeleton, camera)

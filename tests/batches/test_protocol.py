@@ -1,4 +1,4 @@
-"""A format of one's own: what it must have, what an error says without it, how it is called."""
+"""Custom formats: the methods they need, the errors without them, and how they are called."""
 
 from __future__ import annotations
 
@@ -66,15 +66,15 @@ class OfFourArrays(Whole):
 
 
 class Oracle(nn.Module):
-    """Knows the poses it is asked about: predicts them in millimetres, a little off."""
+    """Predicts the true poses in millimetres, with a constant error of 30 mm."""
 
     def __init__(self) -> None:
         super().__init__()
         self.off = nn.Parameter(30 * torch.randn(16, 3))
         self.poses: PoseBatch | None = None
 
-    def asked_by(self, fmt: Any) -> Any:
-        """The format, which shows this model whom it is asked about."""
+    def shown_by(self, fmt: Any) -> Any:
+        """The format, whose `inputs` shows this model the true poses."""
         inputs = fmt.inputs
 
         def shown(poses: PoseBatch, pose_2d: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ def test_a_refused_format_leaves_the_optimizer_free() -> None:
     PoseAugmenter(model, optimizer, "poseaug", config="paper").detach()
 
 
-# The estimator is asked in the format's own unit
+# The estimator's predictions are read in the format's unit
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_model_that_is_as_good_on_augmented_poses_finds_them_no_harder(fmt: An
     seed_all()
     model = Oracle()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    fmt = model.asked_by(copy.copy(fmt))
+    fmt = model.shown_by(copy.copy(fmt))
     config = PoseAugConfig.paper(warmup=0)
     augmenter = PoseAugmenter(model, optimizer, fmt, config=config, skeleton="h36m_16")
     augmenter(millimetres())

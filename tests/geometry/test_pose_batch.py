@@ -53,7 +53,7 @@ def test_given_fields_are_kept() -> None:
 
 @dataclass(frozen=True)
 class WithBox(PoseBatch):
-    """One field more than PoseBatch knows of."""
+    """PoseBatch with a new field."""
 
     box: Tensor | None = None
 
@@ -70,7 +70,7 @@ class WithBox(PoseBatch):
     ],
     ids=["pick", "first", "first of all", "repeat", "usable", "to"],
 )
-def test_every_tensor_is_indexed_also_of_fields_yet_to_come(change: Any, rows: list[int]) -> None:
+def test_every_tensor_is_indexed_even_of_new_fields(change: Any, rows: list[int]) -> None:
     per_row = torch.arange(ROWS)
     poses = WithBox(
         **arrays(),
