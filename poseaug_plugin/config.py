@@ -397,14 +397,14 @@ class PoseAugConfig:
             _refuse_unknown(changes)
             return preset.but(**changes)
         name = "default" if source is None else source
-        preset = look_up(
+        changes = look_up(
             PRESETS,
             name,
             "config",
             "pass a PoseAugConfig or a mapping such as {'preset': 'default', 'ratio': 0.5}",
             ConfigError,
         )
-        return cls(**preset)
+        return cls(**changes)
 
     def but(self, **changes: Any) -> PoseAugConfig:
         """Return a copy with some options changed, checked again."""

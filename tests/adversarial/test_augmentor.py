@@ -54,17 +54,8 @@ class Net:
         sampler.generator = draws
         proposal = self.net(bones.pick(pose.shape[1] // 2, dim=1), draws)
         self.learned = proposal.parameters
-        poses = PoseBatch(
-            pose_2d=pose[..., :2],
-            pose_3d=pose,
-            root=root[:, None].expand(-1, pose.shape[1], -1),
-            camera=camera,
-            valid=torch.ones(len(pose), dtype=torch.bool),
-            has_root=True,
-            has_camera=True,
-            extra_2d=pose[..., :0],
-            codec_2d=None,
-        )
+        way = root[:, None].expand(-1, pose.shape[1], -1)
+        poses = PoseBatch(pose[..., :2], pose, way, camera)
         return sampler.augment(poses, bones, proposal)
 
 
