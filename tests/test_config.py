@@ -186,7 +186,7 @@ def test_of_takes_a_mapping_of_changes() -> None:
     assert PoseAugConfig.of(dict(preset=base, lr=1e-3)) == base.but(lr=1e-3)
     both = dict(preset="paper", prior=True, learned=False)
     assert PoseAugConfig.of(both) == PoseAugConfig.paper(prior=True, learned=False)
-    with pytest.raises(ConfigError, match="'best' is neither a PoseAugConfig nor one of"):
+    with pytest.raises(ConfigError, match="config='best' is not a preset; choose one of"):
         PoseAugConfig.of(dict(preset="best"))
     with pytest.raises(ConfigError, match="ratio=2 is out of range"):
         PoseAugConfig.of(dict(ratio=2))

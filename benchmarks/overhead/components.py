@@ -35,7 +35,7 @@ def works(inside: Inside) -> dict[str, Work]:
     estimator, trainer = inside.estimator, inside.trainer
     pose, camera = few.pose_3d.detach(), few.camera
     bones = Bones.of(pose, skeleton)
-    vectors, centre = pose_to_bones(pose, skeleton), bones.pick(few.middle, dim=1)
+    vectors, centre = pose_to_bones(pose, skeleton), bones.frame(few.middle)
     made, _, aug = sampler.sample(few)
     whole = sampler.sample(poses)[0]
     bent = aug.bend(bones).pose_3d.requires_grad_()

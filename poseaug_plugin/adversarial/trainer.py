@@ -91,15 +91,15 @@ class Trainer:
             swapped = bones.pose_3d + poses.root[:, :, None]
             poses = sampler.see(poses, swapped, poses.camera, limit=1.0)
             real_2d = poses.pose_2d[:, middle]
-        real = Judged(bones.pick(middle, dim=1), real_2d)
+        real = Judged(bones.frame(middle), real_2d)
 
         proposal = self.propose(real.bones)
         aug = sampler.augment(poses, bones, proposal)
         bent = aug.bend(bones)
         body = aug.stretch(bent)
-        placed = aug.place(body, poses.path)
+        placed = aug.place(body, bones, poses.path)
         made = {"rt": sampler.see(poses, placed, aug.camera, limit=1.0)}
-        fake = Judged(body.pick(middle, dim=1), made["rt"].pose_2d[:, middle])
+        fake = Judged(body.frame(middle), made["rt"].pose_2d[:, middle])
 
         measures: dict[str, Tensor] = {}
         straight, turned = real.bones.direction, fake.bones.direction
@@ -120,8 +120,9 @@ class Trainer:
         if loss.requires_grad:
             measures["grad_norm"] = self._descend("augmentor", loss)
         measures["loss_augmentor"] = loss.detach()
-        measures["gamma_ba"] = aug.gamma_ba.detach().abs().mean()
-        measures["gamma_bl"] = aug.gamma_bl.detach().abs().mean()
+        for name in ("gamma_ba", "gamma_bl"):
+            if name in aug.parameters:
+                measures[name] = aug.parameters[name].detach().abs().mean()
 
         if self.turns % config.d_every == 0:
             for name in self.discriminators:

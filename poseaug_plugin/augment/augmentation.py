@@ -19,7 +19,8 @@ from torch import Tensor
 from ..config import PoseAugConfig
 from ..geometry.bones import Bones, unit
 from ..geometry.camera import project
-from ..geometry.operators import mirrored, move
+from ..geometry.constants import constant
+from ..geometry.operators import mirrored, shift_along
 from ..geometry.skeleton import Skeleton
 from .draws import normal
 
@@ -55,16 +56,23 @@ def _lengths(
     uniform: Tensor, generator: torch.Generator, skeleton: Skeleton, config: PoseAugConfig
 ) -> Tensor:
     """Changes (B, G) of length: a factor for each mirror group times one for the whole body."""
-    ranges = uniform.new_tensor([config.stretch] * skeleton.num_groups + [config.size])
-    factors = 1 + ranges * (2 * uniform - 1)
+    low, high = (
+        constant(
+            (*[1 + sign * config.stretch] * skeleton.num_groups, 1 + sign * config.size),
+            uniform.dtype,
+            uniform.device,
+        )
+        for sign in (-1, 1)
+    )
+    factors = torch.lerp(low, high, uniform)
     return factors[:, :-1] * factors[:, -1:] - 1
 
 
 def _offset(
-    _: Tensor, generator: torch.Generator, skeleton: Skeleton, config: PoseAugConfig
+    empty: Tensor, generator: torch.Generator, skeleton: Skeleton, config: PoseAugConfig
 ) -> Tensor:
     """Normal steps (B, J, 3) in metres, left and right mirrored, the root's 0."""
-    step = normal(generator, len(_), skeleton.num_joints, 3)
+    step = normal(generator, len(empty), skeleton.num_joints, 3)
     return config.shift * mirrored(step, skeleton)
 
 
@@ -89,7 +97,7 @@ JOINT_OPERATORS: dict[str, Operator] = {
         on=lambda config, skeleton: config.shift and config.ba and config.bl and skeleton.left,
         uniform=lambda _: 0,
         draw=_offset,
-        apply=lambda pose_3d, offset, axes: pose_3d + offset @ axes.mT,
+        apply=shift_along,
     ),
 }
 
@@ -113,20 +121,22 @@ class Augmentation:
     camera: Tensor
 
     @property
-    def gamma_ba(self) -> Tensor:
-        return self.parameters["gamma_ba"]
+    def gamma_ba(self) -> Tensor | None:
+        return self.parameters.get("gamma_ba")
 
     @property
-    def gamma_bl(self) -> Tensor:
-        return self.parameters["gamma_bl"]
+    def gamma_bl(self) -> Tensor | None:
+        return self.parameters.get("gamma_bl")
 
     @property
     def offset(self) -> Tensor | None:
         return self.parameters.get("offset")
 
-    def but(self, **parameters: Tensor) -> Augmentation:
-        """With other parameters of some operators."""
-        return replace(self, parameters={**self.parameters, **parameters})
+    def on_top_of(self, gamma_bl: Tensor) -> Augmentation:
+        """For bones that have not been stretched by gamma_bl (B, G) yet."""
+        own = self.gamma_bl
+        whole = gamma_bl if own is None else (1 + own) * (1 + gamma_bl) - 1
+        return replace(self, parameters={**self.parameters, "gamma_bl": whole})
 
     def shared(self, leader: Tensor) -> Augmentation:
         """Every row seen as its leader (B,) is: one view of one scene."""
@@ -134,7 +144,7 @@ class Augmentation:
 
     def bend(self, bones: Bones) -> Bones:
         """BA alone, on bones of (B, T, K)."""
-        return bones.bend(self.gamma_ba[:, None])
+        return bones if self.gamma_ba is None else bones.bend(self.gamma_ba[:, None])
 
     def stretch(self, bent: Bones) -> Bones:
         """All that follows BA on bones: BL."""
@@ -143,11 +153,12 @@ class Augmentation:
                 bent = operator.apply(bent, self.parameters[name][:, None])
         return bent
 
-    def place(self, bones: Bones, path: Tensor | None = None) -> Tensor:
+    def place(self, bones: Bones, source: Bones, path: Tensor | None = None) -> Tensor:
         """Joint offsets and RT, last of all.
 
         Args:
             bones: of (B, T, K), bent and stretched.
+            source: the same before that; joint offsets go along the axes of these bodies.
             path: (B, T, 3) the root's place relative to the clip's centre frame, or to the
                 scene's leader, which is turned along: a walk stays a walk, a pair stays
                 together. None: the person stays on the spot.
@@ -158,15 +169,17 @@ class Augmentation:
         pose_3d = bones.pose_3d
         for name, operator in JOINT_OPERATORS.items():
             if name in self.parameters:
-                pose_3d = operator.apply(pose_3d, self.parameters[name][:, None], bones.axes)
-        R, t = self.R[:, None], self.t[:, None]
-        if path is not None:
-            t = t + (R @ path[..., None])[..., 0]
-        return move(pose_3d, R, t, bones.skeleton)
+                pose_3d = operator.apply(pose_3d, self.parameters[name][:, None], source.axes)
+        rows, frames, joints, _ = pose_3d.shape
+        # RT in one product: what has its root at the origin is turned, then moved.
+        placed = torch.baddbmm(self.t[:, None], pose_3d.flatten(1, 2), self.R.mT)
+        placed = placed.view(rows, frames, joints, 3)
+        return placed if path is None else placed + (path @ self.R.mT)[:, :, None]
 
     def apply(self, pose_3d: Tensor, skeleton: Skeleton, path: Tensor | None = None) -> Tensor:
         """BA, BL, RT: root-relative (B, T, J, 3) to absolute (B, T, J, 3)."""
-        return self.place(self.stretch(self.bend(Bones.of(pose_3d, skeleton))), path)
+        bones = Bones.of(pose_3d, skeleton)
+        return self.place(self.stretch(self.bend(bones)), bones, path)
 
     def project(self, pose_3d: Tensor, *, limit: float | None = None) -> Tensor:
         """The 2D that belongs to an absolute pose (B, T, J, 3): (B, T, J, 2)."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..config import PoseAugConfig
 from ..geometry.bones import EPS, unit, upright_bones
-from ..geometry.operators import turned
+from ..geometry.constants import identity
 from ..geometry.skeleton import Skeleton
 from .draws import normal, uniform
 from .recombine import carry, exchange
@@ -47,11 +47,12 @@ class Repertoire:
 
     def add(self, directions: Tensor, axes: Tensor, valid: Tensor) -> None:
         """Take in a batch: directions (B, K, 3), their axes (B, 3, 3), which rows count (B,)."""
-        x = directions.flatten(1)
-        weight = valid.to(x) / valid.sum().clamp_min(1)
+        x, count = directions.flatten(1), valid.sum()
+        weight = valid.to(x) / count.clamp_min(1)
         mean = weight @ x
-        cov = (weight[:, None] * (x - mean)).T @ (x - mean)
-        renewed = valid.any() * max(MEMORY, 1 / (self.batches + 1))
+        spread = x - mean
+        cov = (weight[:, None] * spread).T @ spread
+        renewed = count.clamp_max(1) * max(MEMORY, 1 / (self.batches + 1))
         self.mean = torch.lerp(self.mean, mean, renewed)
         self.cov = torch.lerp(self.cov, cov, renewed)
         self.up = torch.lerp(self.up, weight @ axes[..., 1], renewed)
@@ -60,8 +61,9 @@ class Repertoire:
     def rarity(self, directions: Tensor) -> Tensor:
         """Distance (B,) of poses from the mean pose: Mahalanobis', about 1 on average."""
         spread = directions.flatten(1) - self.mean
-        lower = _root(self.cov)
-        return torch.linalg.solve_triangular(lower, spread.T, upper=False).square().mean(0).sqrt()
+        eye = identity(len(self.cov), self.cov.dtype, self.cov.device)
+        whitening = torch.linalg.solve_triangular(_root(self.cov), eye, upper=False)
+        return (spread @ whitening.T).square().mean(1).sqrt()
 
     def level(self) -> Tensor:
         """The smallest rotation (3, 3) of the camera frame that makes trunks stand upright in it.
@@ -69,13 +71,15 @@ class Repertoire:
         None where they hang head down, as no studio's people do, or the skeleton has no trunk on
         its root: what is up there is not known.
         """
-        identity = torch.eye(3).to(self.up)
+        eye = identity(3, self.up.dtype, self.up.device)
         if not upright_bones(self.skeleton):
-            return identity
-        upright = -identity[1]  # the camera's y points down
-        up = unit(self.up + EPS * upright)
-        found = turned(identity, up, upright).T
-        return torch.where(up @ upright > -0.9, found, identity)
+            return eye
+        upright = -eye[1]  # the camera's y points down
+        up = unit(torch.add(self.up, upright, alpha=EPS))
+        both, cosine = up + upright, -up[1]
+        found = torch.add(eye, upright[:, None] * up, alpha=2)
+        found = found - both[:, None] * both / (1 + cosine)
+        return torch.where(cosine > -0.9, found, eye)
 
     def vary(self, directions: Tensor, config: PoseAugConfig, generator: torch.Generator) -> Tensor:
         """A new pose of each of a batch's.
@@ -83,20 +87,19 @@ class Repertoire:
         Limbs of the others (`config.crossover`), then bends along the ways each bone moves, up to
         `config.flex` standard deviations, no step going further than a share drawn for the row.
         """
+        varied = directions.permute(1, 2, 0)
         if config.crossover:
-            directions = exchange(directions, self.skeleton, generator)
+            varied = exchange(varied, self.skeleton, generator)
         if config.flex and self.batches:
             steps = config.flex * self._steps(len(directions), generator)
-            directions = carry(directions, steps, self.skeleton)
-        return directions
+            varied = carry(varied, steps, self.skeleton)
+        return varied.permute(2, 0, 1)
 
     def _steps(self, rows: int, generator: torch.Generator) -> Tensor:
-        """Steps (B, K, 3) in the body's axes, as each bone moves, times a share of the row's."""
-        bones = range(self.skeleton.num_bones)
-        own = self.cov.view(len(bones), 3, len(bones), 3)[bones, :, bones]  # (K, 3, 3)
-        step = normal(generator, rows, len(bones), 3, 1)
-        share = uniform(generator, rows, 1, 1)
-        return share * (_root(own) @ step)[..., 0]
+        """Steps (K, 3, B) in the body's axes, as each bone moves, times a share of the row's."""
+        bones = self.skeleton.num_bones
+        own = self.cov.view(bones, 3, bones, 3).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+        return _root(own) @ normal(generator, bones, 3, rows) * uniform(generator, rows)
 
     def state_dict(self) -> dict[str, Any]:
         return {"batches": self.batches} | {name: getattr(self, name).clone() for name in MOMENTS}
@@ -109,6 +112,6 @@ class Repertoire:
 
 def _root(cov: Tensor) -> Tensor:
     """Lower triangular root of covariances (..., N, N), made definite."""
-    ridge = RIDGE * torch.eye(cov.shape[-1]).to(cov)
+    ridge = identity(cov.shape[-1], cov.dtype, cov.device)
     # The plain form would wait for the device to hear of errors; the ridge leaves none.
-    return torch.linalg.cholesky_ex(cov + ridge).L
+    return torch.linalg.cholesky_ex(torch.add(cov, ridge, alpha=RIDGE)).L

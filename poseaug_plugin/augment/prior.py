@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from ..config import PoseAugConfig
-from ..geometry.bones import EPS, Bones, index_tensor
-from ..geometry.operators import axis_angle_to_matrix
+from ..geometry.bones import EPS, Bones
+from ..geometry.constants import constant, matrix
+from ..geometry.operators import euler_to_matrix
 from ..geometry.skeleton import Skeleton
 from .augmentation import BONE_OPERATORS, JOINT_OPERATORS
 from .draws import uniform
@@ -47,35 +49,35 @@ def draw(rows: int, skeleton: Skeleton, config: PoseAugConfig, generator: torch.
         if operator.on(config, skeleton)
     }
     # One draw for all that is uniform: on a GPU each call costs as much as the numbers.
-    sizes = [*(operator.uniform(skeleton) for operator in operators.values()), 3, 2, 2]
-    *shares, angles, place, camera = uniform(generator, rows, sum(sizes)).split(sizes, -1)
+    sizes = [*(operator.uniform(skeleton) for operator in operators.values()), 7]
+    *shares, view = uniform(generator, rows, sum(sizes)).split(sizes, -1)
     return Draw(
         {
             name: operator.draw(share, generator, skeleton, config)
             for (name, operator), share in zip(operators.items(), shares)
         },
-        _view(angles, place, camera, config),
+        _view(view, config),
     )
 
 
-def _view(angles: Tensor, place: Tensor, camera: Tensor, config: PoseAugConfig) -> View:
-    """A view from even numbers: (B, 3) turn, tilt and roll, (B, 2), (B, 2) distance and focal."""
-    turn, tilt, roll = angles.unbind(-1)
-    turn, roll = config.turn * (2 * turn - 1), config.roll * (2 * roll - 1)
-    up, down = config.tilt
-    tilt = up + (down - up) * tilt
-    zero = torch.zeros_like(turn)
-    about_y, about_x, about_z = axis_angle_to_matrix(
-        torch.stack([zero, turn, zero, tilt, zero, zero, zero, zero, roll]).view(3, 3, -1).mT
+def _view(share: Tensor, config: PoseAugConfig) -> View:
+    """A view from even numbers (B, 7): turn, tilt, roll, place, distance, focal length."""
+    ends = zip(
+        (-config.turn, config.turn),
+        config.tilt,
+        (-config.roll, config.roll),
+        (-config.place, config.place),
+        (-config.place, config.place),
+        config.distance,
+        map(math.log, config.focal),
     )
-    near, far = config.distance
-    wide, narrow = (math.log(f) for f in config.focal)
-    distance, focal = camera.unbind(-1)
+    near, far = (constant(values, share.dtype, share.device) for values in ends)
+    drawn = torch.lerp(near, far, share)
     return View(
-        R=about_z @ about_x @ about_y,
-        place=config.place * (2 * place - 1),
-        distance=near + (far - near) * distance,
-        focal=torch.exp(wide + (narrow - wide) * focal),
+        R=euler_to_matrix(drawn[:, :3]),
+        place=drawn[:, 3:5],
+        distance=drawn[:, 5],
+        focal=drawn[:, 6].exp(),
     )
 
 
@@ -90,13 +92,18 @@ def swap_lengths(bones: Bones, generator: torch.Generator) -> Tensor:
         bones: of (B, K), metres.
     """
     length, skeleton = bones.length, bones.skeleton
-    group = index_tensor(skeleton.mirror_group, length.device)
+    group_of = _group_matrix(skeleton, length.dtype, length.device)
     # Per mirror group the sum and the number of the bones that are there.
-    person, there = (
-        length.new_zeros(len(length), skeleton.num_groups).index_add_(1, group, x.to(length))
-        for x in (length, length > EPS)
-    )
-    person = person / there.clamp_min(1)
+    total, there = (torch.stack([length, (length > EPS).to(length)]) @ group_of).unbind()
+    person = total / there.clamp_min(1)
     other = torch.randperm(len(length), generator=generator, device=length.device)
-    theirs = person[other]
+    theirs = person.index_select(0, other)
     return torch.where(theirs > EPS, theirs / person.clamp_min(EPS) - 1, 0.0)
+
+
+@lru_cache(maxsize=64)
+def _group_matrix(skeleton: Skeleton, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(K, G): 1 where a bone belongs to a mirror group."""
+    groups = range(skeleton.num_groups)
+    rows = [[float(group == own) for group in groups] for own in skeleton.mirror_group]
+    return matrix(rows, dtype, device)

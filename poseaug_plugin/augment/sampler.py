@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 
 from ..config import PoseAugConfig
-from ..geometry.bones import Bones
+from ..geometry.bones import EPS, Bones
 from ..geometry.camera import in_frame, zoom
+from ..geometry.constants import identity
 from ..geometry.operators import axis_angle_to_matrix
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 from ..loop.distributed import rank
 from .augmentation import Augmentation
+from .draws import weighted
 from .pose_statistics import Repertoire
 from .prior import View, draw, swap_lengths
 
@@ -56,25 +58,31 @@ class Sampler:
     @torch.no_grad()
     def pairs(self, poses: PoseBatch, rows: Tensor) -> tuple[PoseBatch, Tensor]:
         """Augmented pairs to stand in `rows` (N,) of a batch, and which of them count (N,)."""
-        made, good, _ = self.sample(poses.pick(self.source_rows(poses, rows)))
+        bones = Bones.of(poses.pose_3d, self.skeleton)
+        sources = self.source_rows(poses, bones, rows)
+        made, good, *_ = self._sample(poses.pick(sources), bones.pick(sources))
         return made, good & poses.valid[rows]
 
     @torch.no_grad()
     def sample(self, poses: PoseBatch) -> tuple[PoseBatch, Tensor, Augmentation]:
         """Augmented pairs, which of them count (B,), and the parameters that made them."""
-        bones = Bones.of(poses.pose_3d, self.skeleton)
-        bones, other = self.swap_lengths(poses, bones)
+        made, good, swapped, aug = self._sample(poses, Bones.of(poses.pose_3d, self.skeleton))
+        return made, good, aug if swapped is None else aug.on_top_of(swapped)
+
+    def _sample(
+        self, poses: PoseBatch, bones: Bones
+    ) -> tuple[PoseBatch, Tensor, Tensor | None, Augmentation]:
+        bones, swapped = self.swap_lengths(poses, bones)
         aug = self.augment(poses, bones)
-        pose_3d = aug.place(aug.stretch(aug.bend(bones)), poses.path)
+        pose_3d = aug.place(aug.stretch(aug.bend(bones)), bones, poses.path)
         made = self.see(poses, pose_3d, aug.camera)
         if self.config.detector:
             made = replace(made, pose_2d=made.pose_2d + poses.detection_error(made))
-        aug = aug.but(gamma_bl=(1 + aug.gamma_bl) * (1 + other) - 1)
-        return made, self.counts(poses, made, pose_3d), aug
+        return made, self.counts(poses, made, pose_3d), swapped, aug
 
     # The steps
 
-    def source_rows(self, poses: PoseBatch, rows: Tensor) -> Tensor:
+    def source_rows(self, poses: PoseBatch, bones: Bones, rows: Tensor) -> Tensor:
         """Whose pose each of `rows` is made from: its own, or per `config.balance` another's.
 
         People of one scene keep their own. How people move is learned from the batch before.
@@ -82,41 +90,38 @@ class Sampler:
         config, repertoire = self.config, self.repertoire
         if not config.watches:
             return rows
-        bones = Bones.of(poses.pose_3d[:, poses.middle], self.skeleton)
-        seen = bones.in_body
-        repertoire.add(seen, bones.axes, poses.valid)
+        axes = bones.axes[:, poses.middle]  # of all frames, once: what follows wants them too
+        centre = bones.frame(poses.middle)
+        seen = centre.in_body
+        repertoire.add(seen, axes, poses.valid)
         if not config.redraws or poses.group is not None:
             return rows
-        whole = poses.valid & seen.any(-1).all(-1)  # a missing bone is no rare pose
-        weight = (repertoire.rarity(seen) ** config.balance * whole).clamp_min(1e-12)
-        return torch.multinomial(weight, len(rows), replacement=True, generator=self.generator)
+        whole = poses.valid & (centre.length > EPS).all(-1)  # a missing bone is no rare pose
+        weight = repertoire.rarity(seen) ** config.balance * whole
+        return weighted(self.generator, weight, len(rows))
 
-    def swap_lengths(self, poses: PoseBatch, bones: Bones) -> tuple[Bones, Tensor]:
-        """Bones with the lengths of other rows' people, and gamma_bl (B or 1, G) that did it."""
+    def swap_lengths(self, poses: PoseBatch, bones: Bones) -> tuple[Bones, Tensor | None]:
+        """Bones with the lengths of other rows' people, and gamma_bl (B, G) that did it."""
         if not (self.config.swap and self.config.bl):
-            return bones, bones.length.new_zeros(1, self.skeleton.num_groups)
-        other = swap_lengths(bones.pick(poses.middle, dim=1), self.generator)
+            return bones, None
+        other = swap_lengths(bones.frame(poses.middle), self.generator)
         return bones.stretch(other[:, None]), other
 
     def augment(
         self, poses: PoseBatch, bones: Bones, proposal: Proposal | None = None
     ) -> Augmentation:
         """Parameters for every row: the prior's, the learned share, and the new pose's bends."""
-        config, centre = self.config, bones.pick(poses.middle, dim=1)
+        config, centre = self.config, bones.frame(poses.middle)
         learned = self.propose(centre) if proposal is None else proposal
         drawn = draw(len(poses), self.skeleton, config, self.generator) if config.prior else None
-        parameters = {
-            "gamma_ba": torch.zeros_like(centre.direction),
-            "gamma_bl": centre.length.new_zeros(len(poses), self.skeleton.num_groups),
-        }
-        for share in (drawn.parameters if drawn else {}, learned.parameters):
-            for name, value in share.items():
-                parameters[name] = parameters[name] + value if name in parameters else value
+        shares = [drawn.parameters if drawn else {}, learned.parameters]
         if config.varies:
-            own = centre.in_body
-            varied = self.repertoire.vary(own, config, self.generator)
-            step = (varied - own) @ centre.axes.mT
-            parameters["gamma_ba"] = parameters["gamma_ba"] + step
+            varied = self.repertoire.vary(centre.in_body, config, self.generator)
+            gamma_ba = torch.baddbmm(centre.direction, varied, centre.axes.mT, beta=-1)
+            shares.append({"gamma_ba": gamma_ba})
+        parameters: dict[str, Tensor] = {}
+        for name, value in (item for share in shares for item in share.items()):
+            parameters[name] = parameters[name] + value if name in parameters else value
         R, t, camera = self._place(learned, drawn.view if drawn else None, poses)
         made = Augmentation(parameters, R, t, camera)
         leader = poses.leader
@@ -129,7 +134,7 @@ class Sampler:
         root, camera = poses.root[:, poses.middle], poses.camera
         turn = None if learned.axis_angle is None else axis_angle_to_matrix(learned.axis_angle)
         if not self.config.rt:
-            return torch.eye(3).to(root).expand(len(root), 3, 3), root, camera
+            return identity(3, root.dtype, root.device).expand(len(root), 3, 3), root, camera
         if view is None:
             assert turn is not None
             assert learned.t is not None
@@ -143,8 +148,8 @@ class Sampler:
         if self.config.levels:
             R = R @ self.repertoire.level()
         camera = zoom(camera, view.focal)
-        t = torch.cat([place / camera[:, :2], torch.ones_like(place[:, :1])], -1)
-        return R, t * distance[:, None], camera
+        depth = distance[:, None]
+        return R, torch.cat([depth * place / camera[:, :2], depth], -1), camera
 
     def see(
         self, poses: PoseBatch, pose_3d: Tensor, camera: Tensor, limit: float | None = None
@@ -160,10 +165,15 @@ class Sampler:
         """Which pairs (B,) a camera could have taken in every frame; of a scene all or none."""
         config = self.config
         good = (
-            (made.pose_2d <= 1).all(-1).all(-1)  # as published: two sides, any depth
+            (made.pose_2d <= 1).flatten(1).all(1)  # as published: two sides, any depth
             if config.traps
-            else in_frame(pose_3d, made.pose_2d, depth=config.depth, height=config.frame_height)
-        ).all(1)
+            else in_frame(
+                pose_3d.flatten(1, 2),
+                made.pose_2d.flatten(1, 2),
+                depth=config.depth,
+                height=config.frame_height,
+            )
+        )
         leader = poses.leader
         if leader is not None:  # one person out of the frame spoils the scene
             out = ~good & poses.valid

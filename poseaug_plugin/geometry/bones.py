@@ -7,6 +7,7 @@ CVPR 2019), split into body parts as PoseAug does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -16,6 +17,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..errors import SkeletonError
+from .constants import identity, index_tensor, matrix
 from .skeleton import Skeleton
 
 __all__ = [
@@ -24,7 +26,6 @@ __all__ = [
     "bones_to_pose",
     "directions",
     "gather",
-    "index_tensor",
     "kcs",
     "lengths",
     "part_kcs",
@@ -34,13 +35,6 @@ __all__ = [
 ]
 
 EPS = 1e-6  # metres; a shorter bone has no direction. Keeps values and gradients finite.
-
-
-@lru_cache(maxsize=256)
-def index_tensor(index: tuple[int, ...], device: torch.device) -> Tensor:
-    """The index on the device, made once."""
-    with torch.inference_mode(False):  # else one call in inference mode would poison training
-        return torch.tensor(index, device=device)
 
 
 def gather(points: Tensor, index: tuple[int, ...]) -> Tensor:
@@ -59,18 +53,35 @@ def _check(points: Tensor, expected: int, what: str) -> None:
 def pose_to_bones(pose_3d: Tensor, skeleton: Skeleton) -> Tensor:
     """H: pose (..., J, 3) to bone vectors (..., K, 3), each from parent to child."""
     _check(pose_3d, skeleton.num_joints, "pose")
-    return gather(pose_3d, skeleton.child) - gather(pose_3d, skeleton.parent)
+    bones = F.linear(pose_3d.flatten(-2), _differences(skeleton, pose_3d.dtype, pose_3d.device))
+    return bones.unflatten(-1, (skeleton.num_bones, 3))
 
 
 def bones_to_pose(bones: Tensor, skeleton: Skeleton) -> Tensor:
     """H^-1: bone vectors (..., K, 3) to the pose (..., J, 3) whose root is the origin."""
     _check(bones, skeleton.num_bones, "bones")
-    root = skeleton.root
-    origin = torch.zeros_like(bones[..., :1, :])
-    pose = torch.cat([bones[..., :root, :], origin, bones[..., root:, :]], dim=-2)
-    for ancestor in skeleton.jumps:
-        pose = pose + gather(pose, ancestor)
-    return pose
+    pose_3d = F.linear(bones.flatten(-2), _paths(skeleton, bones.dtype, bones.device))
+    return pose_3d.unflatten(-1, (skeleton.num_joints, 3))
+
+
+@lru_cache(maxsize=64)
+def _differences(skeleton: Skeleton, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """H as a matrix (3 K, 3 J): 1 at each bone's child, -1 at its parent."""
+    rows = [[0.0] * skeleton.num_joints for _ in skeleton.child]
+    for row, child, parent in zip(rows, skeleton.child, skeleton.parent):
+        row[child], row[parent] = 1.0, -1.0
+    return matrix(rows, dtype, device, times=3)
+
+
+@lru_cache(maxsize=64)
+def _paths(skeleton: Skeleton, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """H^-1 as a matrix (3 J, 3 K): 1 where the bone lies between the root and the joint."""
+    rows = [[0.0] * skeleton.num_bones for _ in skeleton.parents]
+    for joint, row in enumerate(rows):
+        while joint != skeleton.root:
+            row[skeleton.bone_of[joint]] = 1.0
+            joint = skeleton.parents[joint]
+    return matrix(rows, dtype, device, times=3)
 
 
 def lengths(bones: Tensor) -> Tensor:
@@ -107,7 +118,7 @@ def body_axes(bones: Tensor, skeleton: Skeleton) -> Tensor:
     upright = upright_bones(skeleton)
     first, *others = upright or (skeleton.bone_of[j] for j in skeleton.children[skeleton.root])
     if not others:
-        return torch.eye(3).to(bones).expand(*bones.shape[:-2], 3, 3)
+        return identity(3, bones.dtype, bones.device).expand(*bones.shape[:-2], 3, 3)
     across = unit(bones[..., first, :] - bones[..., others[0], :])
     up = (
         bones[..., others[-1], :]
@@ -170,7 +181,8 @@ class Bones:
     def of(cls, pose_3d: Tensor, skeleton: Skeleton) -> Bones:
         """H: poses (..., J, 3) as bones."""
         bones = pose_to_bones(pose_3d, skeleton)
-        return cls(unit(bones), lengths(bones), skeleton)
+        length = lengths(bones)
+        return cls(bones / length.clamp_min(EPS)[..., None], length, skeleton)
 
     @property
     def pose_3d(self) -> Tensor:
@@ -193,8 +205,10 @@ class Bones:
         A bone that gamma cancels has no direction and stays as it was; so does one of zero length.
         """
         bent = self.direction + gamma_ba
-        gone = (lengths(bent.detach()) < EPS) | (self.length.detach() < EPS)
-        return replace(self, direction=unit(torch.where(gone[..., None], self.direction, bent)))
+        size = lengths(bent)
+        gone = torch.minimum(size, self.length) < EPS
+        bent = bent / size.clamp_min(EPS)[..., None]
+        return replace(self, direction=torch.where(gone[..., None], self.direction, bent))
 
     def stretch(self, gamma_bl: Tensor) -> Bones:
         """BL: bone k times 1 + gamma_bl[..., k]; directions are kept.
@@ -204,9 +218,21 @@ class Bones:
         """
         if gamma_bl.shape[-1] != self.skeleton.num_bones:
             gamma_bl = gather(gamma_bl[..., None], self.skeleton.mirror_group)[..., 0]
-        return replace(self, length=self.length * (1 + gamma_bl))
+        return self._with(self.direction, self.length * (1 + gamma_bl), lambda axes: axes)
 
-    def pick(self, rows: Tensor | slice | int, dim: int = 0) -> Bones:
-        """Some rows, or with `dim=1` a frame."""
-        index = (slice(None),) * dim + (rows,)
-        return replace(self, direction=self.direction[index], length=self.length[index])
+    def pick(self, rows: Tensor) -> Bones:
+        """The bones (N, ...) of some rows (N,)."""
+        return self._each(lambda x: x.index_select(0, rows))
+
+    def frame(self, number: int) -> Bones:
+        """The bones (B, ...) of one frame of clips (B, T, ...)."""
+        return self._each(lambda x: x[:, number])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Bones:
+        return self._with(change(self.direction), change(self.length), change)
+
+    def _with(self, direction: Tensor, length: Tensor, change: Callable[[Tensor], Tensor]) -> Bones:
+        made = replace(self, direction=direction, length=length)
+        if "axes" in vars(self):  # worked out already
+            vars(made)["axes"] = change(self.axes)
+        return made

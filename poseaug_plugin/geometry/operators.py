@@ -14,15 +14,18 @@ from einops import rearrange
 from torch import Tensor
 
 from .bones import Bones, unit
+from .constants import constant, identity, index_tensor
 from .skeleton import Skeleton
 
 __all__ = [
     "axis_angle_to_matrix",
     "bend",
+    "euler_to_matrix",
     "mirrored",
     "move",
     "root_relative",
     "shift",
+    "shift_along",
     "stretch",
     "turned",
 ]
@@ -60,7 +63,12 @@ def shift(pose_3d: Tensor, offset: Tensor, skeleton: Skeleton) -> Tensor:
     What one data set calls a hip lies centimetres from what another does. The body stays as it is;
     the joint that moves takes no other along. Ours, not PoseAug's.
     """
-    return pose_3d + offset @ Bones.of(pose_3d, skeleton).axes.mT
+    return shift_along(pose_3d, offset, Bones.of(pose_3d, skeleton).axes)
+
+
+def shift_along(pose_3d: Tensor, offset: Tensor, axes: Tensor) -> Tensor:
+    """The same along given axes (..., 3, 3), their columns."""
+    return pose_3d + offset @ axes.mT
 
 
 def move(pose_3d: Tensor, R: Tensor, t: Tensor, skeleton: Skeleton) -> Tensor:
@@ -85,8 +93,27 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     cross = rearrange(
         torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1), "... (a b) -> ... a b", a=3
     )
-    identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
-    return identity + a[..., None, None] * cross + b[..., None, None] * (cross @ cross)
+    eye = identity(3, axis_angle.dtype, axis_angle.device)
+    return eye + a[..., None, None] * cross + b[..., None, None] * (cross @ cross)
+
+
+#: Entries of the rotations about y, x and z among cosines, sines, negative sines (of three angles
+#: each), 0 and 1.
+_ABOUT_YXZ = (
+    *(0, 9, 3, 9, 10, 9, 6, 9, 0),
+    *(10, 9, 9, 9, 1, 7, 9, 4, 1),
+    *(2, 8, 9, 5, 2, 9, 9, 9, 10),
+)
+
+
+def euler_to_matrix(angles: Tensor) -> Tensor:
+    """Rotations (B, 3, 3) about y, then x, then z by angles (B, 3) in that order, radians."""
+    cos, sin = angles.cos(), angles.sin()
+    fixed = constant((0.0, 1.0), angles.dtype, angles.device).expand(len(angles), 2)
+    entries = torch.cat([cos, sin, -sin, fixed], -1)
+    entries = entries.index_select(-1, index_tensor(_ABOUT_YXZ, angles.device))
+    about_y, about_x, about_z = entries.view(-1, 3, 3, 3).unbind(1)
+    return about_z @ about_x @ about_y
 
 
 def turned(vector: Tensor, start: Tensor, end: Tensor) -> Tensor:

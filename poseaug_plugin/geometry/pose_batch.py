@@ -185,7 +185,7 @@ class PoseBatch:
 
     def pick(self, rows: Tensor) -> PoseBatch:
         """The rows with the given indices."""
-        return self._each(lambda x: x[rows])
+        return self._each(lambda x: x.index_select(0, rows))
 
     def repeat(self, times: int) -> PoseBatch:
         """Each row repeated `times` times; its copies follow it directly."""

@@ -178,20 +178,6 @@ class Skeleton:
         )
 
     @cached_property
-    def jumps(self) -> tuple[tuple[int, ...], ...]:
-        """Ancestors 1, 2, 4, ... joints up (the root stands for itself), until all are the root.
-
-        Adding along them turns bones into joint positions in log2(depth) steps instead of one
-        step a level, or a joints x bones matrix.
-        """
-        up = tuple(j if parent < 0 else parent for j, parent in enumerate(self.parents))
-        steps = []
-        while any(joint != self.root for joint in up):
-            steps.append(up)
-            up = tuple(up[joint] for joint in up)
-        return tuple(steps)
-
-    @cached_property
     def mirror_group(self) -> tuple[int, ...]:
         """Group of each bone; a bone and its mirror share one. Numbered in order of bones."""
         mirror = dict(zip(self.left + self.right, self.right + self.left))

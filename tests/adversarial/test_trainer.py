@@ -30,6 +30,7 @@ from poseaug_plugin.augment import sampler as sampler_module
 from poseaug_plugin.augment.sampler import Sampler
 from poseaug_plugin.batches.presets import FORMATS
 from poseaug_plugin.engine import Engine
+from poseaug_plugin.geometry.bones import Bones
 from poseaug_plugin.loop.distributed import all_agree, average
 from poseaug_plugin.loop.estimator import Estimator
 from poseaug_plugin.schedule import Curriculum
@@ -402,5 +403,6 @@ def test_a_person_with_a_missing_joint_is_no_rare_pose() -> None:
     given = poses(64)
     given.pose_3d[0, :, 12] = given.pose_3d[0, :, 11]  # no left forearm
     made = sampler("default", balance=20.0)
-    made.source_rows(given, torch.arange(64))
-    assert 0 not in made.source_rows(given, torch.arange(64).repeat(50))
+    bones = Bones.of(given.pose_3d, H36M)
+    made.source_rows(given, bones, torch.arange(64))
+    assert 0 not in made.source_rows(given, bones, torch.arange(64).repeat(50))

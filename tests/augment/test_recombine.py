@@ -7,12 +7,23 @@ import torch
 from torch import Tensor
 
 from helpers import H36M, PRESETS, generator, people, random_poses
-from poseaug_plugin.augment.recombine import carry, exchange
+from poseaug_plugin.augment import recombine
 from poseaug_plugin.geometry.bones import directions, unit
 from poseaug_plugin.geometry.skeleton import SKELETONS, Skeleton
 
 TORSO = [0, 3, 6, 7, 8, 9, 12]
 LIMBS = [[1, 2], [4, 5], [10, 11], [13, 14]]  # bones of legs and arms
+
+
+def exchange(directions: Tensor, skeleton: Skeleton, draws: torch.Generator) -> Tensor:
+    """Of (B, K, 3), as the rest of the package has them."""
+    return recombine.exchange(directions.permute(1, 2, 0), skeleton, draws).permute(2, 0, 1)
+
+
+def carry(directions: Tensor, steps: Tensor, skeleton: Skeleton) -> Tensor:
+    """The same for bends."""
+    rows_last = (x.permute(1, 2, 0) for x in (directions, steps))
+    return recombine.carry(*rows_last, skeleton).permute(2, 0, 1)
 
 
 def held(rows: int, skeleton: Skeleton = H36M, seed: int = 0) -> Tensor:

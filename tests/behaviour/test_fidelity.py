@@ -517,7 +517,7 @@ def test_all_operators_in_the_published_order() -> None:
     noise = torch.randn(4, ROWS, NOISE, generator=torch.Generator().manual_seed(5))
     made.sampler.generator = draws
     bones = Bones.of(poses.pose_3d, H36M)
-    proposal = made.propose(bones.pick(0, dim=1))
+    proposal = made.propose(bones.frame(0))
     aug = made.sampler.augment(poses, bones, proposal)
     fast = aug.apply(poses.pose_3d, H36M)[:, 0]
     relative = [points(p) for p in poses.pose_3d[:, 0]]

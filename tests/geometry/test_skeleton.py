@@ -6,10 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from helpers import H36M, PRESETS, random_tree
+from helpers import H36M, PRESETS
 from poseaug_plugin.errors import SkeletonError
 from poseaug_plugin.geometry.skeleton import SKELETONS, Skeleton
 
@@ -60,21 +58,6 @@ def test_a_hand_has_five_fingers_and_no_sides() -> None:
     assert hand.trunk == ()
     assert hand.parts[0] == (0, 1, 2, 3, 4, 8, 12, 16)  # a finger with the others' first bones
     assert hand.parts[-1] == (0, 4, 8, 12, 16)
-
-
-@settings(deadline=None)
-@given(st.integers(2, 30), st.integers(0, 10**6))
-def test_jumps_are_ancestors_1_2_4_up(joints: int, seed: int) -> None:
-    skeleton = Skeleton(tuple(random_tree(joints, seed)))
-
-    def up(joint: int, steps: int) -> int:
-        for _ in range(steps):
-            joint = max(skeleton.parents[joint], -1) if joint != skeleton.root else joint
-        return joint
-
-    for power, jump in enumerate(skeleton.jumps):
-        assert list(jump) == [up(joint, 2**power) for joint in range(joints)]
-    assert all(up(joint, 2 ** len(skeleton.jumps)) == skeleton.root for joint in range(joints))
 
 
 @pytest.mark.parametrize("name", PRESETS)
