@@ -1,1 +1,1 @@
-"""Measurements: each subpackage is run as `python -m benchmarks.NAME`."""
+"""Benchmarks. Each subpackage is run with `python -m benchmarks.NAME`."""

@@ -1,11 +1,10 @@
-"""Things to do: chosen on a command line, done in turn or side by side, with a bar and a log."""
+"""Run tasks one by one or in parallel, with a progress bar and a log file."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,31 +14,17 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-__all__ = ["LOG", "Tick", "Work", "logged", "progress", "several", "work"]
+__all__ = ["LOG", "OnProgress", "TaskFunction", "log_to_file", "progress_bar", "run_parallel"]
 
-Tick = Callable[[float], None]  # called with the share of a thing that was done
-Work = Callable[[Any, Path, str, Tick], Any]  # thing, folder, device
+OnProgress = Callable[[float], None]  # called with the share of a task done since the last call
+TaskFunction = Callable[[Any, Path, str, OnProgress], Any]  # task, folder, device, callback
 
 LOG = logging.getLogger("reproduce")
 
 
-def several(choices: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
-    """Reads names separated by commas, each among the choices; `all` of them."""
-    known = tuple(choices)
-
-    def parse(text: str) -> tuple[str, ...]:
-        names = known if text == "all" else tuple(text.split(","))
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(f"{unknown} not among {', '.join(known)}, all")
-        return names
-
-    return parse
-
-
-def work(
-    task: Work,
-    things: Sequence[Any],
+def run_parallel(
+    function: TaskFunction,
+    tasks: Sequence[Any],
     title: str,
     out: Path,
     *,
@@ -47,64 +32,71 @@ def work(
     jobs: int,
     console: Console,
 ) -> Iterator[Any]:
-    """What the task makes of each thing, as they come.
+    """Call the function with each task and yield the results as they complete.
 
     Args:
-        task: a module's function, for other processes to find.
-        jobs: how many at a time; more than one: in single-threaded processes of their own.
+        function: A function at module level, so that other processes can import it.
+        tasks: First argument of each call.
+        title: Label of the progress bar.
+        out: Folder that the function may write to.
+        device: Device that the function uses.
+        jobs: Number of tasks at a time. With more than one, each runs in a process of its own with
+            one thread.
+        console: Console of the progress bar.
     """
-    if not things:
+    if not tasks:
         return
-    with progress(console) as bar:
-        row = bar.add_task(title, total=len(things))
+    with progress_bar(console) as bar:
+        row = bar.add_task(title, total=len(tasks))
         if jobs == 1:
-            for done, thing in enumerate(things, 1):
-                made = task(thing, out, device, lambda share: bar.advance(row, share))
+            for done, task in enumerate(tasks, 1):
+                result = function(task, out, device, lambda share: bar.advance(row, share))
                 bar.update(row, completed=done)
-                yield made
+                yield result
             return
         spawn = multiprocessing.get_context("spawn")
-        shared = spawn.Value("d", 0.0)
-        pool = ProcessPoolExecutor(min(jobs, len(things)), spawn, _enter, (out, shared))
+        completed = spawn.Value("d", 0.0)
+        initargs = (out, completed)
+        pool = ProcessPoolExecutor(min(jobs, len(tasks)), spawn, _init_worker, initargs)
         with pool:
-            left = {pool.submit(_share, task, thing, out, device) for thing in things}
+            pending = {pool.submit(_run_in_worker, function, task, out, device) for task in tasks}
             try:
-                while left:
-                    ready, left = wait(left, timeout=1, return_when=FIRST_COMPLETED)
-                    bar.update(row, completed=shared.value)
+                while pending:
+                    ready, pending = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
+                    bar.update(row, completed=completed.value)
                     yield from (future.result() for future in ready)
             finally:
                 pool.shutdown(cancel_futures=True)
 
 
-def progress(console: Console) -> Progress:
-    """A bar with the time left."""
+def progress_bar(console: Console) -> Progress:
+    """A progress bar with the remaining time."""
     columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     return Progress(TextColumn("{task.description}"), *columns, console=console)
 
 
-_done: Any = None  # shares of all processes' work
+_completed: Any = None  # number of tasks completed by all processes, with fractions
 
 
-def _enter(out: Path, done: Any) -> None:
-    global _done
-    _done = done
+def _init_worker(out: Path, completed: Any) -> None:
+    global _completed
+    _completed = completed
     torch.set_num_threads(1)
-    _log_to(out)
+    _add_log_file(out)
 
 
-def _share(task: Work, thing: Any, out: Path, device: str) -> Any:
-    def tick(share: float) -> None:
-        with _done.get_lock():
-            _done.value += share
+def _run_in_worker(function: TaskFunction, task: Any, out: Path, device: str) -> Any:
+    def on_progress(share: float) -> None:
+        with _completed.get_lock():
+            _completed.value += share
 
-    return task(thing, out, device, tick)
+    return function(task, out, device, on_progress)
 
 
 @contextmanager
-def logged(out: Path) -> Iterator[None]:
-    """Log to a file of the folder inside the block."""
-    handler = _log_to(out)
+def log_to_file(out: Path) -> Iterator[None]:
+    """Log to a file in the folder inside the block."""
+    handler = _add_log_file(out)
     try:
         yield
     finally:
@@ -112,7 +104,7 @@ def logged(out: Path) -> Iterator[None]:
         handler.close()
 
 
-def _log_to(out: Path) -> logging.Handler:
+def _add_log_file(out: Path) -> logging.Handler:
     handler = logging.FileHandler(out / "log.txt")
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(message)s"))
     LOG.addHandler(handler)

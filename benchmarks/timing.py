@@ -1,4 +1,4 @@
-"""How the benchmarks measure: time in turns with others, arithmetic, memory."""
+"""Measurements of time, arithmetic operations and memory."""
 
 from __future__ import annotations
 
@@ -14,83 +14,83 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 __all__ = [
-    "Spread",
+    "Quartiles",
     "Times",
     "Work",
-    "flops",
-    "interleaved",
+    "count_flops",
+    "growth_exponent",
     "peak_bytes",
     "quartiles",
     "ratios",
-    "slope",
+    "time_interleaved",
 ]
 
-Work = Callable[[], object]
-Times = dict[str, list[float]]  # seconds of each round
+Work = Callable[[], object]  # code to measure
+Times = dict[str, list[float]]  # name: seconds of each round
 
 
-class Spread(NamedTuple):
-    """Lower quartile, median, upper quartile."""
+class Quartiles(NamedTuple):
+    """Lower quartile, median and upper quartile."""
 
-    low: float
-    middle: float
-    high: float
+    lower: float
+    median: float
+    upper: float
 
 
-def interleaved(
-    recipes: Mapping[str, Work], rounds: int, device: str = "cpu", title: str = ""
+def time_interleaved(
+    functions: Mapping[str, Work], rounds: int, device: str = "cpu", title: str = ""
 ) -> Times:
-    """Seconds that every recipe took in every round, one after the other within a round.
+    """Seconds of each function in each round. A round calls every function once.
 
-    A busy neighbour then slows all of them alike. Each round starts with another recipe; the
-    first round warms up and is not counted.
+    Other load on the machine then slows all functions equally. Each round starts with a different
+    function. A warm-up round comes first and is not counted.
     """
-    names, times = list(recipes), {name: list[float]() for name in recipes}
+    names, times = list(functions), {name: list[float]() for name in functions}
     for number in track(range(rounds + 1), description=title, transient=True):
         first = number % len(names)
         for name in names[first:] + names[:first]:
-            _settle(device)
+            _synchronize(device)
             start = time.perf_counter()
-            recipes[name]()
-            _settle(device)
+            functions[name]()
+            _synchronize(device)
             if number:
                 times[name].append(time.perf_counter() - start)
     return times
 
 
-def _settle(device: str) -> None:
+def _synchronize(device: str) -> None:
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
 
 
-def quartiles(values: Sequence[float]) -> Spread:
-    several = values if len(values) > 1 else [*values, *values]
-    return Spread(*statistics.quantiles(several, n=4, method="inclusive"))
+def quartiles(values: Sequence[float]) -> Quartiles:
+    values = values if len(values) > 1 else [*values, *values]
+    return Quartiles(*statistics.quantiles(values, n=4, method="inclusive"))
 
 
 def ratios(values: Sequence[float], others: Sequence[float]) -> list[float]:
-    """Round by round, so that what slowed both in a round cancels."""
+    """Ratios round by round, so that load that slowed a whole round cancels."""
     return [value / other for value, other in zip(values, others, strict=True)]
 
 
-def slope(sizes: Sequence[float], times: Sequence[float]) -> float:
-    """The exponent of a power law through the points, by least squares in logarithms."""
+def growth_exponent(sizes: Sequence[float], times: Sequence[float]) -> float:
+    """Exponent of a power law fitted to the points by least squares in logarithms."""
     x, y = ([math.log(value) for value in values] for values in (sizes, times))
     return statistics.linear_regression(x, y).slope
 
 
-def flops(work: Work) -> int:
-    """Floating point operations of matrix products and convolutions, backward passes included."""
+def count_flops(work: Work) -> int:
+    """Floating-point operations of matrix products and convolutions, backward passes included."""
     with FlopCounterMode(display=False) as counter:
         work()
     return int(counter.get_total_flops())
 
 
 def peak_bytes(work: Work, device: str) -> int:
-    """The most that torch held at once in `work`, above what it held before.
+    """Peak memory that torch allocates during `work`, beyond the memory allocated before.
 
-    On the CPU the sum of what its allocator reports to the profiler; scratch memory of MKL and
-    oneDNN is not in it.
+    On the CPU this is the sum of the profiler's allocator events, which excludes scratch memory of
+    MKL and oneDNN.
     """
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
@@ -103,8 +103,8 @@ def peak_bytes(work: Work, device: str) -> int:
         work()
     recorded = profiler.profiler.kineto_results.events()
     changes = [event for event in recorded if event.name() == "[memory]"]
-    held = most = 0
+    allocated = peak = 0
     for change in sorted(changes, key=lambda event: event.start_ns()):
-        held += change.nbytes()
-        most = max(most, held)
-    return most
+        allocated += change.nbytes()
+        peak = max(peak, allocated)
+    return peak

@@ -1,7 +1,7 @@
-"""Train one lifter twice, plain and with three more lines, and compare it where it was not trained.
+"""Train a lifter without and with PoseAug, and compare both on data they were not trained on.
 
-python examples/quickstart.py                  # embedded motion, no data needed
-python examples/quickstart.py --data FOLDER    # Human3.6M's files and another data set's test
+python examples/quickstart.py                  # synthetic motion, no data needed
+python examples/quickstart.py --data FOLDER    # Human3.6M's files and a cross-dataset test set
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ from rich.progress import Progress
 from rich.table import Table
 
 from poseaug_plugin import PoseAugmenter  # 1 of 3
-from poseaug_plugin.data.h36m import Pairs
-from poseaug_plugin.data.loading import endless, load, make_loader
+from poseaug_plugin.data import Pairs, endless, load, make_loader
 from poseaug_plugin.lifters import SimpleBaseline
 from poseaug_plugin.metrics import evaluate
-from poseaug_plugin.plots import gallery
+from poseaug_plugin.plots import plot_augmented
 
 
 def train(
-    pairs: Pairs, args: argparse.Namespace, with_plugin: bool, tick: Callable[[], None]
+    pairs: Pairs, args: argparse.Namespace, with_plugin: bool, on_update: Callable[[], None]
 ) -> tuple[SimpleBaseline, PoseAugmenter | None]:
-    """A plain training loop of `args.updates` steps; the plugin is three lines of it."""
+    """Train for `args.updates` steps. The plugin adds the three marked lines."""
     torch.manual_seed(args.seed)
     model = SimpleBaseline().to(args.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -53,12 +52,12 @@ def train(
         loss.backward()
         optimizer.step()
         schedule.step()
-        tick()
+        on_update()
     return model, augmenter
 
 
 def compare(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Both runs and their numbers; the second run's picture."""
+    """Train and evaluate without and with the plugin, and plot augmented poses."""
     pairs, test, cross = load(args.data, args.seed)
     results: dict[str, Any] = {}
     with Progress(console=console) as progress:
@@ -70,55 +69,58 @@ def compare(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             )
             results[name] = {
                 "seconds": time.perf_counter() - start,
-                "source": evaluate(model, test, args.device),
-                "cross": evaluate(model, cross, args.device),
+                "source": evaluate(model, test.pose_2d, test.pose_3d, args.device),
+                "cross": evaluate(model, cross.pose_2d, cross.pose_3d, args.device),
             }
     if augmenter is not None:
         results["stats"] = augmenter.stats()
         chosen = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(args.seed))[:64]
-        few = pairs[chosen]
-        gallery(augmenter, (few.pose_3d, few.pose_2d, chosen, few.camera), args.picture)
+        some = pairs[chosen]
+        batch = (some.pose_3d, some.pose_2d, chosen, some.camera)
+        plot_augmented(augmenter, batch, args.picture)
     return results
 
 
-def table(results: dict[str, Any]) -> Table:
-    """The one table: error at home, error elsewhere, cost."""
-    made = Table("", "plain", "plugin", "change", title="errors in mm, after equally many updates")
-    for column in made.columns[1:]:
+def make_table(results: dict[str, Any]) -> Table:
+    """In-domain error, cross-dataset error and training time of both runs."""
+    table = Table("", "plain", "plugin", "change", title="after the same number of updates")
+    for column in table.columns[1:]:
         column.justify = "right"
 
-    def row(name: str, plain: float, plugin: float, unit: str) -> None:
-        made.add_row(
+    def add_row(name: str, plain: float, plugin: float, unit: str) -> None:
+        table.add_row(
             name, f"{plain:.1f} {unit}", f"{plugin:.1f} {unit}", f"{plugin / plain - 1:+.1%}"
         )
 
     plain, plugin = results["plain"], results["plugin"]
-    for place, title in (("source", "source test"), ("cross", "cross-dataset")):
+    for test, title in (("source", "in-domain"), ("cross", "cross-dataset")):
         for metric in ("MPJPE", "PA-MPJPE"):
-            row(f"{title} {metric}", plain[place][metric], plugin[place][metric], "mm")
-    row("training time", plain["seconds"], plugin["seconds"], "s")
-    return made
+            add_row(f"{title} {metric}", plain[test][metric], plugin[test][metric], "mm")
+    add_row("training time", plain["seconds"], plugin["seconds"], "s")
+    return table
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, help="folder of the field's files; embedded if absent")
+    parser.add_argument(
+        "--data", type=Path, help="folder of data files (default: synthetic motion)"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--updates", type=int, default=1500, help="of the lifter, in either run")
+    parser.add_argument("--updates", type=int, default=1500, help="optimizer steps of each run")
     parser.add_argument("--batch-size", type=int, default=512)
     presets = ("default", "random", "paper", "released")
-    parser.add_argument("--config", choices=presets, default="default", help="the plugin's preset")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers")
+    parser.add_argument("--config", choices=presets, default="default", help="preset of the plugin")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers")
     parser.add_argument("--picture", type=Path, metavar="FILE", default=Path("out/quickstart.png"))
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     args, console = arguments(argv), Console()
-    torch.set_num_threads(1)  # steps are too small to share; with a busy neighbour two crawl
+    torch.set_num_threads(1)  # the network is too small to benefit from more threads
     results = compare(args, console)
-    console.print(table(results))
+    console.print(make_table(results))
     console.print(f"picture: {args.picture}")
     if args.json:
         settings = {name: str(value) for name, value in vars(args).items()}

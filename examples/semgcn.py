@@ -1,10 +1,11 @@
-"""A loop in SemGCN's style, with the plugin's three lines: root-relative 3D, no camera.
+"""A training loop in SemGCN's style with PoseAug: root-relative 3D, no camera.
 
-    python examples/semgcn.py                  # embedded motion
+    python examples/semgcn.py                  # synthetic motion
     python examples/semgcn.py --data FOLDER    # Human3.6M's files
 
-Kept as in that codebase: batches (3D, 2D, action), learning rate by global step, zero_grad after
-the forward pass, clipping before the step, evaluation that switches gradients off globally.
+As in SemGCN's code, batches are (3D, 2D, action), the learning rate depends on the global step,
+zero_grad follows the forward pass, gradients are clipped before the step, and evaluation disables
+gradients globally.
 """
 
 from __future__ import annotations
@@ -16,14 +17,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from poseaug_plugin import PoseAugmenter  # 1 of 3
-from poseaug_plugin.data.h36m import Pairs
-from poseaug_plugin.data.loading import load
+from poseaug_plugin.data import Pairs, load
 from poseaug_plugin.lifters import GraphLifter
 from poseaug_plugin.metrics import mpjpe
 
 
-class PoseSet(Dataset[tuple[Tensor, Tensor, str]]):
-    """Rows (3D root-relative, 2D, action)."""
+class PoseDataset(Dataset[tuple[Tensor, Tensor, str]]):
+    """Rows (root-relative 3D, 2D, action)."""
 
     def __init__(self, pairs: Pairs) -> None:
         self.targets, self.inputs, self.actions = pairs.root_relative, pairs.pose_2d, pairs.action
@@ -65,27 +65,27 @@ def train(args: argparse.Namespace, loader: DataLoader[tuple[Tensor, Tensor, str
 def evaluate(model: nn.Module, pairs: Pairs, device: str) -> float:
     torch.set_grad_enabled(False)
     model.eval()
-    answers = torch.cat([model(x.to(device)).cpu() for x in pairs.pose_2d.split(4096)])
-    return mpjpe(answers, pairs.root_relative)
+    predicted = torch.cat([model(x.to(device)).cpu() for x in pairs.pose_2d.split(4096)])
+    return mpjpe(predicted, pairs.root_relative)
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", help="folder of Human3.6M's files; embedded if absent")
+    parser.add_argument("--data", help="folder of Human3.6M's files (default: synthetic motion)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rows", type=int, help="train on so many random rows only")
-    parser.add_argument("--config", default="default", help="the plugin's preset")
+    parser.add_argument("--rows", type=int, help="number of random training rows (default: all)")
+    parser.add_argument("--config", default="default", help="preset of the plugin")
     args = parser.parse_args(argv)
     torch.manual_seed(args.seed)
     pairs, test, cross = load(args.data, args.seed)
     if args.rows:
         pairs = pairs[torch.randperm(len(pairs))[: args.rows]]
-    model = train(args, DataLoader(PoseSet(pairs), args.batch_size, shuffle=True))
-    print(f"MPJPE, mm: source test {evaluate(model, test, args.device):.1f}", end=", ")
+    model = train(args, DataLoader(PoseDataset(pairs), args.batch_size, shuffle=True))
+    print(f"MPJPE, mm: in-domain {evaluate(model, test, args.device):.1f}", end=", ")
     print(f"cross-dataset {evaluate(model, cross, args.device):.1f}")
     torch.set_grad_enabled(True)
 

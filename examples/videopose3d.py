@@ -1,11 +1,11 @@
-"""A loop in VideoPose3D's style, with the plugin's three lines: windows, numpy, centre-frame 3D.
+"""A training loop in VideoPose3D's style with PoseAug: numpy windows with centre-frame 3D.
 
-    python examples/videopose3d.py                  # embedded motion
+    python examples/videopose3d.py                  # synthetic motion
     python examples/videopose3d.py --data FOLDER    # Human3.6M's files
 
-Kept as in that codebase: a generator with `next_epoch()` that reuses float64 buffers and flips half
-the windows, (camera, 3D, 2D) batches with the trajectory in joint 0, a training and an evaluation
-model, learning rate and BatchNorm momentum that decay by epoch.
+As in VideoPose3D's code, a generator with `next_epoch()` reuses float64 buffers and adds a flipped
+copy of each window, batches are (camera, 3D, 2D) with the trajectory in joint 0, and learning rate
+and BatchNorm momentum decay every epoch.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from poseaug_plugin import PoseAugmenter  # 1 of 3
-from poseaug_plugin.data.h36m import Pairs
-from poseaug_plugin.data.loading import load
+from poseaug_plugin.data import Pairs, load
 from poseaug_plugin.lifters import TemporalLifter
 from poseaug_plugin.metrics import mpjpe
 
@@ -29,42 +28,42 @@ LEFT, RIGHT = [4, 5, 6, 10, 11, 12], [1, 2, 3, 13, 14, 15]
 Array = NDArray[Any]
 
 
-def clips(pairs: Pairs, shortest: int = 20) -> Iterator[Pairs]:
-    """Runs of rows that are one motion before one camera."""
+def split_clips(pairs: Pairs, min_length: int = 20) -> Iterator[Pairs]:
+    """Split into runs of rows with one motion and one camera."""
     root = pairs.pose_3d[:, 0]
     jump = (root[1:] - root[:-1]).norm(dim=-1) > 0.4
-    other = (pairs.camera[1:] != pairs.camera[:-1]).any(-1)
+    new_camera = (pairs.camera[1:] != pairs.camera[:-1]).any(-1)
     names = pairs.subject + pairs.action
-    cut = jump | other | torch.from_numpy(names[1:] != names[:-1])
+    cut = jump | new_camera | torch.from_numpy(names[1:] != names[:-1])
     bounds = [0, *(cut.nonzero()[:, 0] + 1).tolist(), len(pairs)]
     for start, end in itertools.pairwise(bounds):
-        if end - start >= shortest:
+        if end - start >= min_length:
             yield pairs[start:end]
 
 
 class WindowGenerator:
-    """Windows of 2D around every frame, with that frame's 3D; edges repeat."""
+    """2D windows around every frame with the 3D of that frame. Edges are padded by repetition."""
 
     def __init__(self, pairs: Pairs, batch_size: int, pad: int, seed: int, flip: bool) -> None:
-        found = list(clips(pairs))
-        self.cameras = [clip.camera[0].numpy() for clip in found]
-        self.poses_2d = [clip.pose_2d.numpy() for clip in found]
-        self.poses_3d = [slot(clip) for clip in found]
-        frames = [(i, t) for i, clip in enumerate(found) for t in range(len(clip))]
-        self.places = np.array([(i, t, f) for i, t in frames for f in range(1 + flip)])
+        clips = list(split_clips(pairs))
+        self.cameras = [clip.camera[0].numpy() for clip in clips]
+        self.poses_2d = [clip.pose_2d.numpy() for clip in clips]
+        self.poses_3d = [with_trajectory(clip) for clip in clips]
+        frames = [(i, t) for i, clip in enumerate(clips) for t in range(len(clip))]
+        self.samples = np.array([(i, t, f) for i, t in frames for f in range(1 + flip)])
         self.pad, self.batch_size, self.random = pad, batch_size, np.random.RandomState(seed)
         self.batch_cam = np.empty((batch_size, 9))
         self.batch_3d = np.empty((batch_size, 1, 16, 3))
         self.batch_2d = np.empty((batch_size, 2 * pad + 1, 16, 2))
 
     def next_epoch(self) -> Iterator[tuple[Array, Array, Array]]:
-        order = self.random.permutation(len(self.places))
+        order = self.random.permutation(len(self.samples))
         for start in range(0, len(order), self.batch_size):
-            chosen = self.places[order[start : start + self.batch_size]]
+            chosen = self.samples[order[start : start + self.batch_size]]
             for row, (clip, frame, flip) in enumerate(chosen):
                 window = np.arange(frame - self.pad, frame + self.pad + 1)
-                seen = window.clip(0, len(self.poses_2d[clip]) - 1)
-                self.batch_2d[row] = self.poses_2d[clip][seen]
+                frames = window.clip(0, len(self.poses_2d[clip]) - 1)
+                self.batch_2d[row] = self.poses_2d[clip][frames]
                 self.batch_3d[row] = self.poses_3d[clip][frame]
                 self.batch_cam[row] = self.cameras[clip]
                 if flip:
@@ -76,12 +75,12 @@ class WindowGenerator:
             yield self.batch_cam[:count], self.batch_3d[:count], self.batch_2d[:count]
 
 
-def slot(clip: Pairs) -> Array:
-    """Root-relative 3D with the trajectory in joint 0, as VideoPose3D keeps it."""
+def with_trajectory(clip: Pairs) -> Array:
+    """Root-relative 3D with the trajectory in joint 0, as in VideoPose3D."""
     pose = clip.root_relative.clone()
     pose[:, 0] = clip.pose_3d[:, 0]
-    made: Array = pose.numpy()
-    return made
+    array: Array = pose.numpy()
+    return array
 
 
 def train(args: argparse.Namespace, train_generator: WindowGenerator) -> TemporalLifter:
@@ -116,35 +115,37 @@ def train(args: argparse.Namespace, train_generator: WindowGenerator) -> Tempora
 
 @torch.no_grad()
 def evaluate(model: TemporalLifter, pairs: Pairs, windows: bool, device: str) -> float:
-    """MPJPE; single frames (no clips to look at) as windows that stand still."""
+    """MPJPE in mm. Without `windows`, rows are single frames, repeated to fill the window."""
     model.eval()
-    answers, targets = [], []
-    for clip in clips(pairs) if windows else [pairs]:
+    predicted, targets = [], []
+    for clip in split_clips(pairs) if windows else [pairs]:
         around = torch.arange(-model.pad, model.pad + 1) * windows
-        seen = (torch.arange(len(clip))[:, None] + around).clamp(0, len(clip) - 1)
-        answers += [model(clip.pose_2d[rows].to(device)).cpu()[:, 0] for rows in seen.split(1024)]
+        rows = (torch.arange(len(clip))[:, None] + around).clamp(0, len(clip) - 1)
+        predicted += [model(clip.pose_2d[r].to(device)).cpu()[:, 0] for r in rows.split(1024)]
         targets.append(clip.root_relative)
-    return mpjpe(torch.cat(answers), torch.cat(targets))
+    return mpjpe(torch.cat(predicted), torch.cat(targets))
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", help="folder of Human3.6M's files; embedded if absent")
+    parser.add_argument("--data", help="folder of Human3.6M's files (default: synthetic motion)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rows", type=int, help="train on the first so many rows only")
-    parser.add_argument("--config", default="default", help="the plugin's preset")
+    parser.add_argument(
+        "--rows", type=int, help="number of training rows, the first ones (default: all)"
+    )
+    parser.add_argument("--config", default="default", help="preset of the plugin")
     args = parser.parse_args(argv)
     torch.manual_seed(args.seed)
     pairs, test, cross = load(args.data, args.seed)
     pairs = pairs[: args.rows]
     generator = WindowGenerator(pairs, args.batch_size, TemporalLifter.pad, args.seed, flip=True)
     model = train(args, generator)
-    print(f"MPJPE, mm: source test {evaluate(model, test, True, args.device):.1f}", end=", ")
+    print(f"MPJPE, mm: in-domain {evaluate(model, test, True, args.device):.1f}", end=", ")
     print(f"cross-dataset {evaluate(model, cross, False, args.device):.1f}")
 
 

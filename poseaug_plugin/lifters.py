@@ -1,4 +1,4 @@
-"""Small estimators of our own, in the shapes the field knows: (B, J, 2) in, (B, J, 3) out."""
+"""Small 2D-to-3D lifters with well-known architectures: (B, J, 2) in, (B, J, 3) out."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .geometry.skeleton import Skeleton
 
 
 class SimpleBaseline(nn.Module):
-    """The residual MLP of Martinez et al. (ICCV 2017), root at the origin.
+    """Residual MLP of Martinez et al. (ICCV 2017). The root is at the origin.
 
     Args:
-        joints: J, the root first.
-        width: hidden units; 1024 in the paper.
-        stages: residual blocks of two layers.
-        dropout: 0.5 in the paper; less where the plugin widens the data.
+        joints: Number of joints J, the root first.
+        width: Number of hidden units, 1024 in the paper.
+        stages: Number of residual blocks of two layers.
+        dropout: 0.5 in the paper. Less is needed with augmented data.
     """
 
     def __init__(
@@ -46,34 +46,34 @@ def _layer(inputs: int, width: int, dropout: float) -> nn.Sequential:
 
 
 class TemporalLifter(nn.Module):
-    """Dilated convolutions over 27 frames, as VideoPose3D (Pavllo et al., CVPR 2019), width small.
+    """Temporal convolutions over 27 frames as in VideoPose3D (Pavllo et al., CVPR 2019), narrow.
 
-    (B, 27, J, 2) to the centre frame's (B, 1, J, 3). Strided for training on single windows, where
-    every frame that a dilated layer would drop is never computed.
+    Maps (B, 27, J, 2) to the centre frame's (B, 1, J, 3). The convolutions are strided instead of
+    dilated, which is equivalent for single windows and skips unused frames.
 
     Args:
-        joints: J, the root first.
-        width: channels; 1024 in the paper.
+        joints: Number of joints J, the root first.
+        width: Number of channels, 1024 in the paper.
         dropout: 0.25 in the paper.
-        answers: joints whose place it predicts, the last so many; J where absent.
+        out_joints: Number of predicted joints, the last ones of the J. All J by default.
     """
 
-    filter_widths: tuple[int, ...] = (3, 3, 3)  # frames that each layer takes together
-    pad = 13  # frames before and after the centre
+    filter_widths: tuple[int, ...] = (3, 3, 3)  # kernel size of each layer
+    pad = 13  # frames before and after the centre frame
 
     def __init__(
         self,
         joints: int = 16,
         width: int = 128,
         dropout: float = 0.1,
-        answers: int | None = None,
+        out_joints: int | None = None,
     ) -> None:
         super().__init__()
         first, *rest = self.filter_widths
         self.expand = _convolution(2 * joints, width, first, dropout)
         self.layers = nn.ModuleList(_convolution(width, width, size, dropout) for size in rest)
         self.mixes = nn.ModuleList(_convolution(width, width, 1, dropout) for _ in rest)
-        self.shrink = nn.Conv1d(width, 3 * (answers or joints), 1)
+        self.shrink = nn.Conv1d(width, 3 * (out_joints or joints), 1)
 
     def set_bn_momentum(self, momentum: float) -> None:
         for module in self.modules():
@@ -88,10 +88,10 @@ class TemporalLifter(nn.Module):
 
 
 class VideoPose(TemporalLifter):
-    """VideoPose3D's shape on one frame: (B, J, 2) to (B, J, 3), root at the origin.
+    """VideoPose3D on single frames: (B, J, 2) to (B, J, 3). The root is at the origin.
 
-    Filter widths 1, 1, 1, 1, 1: an expanding layer and four residual blocks of two layers. Width
-    and dropout are 1024 and 0.25 in the paper.
+    All five filter widths are 1: an input layer and four residual blocks of two layers. Width and
+    dropout are 1024 and 0.25 in the paper.
     """
 
     filter_widths = (1, 1, 1, 1, 1)
@@ -102,12 +102,12 @@ class VideoPose(TemporalLifter):
         joints: int = 16,
         width: int = 256,
         dropout: float = 0.05,
-        answers: int | None = None,
+        out_joints: int | None = None,
     ) -> None:
-        super().__init__(joints, width, dropout, answers)
+        super().__init__(joints, width, dropout, out_joints)
 
     def forward(self, pose_2d: Tensor) -> Tensor:
-        # Filters of one frame cannot tell a batch from a clip, and a clip is faster.
+        # With kernel size 1 a batch is equivalent to one clip, which is faster.
         pose = super().forward(pose_2d[None])[0][:, 1 - pose_2d.shape[1] :]
         return torch.cat([torch.zeros_like(pose[:, :1]), pose], 1)
 
@@ -122,13 +122,14 @@ def _convolution(inputs: int, width: int, size: int, dropout: float) -> nn.Seque
 
 
 class _GraphConvolution(nn.Module):
-    """(J, B, inputs) to (J, B, width), normalised over joints and batch, rectified.
+    """Graph convolution, BatchNorm and ReLU: (J, B, inputs) to (J, B, width).
 
-    Joints come first, so that mixing joints and mixing features are plain matrix products. How
-    much a joint hears of the others is a softmax over learned strengths.
+    Joints come first, so mixing joints and mixing features are plain matrix products. Edge weights
+    are a softmax over learned strengths.
 
     Args:
-        groups: (G, J, J) bool, whom joint i hears in each group; a group has its own matrix.
+        groups: (G, J, J) bool, whether joint i receives features of joint j. Each group has its
+            own weight matrix.
     """
 
     groups: Tensor
@@ -137,24 +138,24 @@ class _GraphConvolution(nn.Module):
         super().__init__()
         self.register_buffer("groups", groups, persistent=False)
         self.strength = nn.Parameter(torch.ones(groups.shape))
-        # As nn.Linear starts: uniform, within one over the root of the inputs.
+        # Initialised as in nn.Linear: uniform within 1 / sqrt(inputs).
         self.weight = nn.Parameter((2 * torch.rand(len(groups), inputs, width) - 1) / inputs**0.5)
         self.norm = nn.BatchNorm1d(width)
 
     def edges(self) -> Tensor:
-        """(G, J, J) how much joint i hears of joint j."""
-        heard = self.groups * self.strength.exp()
-        return heard / heard.sum((0, 2), keepdim=True)
+        """(G, J, J) weight of joint j for joint i."""
+        weights = self.groups * self.strength.exp()
+        return weights / weights.sum((0, 2), keepdim=True)
 
     def forward(self, h: Tensor) -> Tensor:
         joints, rows, _ = h.shape
-        told = [(h.flatten(0, 1) @ weight).view(joints, -1) for weight in self.weight]
-        mixed = sum((edge @ x for edge, x in zip(self.edges(), told)), h.new_zeros(()))
+        messages = [(h.flatten(0, 1) @ weight).view(joints, -1) for weight in self.weight]
+        mixed = sum((edge @ x for edge, x in zip(self.edges(), messages)), h.new_zeros(()))
         return self.norm(mixed.view(joints * rows, -1)).relu().view(joints, rows, -1)
 
 
 class _GroupedConvolution(_GraphConvolution):
-    """The same, where a group is averaged and each edge has a learned factor."""
+    """Graph convolution that averages over each group, with a learned factor for each edge."""
 
     def edges(self) -> Tensor:
         return self.groups * self.strength / self.groups.sum(-1, keepdim=True).clamp_min(1)
@@ -163,8 +164,8 @@ class _GroupedConvolution(_GraphConvolution):
 class GraphLifter(nn.Module):
     """Graph convolutions over the skeleton with learned edge weights, after SemGCN (CVPR 2019).
 
-    Each joint takes its own features through one matrix and its neighbours', weighted by a
-    softmax over learned edge strengths, through another.
+    A joint's own features and its neighbours' features have separate weight matrices. Edge weights
+    are a softmax over learned strengths.
     """
 
     convolution: Callable[[Tensor, int, int], nn.Module] = _GraphConvolution
@@ -181,7 +182,7 @@ class GraphLifter(nn.Module):
 
     @staticmethod
     def groups(tree: Skeleton) -> Tensor:
-        """(2, J, J) bool: the joint itself; those it has a bone with."""
+        """(2, J, J) bool: the joint itself; the joints connected to it by a bone."""
         up = _parents(tree)
         return torch.stack([torch.eye(len(up), dtype=torch.bool), up | up.T])
 
@@ -193,13 +194,12 @@ class GraphLifter(nn.Module):
 
 
 class SpatialGraphLifter(GraphLifter):
-    """ST-GCN's graph on one frame (Cai et al., ICCV 2019), without its hierarchical pooling.
+    """ST-GCN's graph on single frames (Cai et al., ICCV 2019), without hierarchical pooling.
 
-    The whole of it is `STGCN` in `published_lifters.py`.
-
-    Neighbours come in four groups, each with its own matrix: the joint itself, its parent (closer
-    to the root), its children (farther), its mirror image. Groups are averaged, each edge with a
-    learned factor.
+    Neighbours form four groups with separate weight matrices: the joint itself, its parent (closer
+    to the root), its children (farther from it), its mirror joint. Each group is averaged, with a
+    learned factor for each edge. The complete network is ``STGCN`` in
+    ``benchmarks/reproduction/published_lifters.py``.
     """
 
     convolution = _GroupedConvolution
@@ -209,7 +209,7 @@ class SpatialGraphLifter(GraphLifter):
 
     @staticmethod
     def groups(tree: Skeleton) -> Tensor:
-        """(4, J, J) bool: the joint itself, its parent, its children, its mirror image."""
+        """(4, J, J) bool: the joint itself, its parent, its children, its mirror joint."""
         up = _parents(tree)
         mirror = torch.zeros_like(up)
         mirror[list(tree.left + tree.right), list(tree.right + tree.left)] = True

@@ -1,4 +1,4 @@
-"""The example estimators: shapes, what joints hear of each other, and that they learn."""
+"""The lifters: shapes, connections between joints, and that they learn."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_one_pose_in_one_pose_out(name: str) -> None:
     assert lifter(poses_2d(5)).shape == (5, 16, 3)
     lifter.eval()
     x = poses_2d(7)
-    assert torch.allclose(lifter(x)[2:4], lifter(x[2:4]), atol=1e-5)  # rows do not see each other
+    assert torch.allclose(lifter(x)[2:4], lifter(x[2:4]), atol=1e-5)  # rows are independent
 
 
 @pytest.mark.parametrize("name", ["mlp", "videopose"])
@@ -59,7 +59,7 @@ def test_every_parameter_learns(name: str) -> None:
     lifter = SINGLE[name]()
     lifter(poses_2d(64)).square().mean().backward()
     for path, parameter in lifter.named_parameters():
-        # The root's row of VideoPose's last layer is thrown away, others are not.
+        # The root's row of VideoPose's last layer is dropped, others are not.
         assert parameter.grad is not None, path
         assert parameter.grad.abs().sum() > 0, path
 
@@ -126,24 +126,24 @@ def test_strided_windows_are_a_dilated_clip() -> None:
     assert torch.allclose(fast, slow, atol=1e-6)
 
 
-def test_joints_that_are_not_asked_for() -> None:
-    assert TemporalLifter(width=8, answers=15)(torch.zeros(2, 27, 16, 2)).shape == (2, 1, 15, 3)
+def test_fewer_output_joints() -> None:
+    assert TemporalLifter(width=8, out_joints=15)(torch.zeros(2, 27, 16, 2)).shape == (2, 1, 15, 3)
     torch.manual_seed(0)
-    lifter = VideoPose(width=8, answers=15).eval()
+    lifter = VideoPose(width=8, out_joints=15).eval()
     pose = lifter(poses_2d(4))
     assert pose.shape == (4, 16, 3)
     assert not pose[:, 0].any()
     assert pose[:, 1:].abs().amin() > 0
 
 
-def test_a_graph_convolution_hears_joint_and_neighbours() -> None:
+def test_a_graph_convolution_mixes_joint_and_neighbours() -> None:
     lifter = GraphLifter(width=16, blocks=1)
     for joint in range(16):
         near = {joint, H36M.parents[joint], *H36M.children[joint]} - {-1}
         assert reach(lifter, lifter.first, joint) == near
 
 
-def test_a_grouped_convolution_hears_the_mirror_image_as_well() -> None:
+def test_a_grouped_convolution_mixes_the_mirror_joint_too() -> None:
     lifter = SpatialGraphLifter(width=16, blocks=1)
     mirror = dict(zip(H36M.left + H36M.right, H36M.right + H36M.left))
     for joint in range(16):

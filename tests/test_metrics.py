@@ -1,4 +1,4 @@
-"""MPJPE, PA-MPJPE, PCK and AUC against numbers worked by hand and slow loops."""
+"""MPJPE, PA-MPJPE, PCK and AUC against hand-worked numbers and slow loops."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from poseaug_plugin import metrics
 
@@ -50,14 +50,14 @@ def test_pa_mpjpe_of_a_hand_worked_pose() -> None:
 
 
 def test_pa_mpjpe_is_the_best_similarity() -> None:
-    """No small change of rotation, scale or place around the answer comes closer, squared."""
+    """No small change of rotation, scale or translation has a smaller squared error."""
     predicted, target = poses(1, seed=3).double(), poses(1, seed=4).double()
     best = metrics._procrustes(predicted, target)
     least = float((best - target).square().sum())
     middle = best.mean(dim=1, keepdim=True)
     for seed in range(50):
         noise = np.random.default_rng(seed).normal(0, 0.02, 7)
-        turn = torch.linalg.matrix_exp(
+        rotation = torch.linalg.matrix_exp(
             torch.tensor(
                 [
                     [0, -noise[2], noise[1]],
@@ -66,7 +66,7 @@ def test_pa_mpjpe_is_the_best_similarity() -> None:
                 ]
             )
         )
-        other = (best - middle) @ turn * (1 + noise[3]) + middle + torch.tensor(noise[4:])
+        other = (best - middle) @ rotation * (1 + noise[3]) + middle + torch.tensor(noise[4:])
         assert float((other - target).square().sum()) > least
 
 
@@ -121,7 +121,20 @@ def test_a_diverged_prediction_is_nan_not_a_crash() -> None:
     assert scores["PCK"] == pytest.approx(100 * 95 / 96)
 
 
-def test_inputs_are_left_alone_and_gradients_do_not_leak() -> None:
+def test_evaluate_is_the_report_of_root_relative_poses_in_evaluation_mode() -> None:
+    class Copy(nn.Module):
+        def forward(self, pose_2d: Tensor) -> Tensor:
+            assert not self.training
+            assert not torch.is_grad_enabled()
+            return nn.functional.pad(pose_2d, (0, 1))
+
+    pose_3d = poses(7) + 3
+    pose_2d = pose_3d[..., :2] - pose_3d[:, :1, :2] + 0.01
+    expected = metrics.report(nn.functional.pad(pose_2d, (0, 1)), pose_3d - pose_3d[:, :1])
+    assert metrics.evaluate(Copy(), pose_2d, pose_3d, batch_size=3) == expected
+
+
+def test_inputs_are_unchanged_and_gradients_do_not_leak() -> None:
     predicted, target = poses().requires_grad_(), poses(seed=1)
     before = predicted.detach().clone(), target.clone()
     metrics.report(predicted, target)

@@ -1,1 +1,1 @@
-"""Reading as many poses as Human3.6M has."""
+"""Loading as many poses as Human3.6M has."""

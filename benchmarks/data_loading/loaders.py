@@ -1,7 +1,8 @@
-"""Readers of batches to compare: whole ones from memory, and a row at a time as the field does."""
+"""Loaders to compare: whole batches sliced from memory, and rows collated by a DataLoader."""
 
 from __future__ import annotations
 
+import argparse
 import random
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,38 +15,36 @@ from torch.utils.data import DataLoader, Dataset
 
 from poseaug_plugin import Skeleton
 from poseaug_plugin.augment.prior import swap_lengths
-from poseaug_plugin.data.h36m import Pairs
+from poseaug_plugin.data import Batch, Pairs
 from poseaug_plugin.data.h36m_cameras import project as project_row
-from poseaug_plugin.data.loading import Batch
 from poseaug_plugin.geometry.bones import Bones, bones_to_pose
 from poseaug_plugin.geometry.camera import project
 from poseaug_plugin.geometry.operators import stretch
 
-from ..generalization.runs import Batches
-from ..overhead.sections import Args
+from ..training import ShuffledBatches
 
-__all__ = ["PerSample", "Reader", "in_memory", "lengthened", "readers", "swapped"]
+__all__ = ["MakeIterator", "RowDataset", "in_memory", "loaders", "swap_batch", "with_bone_lengths"]
 
-TREE = Skeleton.of("h36m_16")
+SKELETON = Skeleton.of("h36m_16")
 Array = NDArray[Any]
-Reader = Callable[[], Iterator[Batch]]
+MakeIterator = Callable[[], Iterator[Batch]]  # starts one pass over the batches
 
 
-def in_memory(pairs: Pairs, rows: int, seed: int, swap: bool) -> Iterator[Batch]:
-    """One epoch of whole batches, sliced from tensors."""
+def in_memory(pairs: Pairs, batch_size: int, seed: int, swap: bool) -> Iterator[Batch]:
+    """One epoch of batches sliced from tensors."""
     generator = torch.Generator().manual_seed(seed)
-    for batch in Batches(pairs, rows, seed):
-        yield swapped(batch, generator) if swap else batch
+    for batch in ShuffledBatches(pairs, batch_size, seed):
+        yield swap_batch(batch, generator) if swap else batch
 
 
-def swapped(batch: Batch, generator: torch.Generator) -> Batch:
+def swap_batch(batch: Batch, generator: torch.Generator) -> Batch:
     pose_3d, _, rows, camera = batch
-    pose_3d = stretch(pose_3d, swap_lengths(Bones.of(pose_3d, TREE), generator), TREE)
+    pose_3d = stretch(pose_3d, swap_lengths(Bones.of(pose_3d, SKELETON), generator), SKELETON)
     return pose_3d, project(pose_3d, camera), rows, camera
 
 
-class PerSample(Dataset[tuple[Array, Array, int, Array]]):
-    """A row at a time in numpy, which the loader collates: the way of the field's data sets."""
+class RowDataset(Dataset[tuple[Array, Array, int, Array]]):
+    """A data set of numpy rows, which the DataLoader collates, as in most public codebases."""
 
     def __init__(self, pairs: Pairs, swap: bool) -> None:
         fields = (pairs.pose_3d, pairs.pose_2d, pairs.camera)
@@ -58,46 +57,53 @@ class PerSample(Dataset[tuple[Array, Array, int, Array]]):
     def __getitem__(self, row: int) -> tuple[Array, Array, int, Array]:
         pose_3d, pose_2d, camera = self.pose_3d[row], self.pose_2d[row], self.camera[row]
         if self.swap:
-            pose_3d = lengthened(pose_3d, self.pose_3d[random.randrange(len(self))])
+            pose_3d = with_bone_lengths(pose_3d, self.pose_3d[random.randrange(len(self))])
             pose_2d = project_row(pose_3d, camera).astype(np.float32)
         return pose_3d, pose_2d, row, camera
 
 
-def lengthened(pose: Array, other: Array) -> Array:
-    """`pose` (16, 3) with the bone lengths of `other`, averaged over left and right."""
+def with_bone_lengths(pose: Array, other: Array) -> Array:
+    """`pose` (16, 3) with the bone lengths of `other`, the mean of left and right."""
     bones, own = _bones(pose)
     _, others = _bones(other)
-    return pose[:1] + _WAY @ (bones * (others / own).astype(np.float32)[_GROUP, None])
+    return pose[:1] + _PATHS @ (bones * (others / own).astype(np.float32)[_GROUP, None])
 
 
 def _bones(pose: Array) -> tuple[Array, Array]:
-    """(15, 3) and, for each mirror group, the sum of their lengths."""
+    """Bone vectors (15, 3) and the sum of lengths in each mirror group."""
     bones = pose[_CHILD] - pose[_PARENT]
     return bones, np.bincount(_GROUP, np.sqrt((bones * bones).sum(1)))
 
 
-_CHILD, _PARENT, _GROUP = (np.array(x) for x in (TREE.child, TREE.parent, TREE.mirror_group))
-# (16, 15): whether a bone lies between the root and a joint.
-_WAY = bones_to_pose(torch.eye(15)[..., None].expand(-1, -1, 3), TREE)[..., 0].T.numpy()
+_CHILD, _PARENT, _GROUP = (
+    np.array(x) for x in (SKELETON.child, SKELETON.parent, SKELETON.mirror_group)
+)
+# (16, 15): whether a bone lies on the path from the root to a joint.
+_PATHS = bones_to_pose(torch.eye(15)[..., None].expand(-1, -1, 3), SKELETON)[..., 0].T.numpy()
 
 
-def readers(pairs: Pairs, args: Args, swap: bool) -> dict[str, tuple[int, Reader]]:
-    """Rows of one pass, and how to begin one. Row by row it is a share of an epoch."""
-    rows, seed = args.batch_size, args.seed
-    epoch = len(pairs) // rows
-    made: dict[str, tuple[int, Reader]] = {
-        "in memory": (epoch * rows, partial(in_memory, pairs, rows, seed, swap))
+def loaders(
+    pairs: Pairs, args: argparse.Namespace, swap: bool
+) -> dict[str, tuple[int, MakeIterator]]:
+    """Number of rows of one pass, and a function that starts one.
+
+    In memory a pass is an epoch. Row by row it is the share `args.share` of an epoch.
+    """
+    batch_size, seed = args.batch_size, args.seed
+    epoch = len(pairs) // batch_size
+    found: dict[str, tuple[int, MakeIterator]] = {
+        "in memory": (epoch * batch_size, partial(in_memory, pairs, batch_size, seed, swap))
     }
-    few = max(1, round(args.share * epoch)) * rows
-    # Shuffled beforehand, and workers stay for the next pass: neither is counted.
-    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[:few]
+    rows = max(1, round(args.share * epoch)) * batch_size
+    # Shuffling and starting the workers are not timed.
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[:rows]
     for workers in args.workers:
         loader: DataLoader[Any] = DataLoader(
-            PerSample(pairs, swap),
-            rows,
+            RowDataset(pairs, swap),
+            batch_size,
             sampler=order.tolist(),
             num_workers=workers,
             persistent_workers=workers > 0,
         )
-        made[f"row by row, {workers} workers"] = (few, partial(iter, loader))
-    return made
+        found[f"row by row, {workers} workers"] = (rows, partial(iter, loader))
+    return found

@@ -1,7 +1,6 @@
-"""Where augmented poses lie while an estimator is trained on them, and how hard it finds them.
+"""Diversity of augmented poses during training, and their difficulty for the estimator.
 
-Source, augmented and cross-dataset poses side by side, and how much nearer to the cross-dataset
-poses the augmented ones come than the source's do (`variety`, in the examples).
+Compares source, augmented and cross-dataset poses with the measures of `pose_diversity`.
 """
 
 from __future__ import annotations
@@ -16,100 +15,81 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from poseaug_plugin.data.h36m import Pairs
-from poseaug_plugin.data.loading import Batch
+from poseaug_plugin.data import Batch, Pairs
 from poseaug_plugin.metrics import mpjpe
 
-from ..environment import markdown
-from ..pose_diversity import (
-    angles,
-    bodies,
-    coverage,
-    draw,
-    nearest,
-    palette,
-    save,
-    some,
-    viewpoints,
-)
+from ..pose_diversity import colours, coverage, plot_all, sample_pairs, save_figure
+from ..tables import markdown_table
 from .runs import Run, train
 from .splits import splits
 
-__all__ = [
-    "Trace",
-    "angles",
-    "bodies",
-    "coverage",
-    "look_closely",
-    "nearest",
-    "table",
-    "viewpoints",
-]
+__all__ = ["TrainingRecorder", "analyse", "results_table"]
 
-SAMPLE = 4000  # poses of each set, at most
-PROBE = 512  # training pairs on which the errors are followed
-POINTS = 30  # of such a curve
-BATCHES = 100  # the last ones, from which augmented pairs are taken
+SAMPLE = 4000  # maximum number of poses of each set
+PROBE = 512  # training pairs on which errors are recorded
+POINTS = 30  # points of an error curve
+BATCHES = 100  # augmented pairs are taken from so many last batches
 
 
-class Trace:
-    """What the estimator was trained on, and how hard it found it; a `Look` for `train`.
+class TrainingRecorder:
+    """Records augmented pairs and errors of the estimator. An `on_batch` callback of `train`.
 
     Args:
-        pairs: the training pairs.
-        updates: of the run. The error is asked `POINTS` times, in evaluation mode.
+        pairs: The training pairs.
+        updates: Number of updates of the run. Errors are measured `POINTS` times in evaluation
+            mode.
 
     Attributes:
-        errors: (updates done, mm on a fixed sample of training pairs, mm on augmented pairs).
+        errors: (past updates, mm on a fixed sample of training pairs, mm on augmented pairs).
     """
 
     def __init__(self, pairs: Pairs, updates: int) -> None:
-        self._pairs, self._probe = pairs, some(pairs, PROBE, 1)
-        self._updates, self._due = updates, 0
-        self._made: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=BATCHES)
+        self._pairs, self._probe = pairs, sample_pairs(pairs, PROBE, 1)
+        self._updates, self._next_step = updates, 0
+        self._augmented: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=BATCHES)
         self.errors: list[tuple[int, float, float]] = []
 
     @torch.no_grad()
     def __call__(self, step: int, model: nn.Module, batch: Batch) -> None:
         pose_3d, pose_2d, rows, camera = batch
         changed = (pose_2d != self._pairs.pose_2d[rows]).flatten(1).any(1)
-        if not changed.any():  # a pass of real pairs
+        if not changed.any():  # a batch of real pairs
             return
-        if step >= self._due:
-            self._due = step + max(1, self._updates // POINTS)
+        if step >= self._next_step:
+            self._next_step = step + max(1, self._updates // POINTS)
             model.eval()
             original = mpjpe(model(self._probe.pose_2d), self._probe.root_relative)
             y = pose_3d[changed]
             augmented = mpjpe(model(pose_2d[changed]), y - y[:, :1])
             model.train()
             self.errors.append((step, original, augmented))
-        self._made.append((pose_2d[changed], pose_3d[changed], camera[changed]))
+        self._augmented.append((pose_2d[changed], pose_3d[changed], camera[changed]))
 
-    def made(self) -> Pairs:
-        """The last augmented pairs, `SAMPLE` of them if there were as many.
+    def augmented_pairs(self) -> Pairs:
+        """The last augmented pairs, at most `SAMPLE`.
 
         Raises:
-            ValueError: none was augmented.
+            ValueError: No row was augmented.
         """
-        if not self._made:
-            raise ValueError("no row was augmented; train longer, or with another recipe")
-        pose_2d, pose_3d, camera = (torch.cat(field)[-SAMPLE:] for field in zip(*self._made))
-        nobody = np.full(len(pose_2d), "")
-        return Pairs(pose_2d, pose_3d, camera, nobody, nobody)
+        if not self._augmented:
+            raise ValueError("no row was augmented: train longer or with another method")
+        pose_2d, pose_3d, camera = (torch.cat(field)[-SAMPLE:] for field in zip(*self._augmented))
+        unknown = np.full(len(pose_2d), "")
+        return Pairs(pose_2d, pose_3d, camera, unknown, unknown)
 
 
-# Pictures
+# Plots
 
 
-def look_closely(
-    runs: Sequence[Run], folder: Path, tick: Callable[[], None] = lambda: None
+def analyse(
+    runs: Sequence[Run], folder: Path, on_update: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Train each run, draw what it was trained on, and say how that covers the cross set.
+    """Train each run, plot its augmented pairs, and measure how they cover the cross-dataset poses.
 
     Args:
-        runs: one estimator and seed, several recipes with a config.
-        folder: of the pictures; made.
-        tick: called after each update.
+        runs: Runs of one estimator and seed. Every method has a config.
+        folder: Folder of the plots. It is created.
+        on_update: Called after each update.
     """
     first = runs[0]
     pairs, tests = splits(
@@ -119,45 +99,45 @@ def look_closely(
         detections=first.detections,
         validate=first.validate,
     )
-    sets = {"source": some(pairs, SAMPLE, 0)}
-    traces = {}
+    sets = {"source": sample_pairs(pairs, SAMPLE, 0)}
+    recorders = {}
     for run in runs:
-        trace = traces[run.recipe] = Trace(pairs, run.updates)
-        train(run, pairs, tick, trace)
-        sets[run.recipe] = trace.made()
-    sets["cross"] = some(tests["cross"], SAMPLE, 3)
+        recorder = recorders[run.method] = TrainingRecorder(pairs, run.updates)
+        train(run, pairs, on_update, recorder)
+        sets[run.method] = recorder.augmented_pairs()
+    sets["cross"] = sample_pairs(tests["cross"], SAMPLE, 3)
 
-    draw(sets, folder)
-    _draw_traces(traces, folder / "difficulty.png")
+    plot_all(sets, folder)
+    _plot_errors(recorders, folder / "difficulty.png")
     return {
         "coverage": coverage(sets),
         "difficulty": {
-            name: dict(zip(("updates", "original", "augmented"), zip(*trace.errors)))
-            for name, trace in traces.items()
+            name: dict(zip(("updates", "original", "augmented"), zip(*recorder.errors)))
+            for name, recorder in recorders.items()
         },
     }
 
 
-def table(numbers: Mapping[str, Any]) -> str:
-    """Coverage and, at the end of training, difficulty, as Markdown."""
+def results_table(numbers: Mapping[str, Any]) -> str:
+    """Format coverage, and difficulty at the end of training."""
     head = ["poses", "cross pose to nearest, mm", "nearer than source, %"]
     head += ["posture alone, mm", "nearer than source, %", "error augmented / original, mm"]
     rows = []
     for name, row in numbers["coverage"].items():
         curve = numbers["difficulty"].get(name)
         ends = f"{curve['augmented'][-1]:.0f} / {curve['original'][-1]:.0f}" if curve else ""
-        numbers_shown = (f"{value:.1f}" if value else "" for value in row.values())
-        rows.append([name, *numbers_shown, ends])
-    return markdown(head, rows)
+        cells = (f"{value:.1f}" if value else "" for value in row.values())
+        rows.append([name, *cells, ends])
+    return markdown_table(head, rows)
 
 
-def _draw_traces(traces: Mapping[str, Trace], path: Path) -> None:
+def _plot_errors(recorders: Mapping[str, TrainingRecorder], path: Path) -> None:
     figure, axis = plt.subplots(figsize=(6, 3.6), layout="constrained")
-    colours = palette(list(traces))
-    for name, trace in traces.items():
-        updates, original, augmented = zip(*trace.errors)
-        axis.plot(updates, augmented, color=colours[name], label=f"{name}, augmented")
-        axis.plot(updates, original, "--", color=colours[name], label=f"{name}, original")
+    colour = colours(list(recorders))
+    for name, recorder in recorders.items():
+        updates, original, augmented = zip(*recorder.errors)
+        axis.plot(updates, augmented, color=colour[name], label=f"{name}, augmented")
+        axis.plot(updates, original, "--", color=colour[name], label=f"{name}, original")
     axis.set(xlabel="updates", ylabel="MPJPE on training pairs, mm", ylim=(0, None))
     axis.legend()
-    save(figure, path)
+    save_figure(figure, path)

@@ -1,1 +1,1 @@
-"""What the plugin costs."""
+"""Time and memory that the plugin costs."""

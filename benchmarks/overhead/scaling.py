@@ -1,4 +1,4 @@
-"""How the plugin's time grows with rows, joints and frames, beside a lifter that costs nothing."""
+"""How the plugin's time scales with rows, joints and frames, with a lifter of negligible cost."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from poseaug_plugin.geometry.bones import bones_to_pose
 from poseaug_plugin.geometry.camera import project
 from poseaug_plugin.geometry.skeleton import SKELETONS
 
-__all__ = ["AXES", "Axis", "Fed"]
+__all__ = ["AXES", "Axis", "FixedBatchLoop"]
 
 
-class PerJoint(nn.Module):
-    """One small linear map for every joint: a lifter (..., 2) to (..., 3) for any skeleton."""
+class PerJointLifter(nn.Module):
+    """One linear map for all joints: a lifter (..., 2) to (..., 3) for any skeleton."""
 
     def __init__(self) -> None:
         super().__init__()
         self.map = nn.Linear(2, 3)
 
     def forward(self, pose_2d: Tensor) -> Tensor:
-        answer: Tensor = self.map(pose_2d)
-        return answer
+        pose_3d: Tensor = self.map(pose_2d)
+        return pose_3d
 
 
 def chain(joints: int) -> Skeleton:
-    """Each joint hangs on the one before."""
+    """A chain in which each joint is the child of the previous one."""
     return Skeleton(tuple(range(-1, joints - 1)))
 
 
 def fingers(joints: int) -> Skeleton:
-    """Human3.6M's 16 joints, further ones as chains of four on head, wrists and ankles."""
+    """Human3.6M's 16 joints. More joints are chains of four at head, wrists and ankles."""
     parents = list(SKELETONS["h36m_16"].parents)
     tips = [j for j in range(len(parents)) if j not in parents]
     for more in range(joints - len(parents)):
@@ -44,14 +44,14 @@ def fingers(joints: int) -> Skeleton:
 
 
 def face(joints: int) -> Skeleton:
-    """Human3.6M's 16 joints, further ones as points that all hang on the head."""
+    """Human3.6M's 16 joints. More joints are children of the head."""
     parents = SKELETONS["h36m_16"].parents
     return Skeleton((*parents, *[9] * (joints - len(parents))))
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What grows: a size to (rows, frames, skeleton)."""
+    """A dimension that grows. `shape` maps a size to (rows, frames, skeleton)."""
 
     sizes: tuple[int, ...]
     shape: Callable[[int], tuple[int, int, Skeleton]]
@@ -68,25 +68,20 @@ AXES = {
 }
 
 
-class Fed:
-    """An augmenter that is handed one batch over and over, and takes its turns.
-
-    Args:
-        config: the plugin's.
-        device: of batch and networks.
-    """
+class FixedBatchLoop:
+    """A loop that augments the same batch again and again, with the augmenter's updates."""
 
     def __init__(
         self, rows: int, frames: int, skeleton: Skeleton, config: PoseAugConfig, device: str
     ) -> None:
-        model = PerJoint().to(device)
-        # Without gradients a step of this optimizer is the plugin's hook and nothing else.
+        model = PerJointLifter().to(device)
+        # Without gradients, a step of this optimizer only calls the plugin's hook.
         self.optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
         fields = dict(pose_2d=0, pose_3d=1, camera=2, root="absolute")
         self.augmenter = PoseAugmenter(
             model, self.optimizer, fields, config=config, skeleton=skeleton
         )
-        self.batch = tuple(field.to(device) for field in clips(rows, frames, skeleton))
+        self.batch = tuple(field.to(device) for field in random_clips(rows, frames, skeleton))
 
     def run(self, steps: int) -> None:
         for _ in range(steps):
@@ -94,13 +89,13 @@ class Fed:
             self.optimizer.step()
 
 
-def clips(rows: int, frames: int, skeleton: Skeleton) -> tuple[Tensor, Tensor, Tensor]:
-    """2D (B, T, J, 2), absolute 3D (B, T, J, 3) and cameras (B, 9) of nobody in slow motion."""
+def random_clips(rows: int, frames: int, skeleton: Skeleton) -> tuple[Tensor, Tensor, Tensor]:
+    """Random slow motion: 2D (B, T, J, 2), absolute 3D (B, T, J, 3) and cameras (B, 9)."""
     rng = torch.Generator().manual_seed(0)
     start, end = torch.randn(2, rows, 1, skeleton.num_bones, 3, generator=rng)
     share = torch.linspace(0, 0.3, frames)[:, None, None]
     directions = nn.functional.normalize(start + share * (end - start), dim=-1)
     pose_3d = bones_to_pose(0.15 * directions, skeleton) + torch.tensor([0.0, 0.0, 5.0])
-    lens = cameras("S1")[0].intrinsics
-    camera = torch.tensor(lens, dtype=torch.float32).repeat(rows, 1)
+    intrinsics = cameras("S1")[0].intrinsics
+    camera = torch.tensor(intrinsics, dtype=torch.float32).repeat(rows, 1)
     return project(pose_3d, camera[:, None]), pose_3d, camera

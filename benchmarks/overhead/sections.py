@@ -1,4 +1,4 @@
-"""What the overhead benchmark measures: one function a section, one row a recipe."""
+"""Sections of the overhead benchmark. Each function yields the rows of one table."""
 
 from __future__ import annotations
 
@@ -10,143 +10,154 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from poseaug_plugin import PoseAugConfig
-from poseaug_plugin.data.h36m import Pairs
-from poseaug_plugin.data.loading import load
+from poseaug_plugin.data import Pairs, load
 
 from ..environment import ROOT
-from ..timing import Times, Work, flops, interleaved, peak_bytes, quartiles, ratios, slope
+from ..tables import Row
+from ..timing import (
+    Times,
+    Work,
+    count_flops,
+    growth_exponent,
+    peak_bytes,
+    quartiles,
+    ratios,
+    time_interleaved,
+)
 from .components import operators, works
 from .loops import LOADERS, MODELS, Inside, Loop, block, on_device, steady
-from .published_step import Published
-from .scaling import AXES, Fed
+from .published_step import PublishedStep
+from .scaling import AXES, FixedBatchLoop
 
-__all__ = ["BASIC", "SECTIONS", "Row"]
+__all__ = ["BASIC", "SECTIONS"]
 
-Row = dict[str, Any]  # a list in it is for the file alone
 Args = argparse.Namespace
 
 
 def loops(args: Args) -> Iterator[Row]:
-    """Training loops, per optimizer step, against the plain loop in the same round."""
-    steps = block(args.recipes)
+    """Training loops per optimizer step, compared with the plain loop of the same round."""
+    steps = block(args.methods)
     for device, model, rows, pairs in cases(args):
-        made = {
+        training = {
             name: Loop(pairs, rows, MODELS[model](), device, steady(name, args.seed))
-            for name in ("plain", *args.recipes)
+            for name in ("plain", *args.methods)
         }
-        blocks: dict[str, Work] = {name: partial(loop.run, steps) for name, loop in made.items()}
-        times = interleaved(blocks, args.rounds, device, f"{model}, {rows} rows, {device}")
-        done = {name: flops(work) / steps for name, work in blocks.items()}
+        blocks: dict[str, Work] = {
+            name: partial(loop.run, steps) for name, loop in training.items()
+        }
+        times = time_interleaved(blocks, args.rounds, device, f"{model}, {rows} rows, {device}")
+        operations = {name: count_flops(work) / steps for name, work in blocks.items()}
         for name in blocks:
             yield {
-                **dict(device=device, model=model, rows=rows, recipe=name),
-                **compared(times, name, "plain", steps),
-                "of arithmetic": done[name] / done["plain"],
-                **speed(done[name], times[name], steps),
+                **dict(device=device, model=model, rows=rows, method=name),
+                **compare(times, name, "plain", steps),
+                "of arithmetic": operations[name] / operations["plain"],
+                **arithmetic(operations[name], times[name], steps),
             }
 
 
 def loaders(args: Args) -> Iterator[Row]:
-    """Batches alone, per batch: no optimizer steps and so no turns. On the CPU, as loaders are."""
+    """Loading alone, per batch, on the CPU. Without optimizer steps there are no updates."""
     for device in args.device:
         for rows in args.batches:
             pairs = on_device(data(args.data, args.seed), "cpu", rows)
             for kind, make in LOADERS.items():
                 blocks: dict[str, Work] = {}
-                for name in ("plain", *args.recipes):
+                for name in ("plain", *args.methods):
                     config = steady(name, args.seed)
                     loop = Loop(pairs, rows, MODELS["mlp256"](), device, config, make)
                     blocks[name] = partial(loop.load, 8)
-                times = interleaved(blocks, args.rounds, device, f"{kind}, {rows} rows, {device}")
+                times = time_interleaved(
+                    blocks, args.rounds, device, f"{kind}, {rows} rows, {device}"
+                )
                 for name in blocks:
                     yield {
-                        **dict(device=device, loader=kind, rows=rows, recipe=name),
-                        **compared(times, name, "plain", 8),
+                        **dict(device=device, loader=kind, rows=rows, method=name),
+                        **compare(times, name, "plain", 8),
                     }
 
 
 def memory(args: Args) -> Iterator[Row]:
-    """The most that making a loop and running it held at once; the data set is not in it."""
-    steps = block(args.recipes)
+    """Peak memory of creating and running a loop, without the data set."""
+    steps = block(args.methods)
     for device, model, rows, pairs in cases(args):
-        held = {}
-        for name in ("warm-up", "plain", *args.recipes):
+        peaks = {}
+        for name in ("warm-up", "plain", *args.methods):
             config = steady("plain" if name == "warm-up" else name, args.seed)
-            work = partial(make_and_run, pairs, rows, model, device, config, steps)
-            held[name] = peak_bytes(work, device) / 2**20
-        del held["warm-up"]  # it holds what torch makes once for all
-        for name, size in held.items():
+            work = partial(create_and_run, pairs, rows, model, device, config, steps)
+            peaks[name] = peak_bytes(work, device) / 2**20
+        del peaks["warm-up"]  # includes memory that torch allocates only once
+        for name, size in peaks.items():
             yield {
-                **dict(device=device, model=model, rows=rows, recipe=name, MiB=size),
-                "over plain": size - held["plain"],
+                **dict(device=device, model=model, rows=rows, method=name, MiB=size),
+                "over plain": size - peaks["plain"],
             }
 
 
-def make_and_run(
+def create_and_run(
     pairs: Pairs, rows: int, model: str, device: str, config: PoseAugConfig | None, steps: int
 ) -> None:
     Loop(pairs, rows, MODELS[model](), device, config).run(steps)
 
 
 def imports(args: Args) -> Iterator[Row]:
-    """Fresh interpreters, in seconds."""
-    bare, own = "import torch", "import poseaug_plugin"
-    clock = f"{bare}, time; t = time.perf_counter(); {own}; print(time.perf_counter() - t)"
-    inside: list[float] = []
+    """Import time in fresh interpreters, in seconds."""
+    torch_only, own = "import torch", "import poseaug_plugin"
+    clock = f"{torch_only}, time; t = time.perf_counter(); {own}; print(time.perf_counter() - t)"
+    measured: list[float] = []
     processes: dict[str, Work] = {
-        bare: lambda: fresh(bare),
-        f"{bare}; {own}": lambda: fresh(f"{bare}; {own}"),
-        "clocked": lambda: inside.append(float(fresh(clock))),
+        torch_only: lambda: run_python(torch_only),
+        f"{torch_only}; {own}": lambda: run_python(f"{torch_only}; {own}"),
+        "measured": lambda: measured.append(float(run_python(clock))),
     }
-    times = interleaved(processes, args.rounds, title="imports")
+    times = time_interleaved(processes, args.rounds, title="imports")
     first, both, _ = times.values()
     rows = {
         **dict(list(times.items())[:2]),
-        "the second over the first": [b - a for a, b in zip(first, both)],
-        f"{own}, by its own clock": inside[1:],
+        "difference": [b - a for a, b in zip(first, both)],
+        f"{own}, measured inside": measured[1:],
     }
     for name, seconds in rows.items():
         yield {"process": name, "s": quartiles(seconds), "rounds": seconds}
 
 
-def fresh(code: str) -> str:
+def run_python(code: str) -> str:
     return subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT)
 
 
-def parts(args: Args) -> Iterator[Row]:
-    """The plugin's parts and a plain step, per run of each."""
+def components(args: Args) -> Iterator[Row]:
+    """The plugin's components and a plain training step, per call of each."""
     for device, model, rows, pairs in cases(args):
         plain = Loop(pairs, rows, MODELS[model](), device, None)
-        for preset in args.recipes:
-            config = steady(preset, args.seed)
+        for method in args.methods:
+            config = steady(method, args.seed)
             assert config is not None
             inside = Inside.of(pairs, rows, MODELS[model](), device, config)
-            found: dict[str, Work] = {"plain step": partial(plain.run, 1), **works(inside)}
-            counts = {name: config.d_every * repeats(work) for name, work in found.items()}
-            blocks = {name: partial(repeat, work, counts[name]) for name, work in found.items()}
-            title = f"{preset}, {model}, {rows} rows, {device}"
-            times = interleaved(blocks, args.rounds, device, title)
-            for name, work in found.items():
-                done = flops(partial(repeat, work, config.d_every)) / config.d_every
+            calls: dict[str, Work] = {"plain step": partial(plain.run, 1), **works(inside)}
+            counts = {name: config.d_every * choose_repeats(work) for name, work in calls.items()}
+            blocks = {name: partial(repeat, work, counts[name]) for name, work in calls.items()}
+            title = f"{method}, {model}, {rows} rows, {device}"
+            times = time_interleaved(blocks, args.rounds, device, title)
+            for name, work in calls.items():
+                operations = count_flops(partial(repeat, work, config.d_every)) / config.d_every
                 each = [1e3 * seconds / counts[name] for seconds in times[name]]
                 yield {
-                    **dict(device=device, model=model, rows=rows, recipe=preset, part=name),
+                    **dict(device=device, model=model, rows=rows, method=method, component=name),
                     **{"ms": quartiles(each), "rounds": each},
-                    **speed(done, times[name], counts[name]),
+                    **arithmetic(operations, times[name], counts[name]),
                 }
 
 
-def repeats(work: Work, least: float = 0.01) -> int:
-    """How often to run it for so many seconds."""
+def choose_repeats(work: Work, seconds: float = 0.01) -> int:
+    """Number of calls that take about so many seconds, at least 1."""
     work()
     start = time.perf_counter()
     work()
-    return max(1, round(least / (time.perf_counter() - start)))
+    return max(1, round(seconds / (time.perf_counter() - start)))
 
 
 def repeat(work: Work, times: int) -> None:
@@ -155,45 +166,45 @@ def repeat(work: Work, times: int) -> None:
 
 
 def profiles(args: Args) -> Iterator[Row]:
-    """The operators of a turn, by their own time."""
+    """Operators of an update, ordered by their own time."""
     for device, model, rows, pairs in cases(args):
-        for preset in args.recipes:
-            config = steady(preset, args.seed)
+        for method in args.methods:
+            config = steady(method, args.seed)
             if config is None or not config.trains:
                 continue
             inside = Inside.of(pairs, rows, MODELS[model](), device, config)
             for row in operators(inside.turn, config.d_every, device):
-                yield {**dict(device=device, model=model, rows=rows, recipe=preset), **row}
+                yield {**dict(device=device, model=model, rows=rows, method=method), **row}
 
 
-def growth(args: Args) -> Iterator[Row]:
-    """`augmenter(batch)` and its share of turns, per batch, against growth in proportion."""
-    steps = block(args.recipes)
+def scaling(args: Args) -> Iterator[Row]:
+    """`augmenter(batch)` with its share of updates, per batch, compared with linear scaling."""
+    steps = block(args.methods)
     for device in args.device:
-        for preset in args.recipes:
+        for method in args.methods:
             for name, axis in AXES.items():
-                config = steady(preset, args.seed)
+                config = steady(method, args.seed)
                 assert config is not None
                 sizes = axis.sizes[: args.sizes]
-                fed = {str(n): Fed(*axis.shape(n), config, device) for n in sizes}
-                blocks: dict[str, Work] = {n: partial(f.run, steps) for n, f in fed.items()}
-                times = interleaved(blocks, args.rounds, device, f"{name}, {preset}, {device}")
-                medians = [quartiles(seconds).middle for seconds in times.values()]
+                loops = {str(n): FixedBatchLoop(*axis.shape(n), config, device) for n in sizes}
+                blocks: dict[str, Work] = {n: partial(x.run, steps) for n, x in loops.items()}
+                times = time_interleaved(blocks, args.rounds, device, f"{name}, {method}, {device}")
+                medians = [quartiles(seconds).median for seconds in times.values()]
                 for n in sizes:
-                    found = compared(times, str(n), str(sizes[0]), steps)
+                    compared = compare(times, str(n), str(sizes[0]), steps)
                     yield {
-                        **dict(device=device, recipe=preset, grows=name, size=n),
-                        **found,
-                        "of linear": found["ratio"].middle * sizes[0] / n,
-                        "exponent": slope(sizes, medians),
-                        "exponent at the end": slope(sizes[-2:], medians[-2:]),
+                        **dict(device=device, method=method, axis=name, size=n),
+                        **compared,
+                        "of linear": compared["ratio"].median * sizes[0] / n,
+                        "exponent": growth_exponent(sizes, medians),
+                        "exponent at the end": growth_exponent(sizes[-2:], medians[-2:]),
                     }
 
 
 def published(args: Args) -> Iterator[Row]:
-    """A round of the published loop against our turn and sample, on its own estimator.
+    """An iteration of the published loop compared with our update and sample, on its estimator.
 
-    "our lifter" is ours of the same size, which can be faster than its estimator.
+    "our lifter" is this package's lifter of the same size, which can be faster.
     """
     config, steps = steady("released", args.seed), 4
     assert config is not None
@@ -201,7 +212,7 @@ def published(args: Args) -> Iterator[Row]:
         fields = (pairs.pose_3d, pairs.pose_2d, pairs.camera)
         batches = list(zip(*(field.split(rows) for field in fields)))[: len(pairs) // rows]
         kind, width = model.rstrip("0123456789"), int(model.lstrip("abcdefghijklmnopqrstuvwxyz"))
-        theirs = Published(args.published, kind, width, batches, device)
+        theirs = PublishedStep(args.published, kind, width, batches, device)
         plain = Loop(pairs, rows, copy.deepcopy(theirs.estimator), device, None)
         inside = Inside.of(pairs, rows, copy.deepcopy(theirs.estimator), device, config)
         on_ours = Inside.of(pairs, rows, MODELS[model](), device, config)
@@ -209,20 +220,20 @@ def published(args: Args) -> Iterator[Row]:
         blocks: dict[str, Work] = {
             "plain": partial(plain.run, steps),
             "published": partial(theirs.run, steps),
-            "turn": partial(repeat, inside.turn, steps),
+            "update": partial(repeat, inside.turn, steps),
             "sample": partial(repeat, sample, steps),
-            "turn, our lifter": partial(repeat, on_ours.turn, steps),
+            "update, our lifter": partial(repeat, on_ours.turn, steps),
         }
-        times = interleaved(blocks, args.rounds, device, f"published, {model}, {rows} rows")
-        times["turn and sample"] = [a + b for a, b in zip(times["turn"], times["sample"])]
-        done = {name: flops(work) / steps for name, work in blocks.items()}
-        done["turn and sample"] = done["turn"] + done["sample"]
+        times = time_interleaved(blocks, args.rounds, device, f"published, {model}, {rows} rows")
+        times["update and sample"] = [a + b for a, b in zip(times["update"], times["sample"])]
+        operations = {name: count_flops(work) / steps for name, work in blocks.items()}
+        operations["update and sample"] = operations["update"] + operations["sample"]
         for name in times:
             yield {
-                **dict(device=device, model=model, rows=rows, what=name),
-                **compared(times, name, "published", steps),
-                "of plain": quartiles(ratios(times[name], times["plain"])).middle,
-                **speed(done[name], times[name], steps),
+                **dict(device=device, model=model, rows=rows, measured=name),
+                **compare(times, name, "published", steps),
+                "of plain": quartiles(ratios(times[name], times["plain"])).median,
+                **arithmetic(operations[name], times[name], steps),
             }
 
 
@@ -231,18 +242,18 @@ SECTIONS: dict[str, Callable[[Args], Iterator[Row]]] = {
     "loaders": loaders,
     "memory": memory,
     "imports": imports,
-    "parts": parts,
+    "components": components,
     "profile": profiles,
-    "growth": growth,
+    "scaling": scaling,
     "published": published,
 }
 
 
-BASIC = ["loops", "loaders", "memory", "imports"]  # run where no section is asked for
+BASIC = ["loops", "loaders", "memory", "imports"]  # the default sections
 
 
 def cases(args: Args) -> Iterator[tuple[str, str, int, Pairs]]:
-    """Device, model, rows of a batch, and the training pairs there."""
+    """Device, model, batch size, and training pairs on the device."""
     for device in args.device:
         for model in args.models:
             for rows in args.batches:
@@ -255,13 +266,14 @@ def data(folder: Path | None, seed: int) -> Pairs:
     return load(folder, seed)[0]
 
 
-def compared(times: Times, name: str, to: str, steps: int) -> Row:
-    """Milliseconds a step, and the ratio to another's."""
+def compare(times: Times, name: str, to: str, steps: int) -> Row:
+    """Milliseconds per step, and the ratio to another function."""
     each = [1e3 * seconds / steps for seconds in times[name]]
     ratio = quartiles(ratios(times[name], times[to]))
     return {"ms": quartiles(each), "ratio": ratio, "rounds": each}
 
 
-def speed(done: float, seconds: Sequence[float], steps: int) -> Row:
-    """Arithmetic of a step, and how fast it went."""
-    return {"MFLOP": done / 1e6, "GFLOP/s": done * steps / quartiles(seconds).middle / 1e9}
+def arithmetic(operations: float, seconds: Sequence[float], steps: int) -> Row:
+    """Arithmetic operations of a step and their rate."""
+    rate = operations * steps / quartiles(seconds).median
+    return {"MFLOP": operations / 1e6, "GFLOP/s": rate / 1e9}

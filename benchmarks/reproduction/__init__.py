@@ -1,1 +1,1 @@
-"""The paper's four questions."""
+"""The four experiments of the PoseAug paper."""

@@ -1,12 +1,12 @@
-"""The paper's four questions, one command each, on the field's files or on embedded motion.
+"""The four experiments of the PoseAug paper, on public files or on synthetic motion.
 
-    python -m benchmarks.reproduction q1 --data FOLDER    # estimators at home and on unseen data
-    python -m benchmarks.reproduction q2 --data FOLDER    # how varied the augmented poses are
-    python -m benchmarks.reproduction q3 --data FOLDER    # detected 2D, few people to train on
+    python -m benchmarks.reproduction q1 --data FOLDER    # in-domain and cross-dataset errors
+    python -m benchmarks.reproduction q2 --data FOLDER    # diversity of augmented poses
+    python -m benchmarks.reproduction q3 --data FOLDER    # detected 2D, few training subjects
     python -m benchmarks.reproduction q4 --data FOLDER    # ablations
 
-The protocol is in `protocol`. Finished runs are kept in `--out` and not run again, also not by
-another question; interrupted ones go on where they were.
+The protocol is documented in `protocol`. Finished runs are stored in `--out`, shared by all
+experiments and not repeated. Interrupted runs are resumed.
 """
 
 from __future__ import annotations
@@ -24,89 +24,106 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from poseaug_plugin.data.h36m import OFFERS, TRAIN, Pairs, keypoint_name
+from poseaug_plugin.data import FILE_SOURCES, TRAIN, Pairs, keypoint_file
 
-from .. import pose_diversity as variety
-from ..environment import circumstances, markdown
-from ..parallel import Tick, logged, several, work
+from ..environment import environment_info
+from ..options import comma_separated, names_among
+from ..parallel import OnProgress, log_to_file, run_parallel
+from ..pose_diversity import coverage, plot_all, sample_pairs
+from ..tables import markdown_table
 from .protocol import BUDGETS, SAMPLE, Run, Setup, pretrain, train
 from .published_lifters import ESTIMATORS
-from .questions import ABLATIONS, PRESETS, QUESTIONS, Asked, Labels, Record, grid, told
+from .questions import (
+    ABLATIONS,
+    PRESETS,
+    QUESTIONS,
+    Labels,
+    Record,
+    Request,
+    format_report,
+    grid,
+)
 
-# Running
+# Runs
 
 
-def answered(runs: Sequence[Run], args: argparse.Namespace, console: Console) -> dict[str, Record]:
-    """The record of each run by its key; what the file of results lacks is run first."""
+def execute_missing(
+    runs: Sequence[Run], args: argparse.Namespace, console: Console
+) -> dict[str, Record]:
+    """Execute the runs that are not in the file of results. Returns all records by key."""
     results = args.out / "results.jsonl"
-    found = read(results)
+    found = read_results(results)
     todo = list({run.key: run for run in runs if run.key not in found}.values())
-    console.print(f"{len({run.key for run in runs})} runs, {len(todo)} of them to do")
+    console.print(f"{len({run.key for run in runs})} runs, {len(todo)} to execute")
     setups = list(dict.fromkeys(run.setup for run in todo))
-    run = functools.partial(work, out=args.out, device=args.device, jobs=args.jobs, console=console)
-    with results.open("a") as file, logged(args.out):
-        for _ in run(_pretrain, setups, "pre-training"):
+    execute = functools.partial(
+        run_parallel, out=args.out, device=args.device, jobs=args.jobs, console=console
+    )
+    with results.open("a") as file, log_to_file(args.out):
+        for _ in execute(_pretrain, setups, "pre-training"):
             pass
-        for record in run(_train, todo, "second phase"):
+        for record in execute(_train, todo, "second phase"):
             file.write(json.dumps(record) + "\n")
             file.flush()
-    return read(results)
+    return read_results(results)
 
 
-def read(results: Path) -> dict[str, Record]:
-    """The last record of each run in the file of results, by `Run.key`."""
+def read_results(results: Path) -> dict[str, Record]:
+    """Read the last record of each run, by `Run.key`."""
     lines = results.read_text().splitlines() if results.exists() else []
     records = (json.loads(line) for line in lines)
     return {json.dumps(record["settings"]): record for record in records}
 
 
-def _pretrain(setup: Setup, out: Path, device: str, tick: Tick) -> None:
-    pretrain(setup, out, device, tick)
+def _pretrain(setup: Setup, out: Path, device: str, on_progress: OnProgress) -> None:
+    pretrain(setup, out, device, on_progress)
 
 
-def _train(run: Run, out: Path, device: str, tick: Tick) -> Record:
-    return {**train(run, out, device, tick), "circumstances": circumstances()}
+def _train(run: Run, out: Path, device: str, on_progress: OnProgress) -> Record:
+    return {**train(run, out, device, on_progress), "environment": environment_info()}
 
 
-# Pictures
+# Plots
 
 
-def looked_at(cells: dict[Labels, list[Run]], out: Path, folder: Path) -> Record:
-    """Draw what each recipe of the first estimator and seed makes of a sample of rows."""
+def plot_diversity(cells: dict[Labels, list[Run]], out: Path, folder: Path) -> Record:
+    """Plot augmented poses of each method for the first estimator and seed."""
     first = next(iter(cells))[:-1]
     augmented = {
-        recipe: runs[0]
-        for (*where, recipe), runs in cells.items()
-        if runs[0].config and tuple(where) == first
+        method: runs[0]
+        for (*setting, method), runs in cells.items()
+        if runs[0].config and tuple(setting) == first
     }
-    data = next(iter(augmented.values())).setup.sets()
-    away = next((name for name in data.tests if name != "source"), "source")
-    made = {recipe: _made(out / "runs" / f"{run.name}.pt") for recipe, run in augmented.items()}
+    data = next(iter(augmented.values())).setup.load_datasets()
+    test = next((name for name in data.tests if name != "source"), "source")
+    files = {method: out / "runs" / f"{run.name}.pt" for method, run in augmented.items()}
     poses = {
-        "source": variety.some(data.train, SAMPLE, 0),
-        **made,
-        "cross": variety.some(data.tests[away], SAMPLE, 0),
+        "source": sample_pairs(data.train, SAMPLE, 0),
+        **{method: _augmented_pairs(file) for method, file in files.items()},
+        "cross": sample_pairs(data.tests[test], SAMPLE, 0),
     }
-    variety.draw(poses, folder)
-    return {"test": away, "coverage": variety.coverage(poses)}
+    plot_all(poses, folder)
+    return {"test": test, "coverage": coverage(poses)}
 
 
-def _made(file: Path) -> Pairs:
-    made = torch.load(file, map_location="cpu", weights_only=True)["made"]
-    nobody = np.full(len(made["pose_2d"]), "")
-    return Pairs(made["pose_2d"], made["pose_3d"], made["camera"], nobody, nobody)
+def _augmented_pairs(file: Path) -> Pairs:
+    saved = torch.load(file, map_location="cpu", weights_only=True)["augmented"]
+    unknown = np.full(len(saved["pose_2d"]), "")
+    return Pairs(saved["pose_2d"], saved["pose_3d"], saved["camera"], unknown, unknown)
 
 
 def coverage_table(numbers: Record, pictures: Path) -> str:
-    """How near the poses of the cross-dataset test each set comes."""
+    """Format the distances from the cross-dataset poses to each set."""
     head = ["poses", "nearest, mm", "nearer than source, %", "posture alone, mm", "nearer, %"]
     rows = numbers["coverage"].items()
-    table = markdown(head, ([name, *(f"{x:.1f}" for x in row.values())] for name, row in rows))
-    drawn = ", ".join(sorted(file.name for file in pictures.glob("*.png")))
+    table = markdown_table(
+        head, ([name, *(f"{x:.1f}" for x in row.values())] for name, row in rows)
+    )
+    plots = ", ".join(sorted(file.name for file in pictures.glob("*.png")))
     return (
-        f"From each pose of the test `{numbers['test']}` to the nearest of as many others, of the "
-        "first seed: as the camera sees it, and with everybody turned to face the same way. "
-        f"Pictures in `{pictures.name}`: {drawn}.\n\n{table}"
+        f"Mean distance from each pose of the test set `{numbers['test']}` to its nearest pose of "
+        "each set, for the first seed: in the camera frame, and in the body frame (posture alone). "
+        f"Plots in `{pictures.name}`: {plots}.\n\n{table}"
     )
 
 
@@ -118,36 +135,41 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     titles = "; ".join(f"{name}: {question.title}" for name, question in QUESTIONS.items())
     add("question", choices=QUESTIONS, help=titles)
-    add("--data", type=Path, help="folder of the field's files; embedded if absent")
-    add("--out", type=Path, default=Path("out/reproduce"), help="results, weights, tables, log")
-    add("--budget", choices=BUDGETS, default="small", help="sizes and lengths of all that follows")
-    add("--epochs", type=int, help="of the second phase, its warm-up of 2 included")
-    add("--pretrain", type=int, help="epochs of the first phase")
-    add("--batch-size", type=int, help="rows of an update")
-    add("--fraction", type=float, help="of the training rows")
-    add("--estimators", type=several(list(ESTIMATORS)), metavar="NAMES|all")
-    add("--recipes", type=several([*PRESETS, *ABLATIONS]), metavar="NAMES|all")
-    add("--base", choices=PRESETS[1:], default="released", help="what q4's ablations change")
-    add("--keypoints", type=lambda text: tuple(text.split(",")), help="gt,cpn,detectron,hr, ...")
-    add("--subjects", type=several(TRAIN), nargs="+", help="trained on: S1 S1,S5 all")
-    add("--seeds", type=lambda text: tuple(map(int, text.split(","))), default=(0,))
-    add("--best-on-test", action="store_true", help="also as published: best epoch by test error")
-    add("--jobs", type=int, default=1, help="runs side by side")
+    add("--data", type=Path, help="folder of data files (default: synthetic motion)")
+    add(
+        "--out",
+        type=Path,
+        default=Path("out/reproduce"),
+        help="folder of results, weights, tables and log",
+    )
+    add("--budget", choices=BUDGETS, default="small", help="size and length of training")
+    add("--epochs", type=int, help="epochs of the second phase, 2 of warm-up included")
+    add("--pretrain", type=int, help="epochs of pre-training")
+    add("--batch-size", type=int, help="rows per update")
+    add("--fraction", type=float, help="share of the training rows")
+    add("--estimators", type=names_among(list(ESTIMATORS)), metavar="NAMES|all")
+    add("--methods", type=names_among([*PRESETS, *ABLATIONS]), metavar="NAMES|all")
+    add("--base", choices=PRESETS[1:], default="released", help="preset that q4's ablations change")
+    add("--keypoints", type=comma_separated(str), help="gt,cpn,detectron,hr, ...")
+    add("--subjects", type=names_among(TRAIN), nargs="+", help="training subjects: S1 S1,S5 all")
+    add("--seeds", type=comma_separated(int), default=(0,))
+    add("--best-on-test", action="store_true", help="also report the best epoch by test error")
+    add("--jobs", type=int, default=1, help="parallel runs")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args(argv)
 
 
-def asked(args: argparse.Namespace) -> Asked:
-    """The question's own grid where the command line does not say otherwise."""
+def make_request(args: argparse.Namespace) -> Request:
+    """The grid of the command line, with defaults of the experiment."""
     question = QUESTIONS[args.question]
     lengths = ("epochs", "pretrain", "batch_size", "fraction")
     given = {name: getattr(args, name) for name in lengths if getattr(args, name) is not None}
-    return Asked(
+    return Request(
         question=args.question,
         data=args.data,
         budget=replace(BUDGETS[args.budget], **given),
         estimators=args.estimators or question.estimators,
-        recipes=args.recipes or question.recipes,
+        methods=args.methods or question.methods,
         keypoints=args.keypoints or question.keypoints,
         subjects=tuple(args.subjects or question.subjects),
         seeds=args.seeds,
@@ -156,49 +178,49 @@ def asked(args: argparse.Namespace) -> Asked:
     )
 
 
-def without_absent(wanted: Asked) -> tuple[Asked, dict[str, str]]:
-    """Only the kinds of 2D that are there, and how to get the others.
+def drop_missing_keypoints(request: Request) -> tuple[Request, dict[str, str]]:
+    """Keep only available kinds of 2D. Also returns where to get the others.
 
     Raises:
-        FileNotFoundError: none is there.
+        FileNotFoundError: No requested kind is available.
     """
     absent = {}
-    for kind in wanted.keypoints:
-        file = keypoint_name(kind)
-        if wanted.data is None and kind != "gt":
-            absent[f"2D {kind}"] = "the embedded motion has exact 2D alone"
-        elif wanted.data is not None and not (wanted.data / file).is_file():
-            absent[f"2D {kind}"] = f"no {file} ({OFFERS.get(file, 'not a published file')})"
-    there = tuple(kind for kind in wanted.keypoints if f"2D {kind}" not in absent)
-    if not there:
+    for kind in request.keypoints:
+        file = keypoint_file(kind)
+        if request.data is None and kind != "gt":
+            absent[f"2D {kind}"] = "synthetic motion has exact 2D only"
+        elif request.data is not None and not (request.data / file).is_file():
+            absent[f"2D {kind}"] = f"no {file} ({FILE_SOURCES.get(file, 'not a published file')})"
+    available = tuple(kind for kind in request.keypoints if f"2D {kind}" not in absent)
+    if not available:
         raise FileNotFoundError("; ".join(absent.values()))
-    return replace(wanted, keypoints=there), absent
+    return replace(request, keypoints=available), absent
 
 
 def main(argv: list[str] | None = None) -> Record:
     args, console = arguments(argv), Console()
-    torch.set_num_threads(1)  # steps are too small to share
+    torch.set_num_threads(1)  # steps are too small to benefit from more
     args.out.mkdir(parents=True, exist_ok=True)
-    wanted, absent = without_absent(asked(args))
-    for name, how in absent.items():
-        console.print(f"skipped: {name}: {how}")
-    cells = grid(wanted)
-    found = answered([run for runs in cells.values() for run in runs], args, console)
+    request, absent = drop_missing_keypoints(make_request(args))
+    for name, source in absent.items():
+        console.print(f"skipped: {name}: {source}")
+    cells = grid(request)
+    found = execute_missing([run for runs in cells.values() for run in runs], args, console)
     records = {labels: [found[run.key] for run in runs] for labels, runs in cells.items()}
-    text, numbers = told(wanted, records, absent), {}
+    text, numbers = format_report(request, records, absent), {}
     if args.question == "q2":
         pictures = args.out / "q2"
-        numbers = looked_at(cells, args.out, pictures)
+        numbers = plot_diversity(cells, args.out, pictures)
         text += "\n" + coverage_table(numbers, pictures) + "\n"
     command = shlex.join(["python", "-m", "benchmarks.reproduction", *(argv or sys.argv[1:])])
-    answer = {
+    content = {
         "command": command.replace(str(args.data), "FOLDER"),
-        "circumstances": circumstances(),
+        "environment": environment_info(),
         "absent": absent,
         "runs": [{"labels": labels, **r} for labels, group in records.items() for r in group],
         **numbers,
     }
     (args.out / f"{args.question}.md").write_text(text)
-    (args.out / f"{args.question}.json").write_text(json.dumps(answer, indent=2))
+    (args.out / f"{args.question}.json").write_text(json.dumps(content, indent=2))
     console.print(text, soft_wrap=True, highlight=False)
-    return answer
+    return content

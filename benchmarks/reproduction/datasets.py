@@ -1,6 +1,6 @@
-"""What to train on and what to test on, from one folder of the field's files or from none.
+"""Training and test data from a folder of public files, or synthetic motion without a folder.
 
-python -m benchmarks.reproduction.datasets FOLDER   # which files are there, which are wrong
+python -m benchmarks.reproduction.datasets FOLDER   # check the files in a folder
 """
 
 from __future__ import annotations
@@ -19,36 +19,45 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-from poseaug_plugin.data import synthetic as embedded
-from poseaug_plugin.data.cross_dataset import TESTS, load_test
-from poseaug_plugin.data.h36m import KEYPOINTS, OFFERS, TEST, TRAIN, Pairs, keypoint_name, load_h36m
+from poseaug_plugin.data import (
+    FILE_SOURCES,
+    KEYPOINTS,
+    TEST,
+    TESTS,
+    TRAIN,
+    Pairs,
+    keypoint_file,
+    load_h36m,
+    load_test,
+    synthetic,
+)
 from poseaug_plugin.geometry.camera import project
 
 _SIDES_SWAPPED = [0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 13, 14, 15, 10, 11, 12]
 
-# What `faults` measures: the least and the most that is right, and how to tell what is not.
+# What `find_faults` measures: minimum, maximum and the message if a value is outside.
 _LIMITS = {
     "finite": (1.0, 1.0, "{:.1%} of the numbers are finite"),
-    "thigh": (0.25, 0.65, "the median thigh is {:.3g} m long (are these metres?)"),
-    "knees": (0.75, 1.0, "{:.0%} of the knees' bend is forwards (left and right swapped?)"),
-    "likeness": (0.9, 1.0, "2D is like 3D to {:.2f} (frames shifted? y up?)"),
-    "swapped": (0.0, 0.1, "2D has the sides of the 3D swapped in {:.0%} of the poses"),
-    "outside": (0.0, 0.02, "{:.0%} of the 2D poses lie far outside the picture (which width?)"),
-    "projection": (0.0, 1.0, "the 2D is up to {:.3g} px beside the projected 3D"),
-    "detection": (0.0, 25.0, "the 2D is on average {:.3g} px beside the projected 3D"),
+    "thigh": (0.25, 0.65, "the median thigh length is {:.3g} m (wrong units?)"),
+    "knees": (0.75, 1.0, "{:.0%} of the knee bend is forwards (left and right swapped?)"),
+    "similarity": (0.9, 1.0, "the similarity of 2D and 3D is {:.2f} (frames shifted? y up?)"),
+    "swapped": (0.0, 0.1, "left and right of 2D and 3D are swapped in {:.0%} of the poses"),
+    "outside": (0.0, 0.02, "{:.0%} of the 2D poses are far outside the image (wrong image width?)"),
+    "projection": (0.0, 1.0, "the 2D is up to {:.3g} px from the projected 3D"),
+    "detection": (0.0, 25.0, "the 2D is on average {:.3g} px from the projected 3D"),
 }
 
 
 @dataclass(frozen=True)
-class Sets:
+class Datasets:
     """Training pairs and test sets.
 
     Attributes:
-        train: every frame of the training subjects.
-        rows: (M,) long, ascending: the rows of ``train`` to train on; their windows see all of it.
-        tests: ``source`` (S9 and S11), then the cross-dataset tests that are there: ``3dhp``,
+        train: All frames of the training subjects.
+        rows: (M,) long, ascending. Rows of ``train`` to train on. Their windows use all frames.
+        tests: ``source`` (S9 and S11) and the available cross-dataset test sets: ``3dhp``,
             ``3dpw``, ``cross``.
-        missing: the other cross-dataset tests: which file to put where, and how to get it.
+        missing: For each other cross-dataset test set, the missing file and where to get it.
     """
 
     train: Pairs
@@ -57,39 +66,41 @@ class Sets:
     missing: dict[str, str]
 
 
-def sets(
+def load_datasets(
     folder: Path | None,
     *,
     keypoints: str = "gt",
     subjects: Sequence[str] = TRAIN,
     fraction: float = 1.0,
     seed: int = 0,
-) -> Sets:
-    """Human3.6M's training and test pairs and every cross-dataset test in the folder.
+) -> Datasets:
+    """Load Human3.6M's training and test pairs and all cross-dataset test sets in the folder.
 
     Args:
-        folder: where the files lie; None for the embedded motion.
-        keypoints: which 2D poses of Human3.6M, see ``h36m_files.KEYPOINTS``; cross-dataset tests
-            have their own. The embedded motion has ``gt`` alone.
-        subjects: whom to train on, some of ``TRAIN``.
-        fraction: share of each clip's frames to train on, above 0 and up to 1; they lie evenly, and
-            there is always one.
-        seed: of the embedded motion.
+        folder: Folder of the files, or None for synthetic motion.
+        keypoints: Kind of Human3.6M's 2D poses, see ``KEYPOINTS``. Cross-dataset test sets have
+            their own 2D. Synthetic motion has only ``gt``.
+        subjects: Training subjects, some of ``TRAIN``.
+        fraction: Share of each clip's frames to train on, in (0, 1]. The frames are evenly spaced,
+            at least one per clip.
+        seed: Seed of the synthetic motion.
 
     Raises:
-        FileNotFoundError: a file of Human3.6M is not there.
-        ValueError: an argument is none of the above, or a file does not hold what it should.
+        FileNotFoundError: A file of Human3.6M is missing.
+        ValueError: An argument is invalid, or a file has unexpected contents.
     """
     if not subjects or len(set(subjects) & set(TRAIN)) != len(subjects):
         raise ValueError(f"subjects are {list(subjects)}, expected some of {', '.join(TRAIN)}")
     if not 0 < fraction <= 1:
-        raise ValueError(f"fraction is {fraction}, expected above 0 and up to 1")
+        raise ValueError(f"fraction is {fraction}, expected more than 0 and at most 1")
     if folder is None:
         if keypoints != "gt":
-            raise ValueError(f"keypoints are {keypoints!r}, but the embedded motion has only 'gt'")
-        everyone, source, cross = embedded.make(seed)
+            raise ValueError(f"keypoints are {keypoints!r}, but synthetic motion has only 'gt'")
+        everyone, source, cross = synthetic.make(seed)
         train = everyone[torch.from_numpy(np.isin(everyone.subject, list(subjects)))]
-        return Sets(train, evenly(train, fraction), {"source": source, "cross": cross}, {})
+        return Datasets(
+            train, evenly_spaced_rows(train, fraction), {"source": source, "cross": cross}, {}
+        )
     train = load_h36m(folder, subjects, keypoints)
     tests, missing = {"source": load_h36m(folder, TEST, keypoints)}, {}
     for name in TESTS:
@@ -97,20 +108,20 @@ def sets(
             tests[name] = load_test(name, folder)
         except FileNotFoundError as error:
             missing[name] = str(error)
-    return Sets(train, evenly(train, fraction), tests, missing)
+    return Datasets(train, evenly_spaced_rows(train, fraction), tests, missing)
 
 
-def windows(pairs: Pairs, frames: int) -> Tensor:
-    """(N, frames) long: the rows of the window round each row, the ends of its clip repeated.
+def window_rows(pairs: Pairs, frames: int) -> Tensor:
+    """(N, frames) long: rows of the window around each row, padded by repeating the clip's ends.
 
-    Single frames have no neighbours: their windows repeat them. ``pairs.pose_2d[windows]`` is
-    (N, frames, 16, 2), best taken a batch at a time.
+    Windows of single frames repeat the frame. ``pairs.pose_2d[rows]`` is (N, frames, 16, 2); index
+    batch by batch to save memory.
 
     Raises:
         ValueError: ``frames`` is not a positive odd number.
     """
     if frames < 1 or frames % 2 == 0:
-        raise ValueError(f"frames is {frames}, expected 1, 3, 5, ...: the row is in the middle")
+        raise ValueError(f"frames is {frames}, expected 1, 3, 5, ...: the row is the centre frame")
     start, length = _clips(pairs)
     first = start.repeat_interleave(length)[:, None]
     last = (start + length - 1).repeat_interleave(length)[:, None]
@@ -118,17 +129,17 @@ def windows(pairs: Pairs, frames: int) -> Tensor:
     return (torch.arange(len(pairs))[:, None] + around).clamp_(first, last)
 
 
-def evenly(pairs: Pairs, fraction: float) -> Tensor:
-    """(M,) long: rows that lie evenly in every clip, at least one of each."""
+def evenly_spaced_rows(pairs: Pairs, fraction: float) -> Tensor:
+    """(M,) long: evenly spaced rows of every clip, at least one of each."""
     start, length = _clips(pairs)
-    kept = (length.double() * fraction).round().long().clamp(min=1)
-    place = torch.arange(int(kept.sum())) - (kept.cumsum(0) - kept).repeat_interleave(kept)
-    start, length, kept = (each.repeat_interleave(kept) for each in (start, length, kept))
-    return start + (2 * place + 1) * length // (2 * kept)
+    count = (length.double() * fraction).round().long().clamp(min=1)
+    index = torch.arange(int(count.sum())) - (count.cumsum(0) - count).repeat_interleave(count)
+    start, length, count = (x.repeat_interleave(count) for x in (start, length, count))
+    return start + (2 * index + 1) * length // (2 * count)
 
 
 def _clips(pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """First row and length of each clip; single frames are clips of one."""
+    """First row and length of each clip. Single frames are clips of length 1."""
     if pairs.frame is None:
         return torch.arange(len(pairs)), torch.ones(len(pairs), dtype=torch.long)
     new = torch.ones(len(pairs), dtype=torch.bool)
@@ -138,59 +149,59 @@ def _clips(pairs: Pairs) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
-class File:
-    """What is known of one file of a data folder.
+class FileReport:
+    """Result of checking one file of a data folder.
 
     Attributes:
-        name: the file's.
-        serves: what ``sets`` takes it for.
-        size: its poses and their joints, empty where it is not there.
-        verdict: "right" or what is wrong; for a file that is not there, how to get it.
-        wrong: whether it is there and wrong.
+        name: Name of the file.
+        purpose: What ``load_datasets`` uses it for.
+        size: Number of poses and joints. Empty if the file is missing.
+        verdict: "valid" or what is wrong. For a missing file, where to get it.
+        invalid: Whether the file exists and is invalid.
     """
 
     name: str
-    serves: str
+    purpose: str
     size: str
     verdict: str
-    wrong: bool = False
+    invalid: bool = False
 
 
-def check(folder: Path) -> Iterator[File]:
-    """Every file that is known by name or lies there as 2D of Human3.6M, one after the other.
+def check_folder(folder: Path) -> Iterator[FileReport]:
+    """Check every known file, and every other file in the folder with 2D poses of Human3.6M.
 
-    Opens pickles, as ``load_h36m`` does: only for folders that you trust.
+    Pickled files are opened as in ``load_h36m``: only use this on folders that you trust.
     """
-    yield _checked(folder / "data_3d_h36m.npz", "3D", None, exact=True)
+    yield _check_file(folder / "data_3d_h36m.npz", "3D", None, exact=True)
     prefix = "data_2d_h36m_"
-    there = (file.stem.removeprefix(prefix) for file in folder.glob(f"{prefix}*.npz"))
+    suffixes = (file.stem.removeprefix(prefix) for file in folder.glob(f"{prefix}*.npz"))
     short = {kind: name for name, kind in KEYPOINTS.items()}
-    for kind in dict.fromkeys([*KEYPOINTS.values(), *sorted(there)]):
-        read = functools.partial(_read_kind, kind)
-        path = folder / keypoint_name(kind)
-        yield _checked(path, f"2D {short.get(kind, kind)}", read, exact=kind == "gt")
+    for kind in dict.fromkeys([*KEYPOINTS.values(), *sorted(suffixes)]):
+        read = functools.partial(_load_all_subjects, kind)
+        path = folder / keypoint_file(kind)
+        yield _check_file(path, f"2D {short.get(kind, kind)}", read, exact=kind == "gt")
     for name, files in TESTS.items():
         for file, reader in files.items():
-            yield _checked(folder / file, f"test {name}", reader, exact=True)
+            yield _check_file(folder / file, f"test {name}", reader, exact=True)
 
 
-def _read_kind(kind: str, path: Path) -> Pairs:
+def _load_all_subjects(kind: str, path: Path) -> Pairs:
     return load_h36m(path.parent, [*TRAIN, *TEST], kind)
 
 
-def faults(pairs: Pairs, exact: bool) -> list[str]:
-    """What seems wrong with pairs of upright people, measured on up to 20,000 rows; empty: nothing.
+def find_faults(pairs: Pairs, exact: bool) -> list[str]:
+    """List apparent faults of pairs of mostly upright people, measured on up to 20,000 rows.
 
-    Pixels are those of a picture 1000 wide.
+    Pixels in messages are those of an image 1000 pixels wide.
 
     Args:
-        pairs: at least one.
-        exact: whether the 2D is the projection of the 3D. Without cameras that is not measured.
+        pairs: At least one pair.
+        exact: Whether the 2D should be the projection of the 3D. This is only checked with cameras.
     """
     pairs = pairs[:: max(1, len(pairs) // 20_000)]
     pose_2d, pose_3d = pairs.pose_2d, pairs.root_relative
-    flat, screen = pose_3d[..., :2], pose_2d - pose_2d[:, :1]
-    like = _cosine(screen, flat)
+    xy, image = pose_3d[..., :2], pose_2d - pose_2d[:, :1]
+    similarity = _cosine(image, xy)
     thigh, shin = pose_3d[:, [2, 5]] - pose_3d[:, [1, 4]], pose_3d[:, [3, 6]] - pose_3d[:, [2, 5]]
     forward = torch.linalg.cross(pose_3d[:, 4] - pose_3d[:, 1], pose_3d[:, 8])
     bend = ((thigh - shin).sum(dim=1) * forward).sum(dim=1)
@@ -198,40 +209,43 @@ def faults(pairs: Pairs, exact: bool) -> list[str]:
         "finite": (pose_2d.isfinite().all() & pose_3d.isfinite().all()).float(),
         "thigh": thigh.norm(dim=-1).median(),
         "knees": bend.clamp(min=0).sum() / bend.abs().sum(),
-        "likeness": like.median(),
-        "swapped": (_cosine(screen, flat[:, _SIDES_SWAPPED]) > like).float().mean(),
+        "similarity": similarity.median(),
+        "swapped": (_cosine(image, xy[:, _SIDES_SWAPPED]) > similarity).float().mean(),
         "outside": (pose_2d.abs().amax(dim=(1, 2)) > 1.5).float().mean(),
     }
     if pairs.camera.isfinite().all():
-        off = (project(pairs.pose_3d, pairs.camera) - pose_2d).norm(dim=-1) * 500
-        measured |= {"projection": off.max()} if exact else {"detection": off.mean()}
-    found = []
+        error = (project(pairs.pose_3d, pairs.camera) - pose_2d).norm(dim=-1) * 500
+        measured |= {"projection": error.max()} if exact else {"detection": error.mean()}
+    faults = []
     for name, value in measured.items():
-        least, most, words = _LIMITS[name]
-        if not least <= value <= most:  # NaN is neither
-            found.append(f"{words.format(float(value))}, expected {least:g} to {most:g}")
-    return found
+        minimum, maximum, message = _LIMITS[name]
+        if not minimum <= value <= maximum:  # also true for NaN
+            expected = f"expected {minimum:g} to {maximum:g}"
+            faults.append(f"{message.format(float(value))}, {expected}")
+    return faults
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
     return torch.cosine_similarity(a.flatten(1), b.flatten(1))
 
 
-def _checked(path: Path, serves: str, read: Callable[[Path], Pairs] | None, exact: bool) -> File:
+def _check_file(
+    path: Path, purpose: str, read: Callable[[Path], Pairs] | None, exact: bool
+) -> FileReport:
     if not path.is_file():
-        return File(path.name, serves, "", OFFERS[path.name])
+        return FileReport(path.name, purpose, "", FILE_SOURCES[path.name])
     try:
         size = _size(path)
         if read is None:
-            return File(path.name, serves, size, "to be judged with each 2D")
-        wrong = faults(read(path), exact)
-    except Exception as error:  # whatever is wrong with a file is to be told, not to end the check
-        return File(path.name, serves, "?", f"{type(error).__name__}: {error}", wrong=True)
-    return File(path.name, serves, size, "; ".join(wrong) or "right", bool(wrong))
+            return FileReport(path.name, purpose, size, "checked together with each 2D file")
+        faults = find_faults(read(path), exact)
+    except Exception as error:  # any fault of a file is reported instead of ending the check
+        return FileReport(path.name, purpose, "?", f"{type(error).__name__}: {error}", invalid=True)
+    return FileReport(path.name, purpose, size, "; ".join(faults) or "valid", bool(faults))
 
 
 def _size(path: Path) -> str:
-    """Poses and joints of any file of ``OFFERS``."""
+    """Number of poses and joints of any file of ``FILE_SOURCES``."""
     with np.load(path, allow_pickle=True) as archive:
         key = {"positions_3d", "positions_2d", "pose3d", "S"} & set(archive.files)
         clips = list(_arrays(archive[key.pop()]))
@@ -240,7 +254,7 @@ def _size(path: Path) -> str:
 
 
 def _arrays(tree: Any) -> Iterator[Any]:
-    """The poses in nested dictionaries, lists and arrays of one object."""
+    """The pose arrays in nested dictionaries, lists and object arrays."""
     if isinstance(tree, np.ndarray) and tree.ndim:
         yield tree
     else:
@@ -250,21 +264,22 @@ def _arrays(tree: Any) -> Iterator[Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the table; 1 if a file that is there is wrong."""
-    parser = argparse.ArgumentParser(description="Which files a data folder holds, and if right.")
+    """Print the tables. Returns 1 if a file is invalid."""
+    parser = argparse.ArgumentParser(description="Check the files in a data folder.")
     parser.add_argument("folder", type=Path)
-    files = list(check(parser.parse_args(argv).folder))
-    there, missing = Table("there", "", "poses x joints", ""), Table("not there", "", "get it")
-    for table in (there, missing):
+    files = list(check_folder(parser.parse_args(argv).folder))
+    found = Table("found", "", "poses x joints", "")
+    missing = Table("missing", "", "where to get it")
+    for table in (found, missing):
         table.columns[0].no_wrap = True
         table.columns[-1].overflow = "fold"
     for file in files:
         if file.size:
-            there.add_row(*map(escape, (file.name, file.serves, file.size, file.verdict)))
+            found.add_row(*map(escape, (file.name, file.purpose, file.size, file.verdict)))
         else:
-            missing.add_row(*map(escape, (file.name, file.serves, file.verdict)))
-    Console().print(there, missing)
-    return int(any(file.wrong for file in files))
+            missing.add_row(*map(escape, (file.name, file.purpose, file.verdict)))
+    Console().print(found, missing)
+    return int(any(file.invalid for file in files))
 
 
 if __name__ == "__main__":

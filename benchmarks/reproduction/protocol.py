@@ -1,22 +1,22 @@
-"""One run of the published recipe: pre-train an estimator plain, then train it on with PoseAug.
+"""The published training protocol: pre-train an estimator, then continue with PoseAug.
 
-What the paper leaves open is as in the published code:
+Details that the paper does not specify follow the published code:
 
-- pre-training: mean squared error of root-relative poses, Adam at the estimator's rate, times 0.96
-  every 100,000 updates, gradients clipped to norm 1;
-- second phase: the pre-trained weights, a new Adam at a rate that falls linearly to 0, the same
-  loss and clipping. There the estimator stands still for `WARMUP` epochs, and in each later one
-  passes once over augmented pairs and once over the real ones.
+- Pre-training: mean squared error of root-relative poses, Adam at the estimator's learning rate,
+  multiplied by 0.96 every 100,000 updates, gradients clipped to norm 1.
+- Second phase: the pre-trained weights, a new Adam with a learning rate that falls linearly to 0,
+  the same loss and clipping. In the published code the estimator is frozen for `WARMUP` epochs. In
+  each later epoch it is trained once on the augmented and once on the real pairs.
 
-**Updates are counted so that recipes can be compared**: with n batches in an epoch, the second
-phase is 2n (epochs - WARMUP) updates of the estimator in every recipe. The mixes
-"alternate" and "passes" hand out each batch twice and take about `epochs` rounds of the loader for
-them (the estimator sees the real pairs while the augmentor warms up, which counts); all others, and
-the plain estimator, which trains on as well, 2 (epochs - WARMUP) rounds. An incomplete batch is
-dropped.
+**All methods get the same number of updates.** With n batches in an epoch, the second phase has
+2n (epochs - WARMUP) updates of the estimator. The mixes "alternate" and "passes" yield each batch
+twice, so they take about `epochs` passes of the loader. During the augmentor's warm-up the
+estimator is trained on the real pairs, which counts. All other methods take 2 (epochs - WARMUP)
+passes, and so does the plain estimator, whose training continues as well. The last incomplete batch
+is dropped.
 
-The last weights are tested. Choosing the best epoch on the test set, as the published code does, is
-an extra result under a name of its own, `BEST`.
+The last weights are tested. The published code selects the best epoch on the test set. This is
+available as an additional result with its own name, `BEST`.
 """
 
 from __future__ import annotations
@@ -37,31 +37,42 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from poseaug_plugin import PoseAugConfig, PoseAugmenter
 from poseaug_plugin.augment.mixing import TWICE
-from poseaug_plugin.data.h36m import TRAIN, Pairs
-from poseaug_plugin.data.loading import Batch
+from poseaug_plugin.data import TRAIN, Batch, Pairs
 from poseaug_plugin.metrics import report
 
-from ..parallel import Tick
-from .datasets import Sets, sets, windows
-from .published_lifters import ESTIMATORS, Published
-from .training_phase import Phase, Scores, centre
+from ..parallel import OnProgress
+from ..training import centre_frame
+from .datasets import Datasets, load_datasets, window_rows
+from .published_lifters import ESTIMATORS, PublishedLifter
+from .resumable_training import ResumableTraining, Scores
 
-__all__ = ["BEST", "BUDGETS", "WARMUP", "Batches", "Budget", "Run", "Setup", "pretrain", "train"]
+__all__ = [
+    "BEST",
+    "BUDGETS",
+    "WARMUP",
+    "Budget",
+    "Run",
+    "Setup",
+    "WindowBatches",
+    "pretrain",
+    "train",
+]
 
 BEST = "best-on-test, as the published code reports it"
-WARMUP = 2  # epochs of the second phase in which only the augmentor learns
-SAMPLE = 4000  # augmented pairs kept of a run, to look at
+WARMUP = 2  # epochs of the second phase in which only the augmentor is trained
+SAMPLE = 4000  # augmented pairs saved with a run
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How large and how long.
+    """Size and length of training.
 
     Attributes:
-        size: of the estimator: as published, or the same shape narrow.
-        pretrain, epochs: of the two phases; the second counts its warm-up.
-        batch_size: rows of an update.
-        fraction: of the training rows.
+        size: Size of the estimator: as published, or the same architecture with fewer channels.
+        pretrain: Epochs of pre-training.
+        epochs: Epochs of the second phase, warm-up included.
+        batch_size: Rows per update.
+        fraction: Share of the training rows.
     """
 
     size: Literal["published", "small"]
@@ -73,17 +84,17 @@ class Budget:
 
 BUDGETS = {
     "paper": Budget("published", 50, 50, 1024, 1.0),
-    "small": Budget("small", 30, 10, 1024, 0.25),  # pre-training is shared, and the cheap part
-    "tiny": Budget("small", 1, 4, 64, 0.01),  # for tests: it runs, no more
+    "small": Budget("small", 30, 10, 1024, 0.25),  # pre-training is shared by all methods
+    "tiny": Budget("small", 1, 4, 64, 0.01),  # only for tests
 }
 
 
 @dataclass(frozen=True)
 class Setup:
-    """All that pre-trained weights hinge on, but for code and machine."""
+    """Everything that pre-trained weights depend on, except code and machine."""
 
     estimator: str = "mlp"
-    data: str | None = None  # folder; None: embedded
+    data: str | None = None  # folder, None for synthetic motion
     keypoints: str = "gt"
     subjects: tuple[str, ...] = TRAIN
     seed: int = 0
@@ -93,37 +104,39 @@ class Setup:
     fraction: float = 1.0
 
     @property
-    def published(self) -> Published:
+    def lifter(self) -> PublishedLifter:
         return ESTIMATORS[self.estimator]
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All of it, but of the folder the name alone: its place is the machine's business."""
+        """All settings. Only the folder's name is included, its path depends on the machine."""
         return {**asdict(self), "data": self.data and Path(self.data).name}
 
     @property
     def name(self) -> str:
-        """Of its file: short, and another for every other setup."""
+        """Name of the file of pre-trained weights, unique to the settings."""
         return f"{self.estimator}-{_digest(json.dumps(self.settings))}"
 
     def model(self, device: str) -> nn.Module:
-        """With the weights that the seed gives."""
+        """Create the model with initial weights from the seed."""
         torch.manual_seed(self.seed)
-        make = self.published.make if self.size == "published" else self.published.small
+        make = self.lifter.make if self.size == "published" else self.lifter.small
         return make().to(device)
 
-    def sets(self) -> Sets:
+    def load_datasets(self) -> Datasets:
         folder = None if self.data is None else Path(self.data)
-        return _sets(folder, self.keypoints, self.subjects, self.fraction, self.seed)
+        return _load_datasets(folder, self.keypoints, self.subjects, self.fraction, self.seed)
 
 
 @dataclass(frozen=True)
 class Run:
-    """All that a run's numbers hinge on, but for code and machine.
+    """Everything that the numbers of a run depend on, except code and machine.
 
     Attributes:
-        config: the plugin's; None: the plain estimator trains on.
-        best: also test after every round, for `BEST`.
+        setup: Settings of the pre-training.
+        config: The plugin's config. None continues training without the plugin.
+        epochs: Epochs of the second phase, warm-up included.
+        best: Also test after every pass, for `BEST`.
     """
 
     setup: Setup
@@ -133,40 +146,44 @@ class Run:
 
     def __post_init__(self) -> None:
         if self.epochs <= WARMUP:
-            raise ValueError(f"epochs={self.epochs}: more than the warm-up's {WARMUP} are needed")
+            raise ValueError(
+                f"epochs={self.epochs}, expected more than the {WARMUP} epochs of warm-up"
+            )
 
     @property
     def key(self) -> str:
-        """All of it as JSON: what a file of results knows a run by."""
+        """All settings as JSON. It identifies the run in a file of results."""
         return json.dumps({**asdict(self), "setup": self.setup.settings})
 
     @property
     def name(self) -> str:
-        """Of its file."""
+        """Name of the file of the run."""
         return f"{self.setup.estimator}-{_digest(self.key)}"
 
     @property
-    def rounds(self) -> int:
-        """Of the loader, in the second phase."""
+    def passes(self) -> int:
+        """Passes of the loader in the second phase."""
         twice = self.config is not None and self.config.mix in TWICE
         return self.epochs if twice else 2 * (self.epochs - WARMUP)
 
 
-class Batches:
-    """Training rows (pose_3d, pose_2d, row number, camera) in an order that a seed gives.
+class WindowBatches:
+    """Batches (pose_3d, pose_2d, row number, camera) in an order that depends only on the seed.
 
     Poses are (B, 16, C), or (B, T, 16, C) for estimators of T frames.
 
     Raises:
-        ValueError: fewer rows than a batch takes.
+        ValueError: There are fewer rows than the batch size.
     """
 
-    def __init__(self, data: Sets, setup: Setup, device: str) -> None:
+    def __init__(self, data: Datasets, setup: Setup, device: str) -> None:
         if setup.batch_size > len(data.rows):
-            raise ValueError(f"{len(data.rows)} rows make no batch of {setup.batch_size}")
+            raise ValueError(
+                f"{len(data.rows)} rows are fewer than the batch size {setup.batch_size}"
+            )
         pairs = data.train
         self._fields = [x.to(device) for x in (pairs.pose_3d, pairs.pose_2d, pairs.camera)]
-        self._around = windows(pairs, setup.published.frames).to(device)
+        self._windows = window_rows(pairs, setup.lifter.frames).to(device)
         self._rows, self._size = data.rows, setup.batch_size
         self._order = torch.Generator().manual_seed(setup.seed)
 
@@ -178,14 +195,14 @@ class Batches:
         yield from map(self.batch, self._rows[order].split(self._size)[: len(self)])
 
     def batch(self, rows: Tensor) -> Batch:
-        """Of these rows of the training set."""
+        """Batch of the given rows of the training set."""
         pose_3d, pose_2d, camera = self._fields
         rows = rows.to(camera.device)
-        seen = self._around[rows].squeeze(1)
-        return pose_3d[seen], pose_2d[seen], rows, camera[rows]
+        frames = self._windows[rows].squeeze(1)
+        return pose_3d[frames], pose_2d[frames], rows, camera[rows]
 
     def sample(self) -> Batch:
-        """Some of the rows, the same each time, as one batch."""
+        """One batch of up to `SAMPLE` rows, the same each time."""
         order = torch.randperm(len(self._rows), generator=torch.Generator().manual_seed(0))
         return self.batch(self._rows[order[:SAMPLE]])
 
@@ -200,92 +217,98 @@ class Batches:
 
 
 def pretrain(
-    setup: Setup, out: Path, device: str = "cpu", tick: Tick = lambda _: None
+    setup: Setup, out: Path, device: str = "cpu", on_progress: OnProgress = lambda _: None
 ) -> dict[str, Any]:
-    """The pre-trained weights, their scores and seconds; from `out` if they are there already."""
+    """Pre-train, or load the result from `out` if it exists: weights, scores and seconds."""
     file = out / "pretrained" / f"{setup.name}.pt"
     if not file.exists():
-        data = setup.sets()
-        model, batches = setup.model(device), Batches(data, setup, device)
-        optimizer = Adam(model.parameters(), lr=setup.published.lr)
+        data = setup.load_datasets()
+        model, batches = setup.model(device), WindowBatches(data, setup, device)
+        optimizer = Adam(model.parameters(), lr=setup.lifter.lr)
         schedule = LambdaLR(optimizer, lambda done: 0.96 ** (done // 100_000))
-        phase = Phase(file, model, optimizer, schedule, batches=batches)
-        phase.go(batches, setup.pretrain * len(batches), tick)
+        training = ResumableTraining(file, model, optimizer, schedule, batches=batches)
+        training.run(batches, setup.pretrain * len(batches), on_progress)
         tests = _scores(model, data.tests, setup, device)
-        phase.finish({"model": model.state_dict(), "tests": tests, "seconds": phase.seconds})
-    found: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
-    return found
+        training.finish({"model": model.state_dict(), "tests": tests, "seconds": training.seconds})
+    result: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+    return result
 
 
-def train(run: Run, out: Path, device: str = "cpu", tick: Tick = lambda _: None) -> dict[str, Any]:
-    """The second phase and then the tests; goes on where an interrupted run was left.
+def train(
+    run: Run, out: Path, device: str = "cpu", on_progress: OnProgress = lambda _: None
+) -> dict[str, Any]:
+    """Run the second phase and the tests. An interrupted run is resumed.
 
     Args:
-        out: keeps the pre-trained weights; a checkpoint after each round of the loader; in the end
-            the weights and, as `made`, what the augmentor does to a sample of the rows.
+        run: Settings of the run.
+        out: Folder of pre-trained weights, checkpoints and results. The result has the last weights
+            and, as `augmented`, a sample of augmented pairs.
+        device: Device of the training.
+        on_progress: Called with the share of updates done since the last call.
 
     Returns:
-        Settings; scores of the pre-trained and of the last weights; updates, seconds, rows.
+        Settings, scores of the pre-trained and the last weights, updates, seconds and rows.
     """
-    setup, data = run.setup, run.setup.sets()
-    start = pretrain(setup, out, device)
-    model, batches = setup.model(device), Batches(data, setup, device)
-    model.load_state_dict(start["model"])
+    setup, data = run.setup, run.setup.load_datasets()
+    pretrained = pretrain(setup, out, device)
+    model, batches = setup.model(device), WindowBatches(data, setup, device)
+    model.load_state_dict(pretrained["model"])
     updates = 2 * len(batches) * (run.epochs - WARMUP)
-    optimizer = Adam(model.parameters(), lr=setup.published.lr_poseaug)
+    optimizer = Adam(model.parameters(), lr=setup.lifter.lr_poseaug)
     schedule = LambdaLR(optimizer, lambda done: 1 - done / updates)
-    phase = Phase(out / "runs" / f"{run.name}.pt", model, optimizer, schedule, batches=batches)
+    file = out / "runs" / f"{run.name}.pt"
+    training = ResumableTraining(file, model, optimizer, schedule, batches=batches)
 
     train_loader, augmenter = batches, None
     if run.config is not None:
-        with warnings.catch_warnings():  # the published passes, BatchNorm and all
+        with warnings.catch_warnings():  # BatchNorm sees separate passes, as in the published code
             warnings.filterwarnings("ignore", message="mix=")
-            augmenter = PoseAugmenter(model, optimizer, "poseaug", run.rounds, config=run.config)
+            augmenter = PoseAugmenter(model, optimizer, "poseaug", run.passes, config=run.config)
         train_loader = augmenter.wrap(train_loader)
-        phase.parts["augmenter"] = augmenter
+        training.parts["augmenter"] = augmenter
 
     test = functools.partial(_scores, model, data.tests, setup, device)
-    phase.go(train_loader, updates, tick, test if run.best else None)
+    training.run(train_loader, updates, on_progress, test if run.best else None)
     record = {
         "settings": json.loads(run.key),
         "tests": test(),
-        **({BEST: phase.best} if run.best else {}),
-        "pretrained": start["tests"],
+        **({BEST: training.best} if run.best else {}),
+        "pretrained": pretrained["tests"],
         "updates": updates,
-        "seconds": {"pretrain": start["seconds"], "train": phase.seconds},
+        "seconds": {"pretrain": pretrained["seconds"], "train": training.seconds},
         "rows": {"training": len(data.rows), **{name: len(t) for name, t in data.tests.items()}},
         "missing": {
-            k: how.replace(str(setup.data), "the folder") for k, how in data.missing.items()
+            k: message.replace(str(setup.data), "the folder") for k, message in data.missing.items()
         },
         "stats": augmenter.stats() if augmenter else {},
     }
-    made = _made(augmenter, batches.sample()) if augmenter else None
-    phase.finish({"model": model.state_dict(), "made": made})
+    augmented = _augment(augmenter, batches.sample()) if augmenter else None
+    training.finish({"model": model.state_dict(), "augmented": augmented})
     return record
 
 
-def _made(augmenter: PoseAugmenter, batch: Batch) -> dict[str, Tensor]:
-    """Augmented pairs of a batch, those that a camera could have taken; windows' centre frames."""
-    poses, good, _ = augmenter.preview(batch)
-    made = {
-        "pose_3d": centre(poses.absolute),
-        "pose_2d": centre(poses.pose_2d),
+def _augment(augmenter: PoseAugmenter, batch: Batch) -> dict[str, Tensor]:
+    """Augmented pairs of a batch that are fully visible. Windows are reduced to centre frames."""
+    poses, accepted, _ = augmenter.preview(batch)
+    fields = {
+        "pose_3d": centre_frame(poses.absolute),
+        "pose_2d": centre_frame(poses.pose_2d),
         "camera": poses.camera,
     }
-    return {name: field[good].cpu() for name, field in made.items()}
+    return {name: field[accepted].cpu() for name, field in fields.items()}
 
 
 @torch.no_grad()
 def _scores(model: nn.Module, tests: Mapping[str, Pairs], setup: Setup, device: str) -> Scores:
-    """What `metrics.report` says of root-relative poses, in evaluation mode, without flips."""
+    """`metrics.report` of root-relative poses in evaluation mode, without test-time flips."""
     model.eval()
-    made = {}
+    scores = {}
     for name, pairs in tests.items():
         pose_2d = pairs.pose_2d.to(device)
-        around = windows(pairs, setup.published.frames).to(device).split(4096)
-        answers = torch.cat([model(pose_2d[seen.squeeze(1)]).cpu() for seen in around])
-        made[name] = report(answers.view_as(pairs.pose_3d), pairs.root_relative)
-    return made
+        chunks = window_rows(pairs, setup.lifter.frames).to(device).split(4096)
+        predicted = torch.cat([model(pose_2d[rows.squeeze(1)]).cpu() for rows in chunks])
+        scores[name] = report(predicted.view_as(pairs.pose_3d), pairs.root_relative)
+    return scores
 
 
 def _digest(text: str) -> str:
@@ -293,7 +316,9 @@ def _digest(text: str) -> str:
 
 
 @functools.lru_cache(maxsize=2)
-def _sets(
+def _load_datasets(
     folder: Path | None, keypoints: str, subjects: tuple[str, ...], fraction: float, seed: int
-) -> Sets:
-    return sets(folder, keypoints=keypoints, subjects=list(subjects), fraction=fraction, seed=seed)
+) -> Datasets:
+    return load_datasets(
+        folder, keypoints=keypoints, subjects=list(subjects), fraction=fraction, seed=seed
+    )

@@ -1,10 +1,10 @@
-"""The estimators of PoseAug's experiments at the sizes it trained, and the same shapes narrow.
+"""The estimators of PoseAug's experiments at the published sizes, and narrow versions.
 
-Sizes, dropout and learning rates are those of PoseAug's training commands (CVPR 2021); parameter
-counts are of its own networks at 16 joints. Given their weights, ours answer as theirs do to 1e-14
-of the largest coordinate, in float64. "videopose27" is VideoPose3D over 27 frames (CVPR 2019),
-which PoseAug did not train: size and first rate are VideoPose3D's, whose 17 joints make 8.56 M
-parameters and whose 16 would make 8.55 M.
+Sizes, dropout and learning rates are those of PoseAug's training commands (CVPR 2021). Parameter
+counts are those of its own networks with 16 joints. With the same weights, the outputs agree with
+the published networks to 1e-14 of the largest coordinate in float64. "videopose27" is VideoPose3D
+over 27 frames (CVPR 2019), which PoseAug did not train: size and first learning rate are
+VideoPose3D's. It has 8.56 M parameters with 17 joints and 8.55 M with 16.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ from poseaug_plugin.lifters import (
     VideoPose,
 )
 
-__all__ = ["ESTIMATORS", "STGCN", "Published", "SemGCN"]
+__all__ = ["ESTIMATORS", "STGCN", "PublishedLifter", "SemGCN"]
 
 
 class _Norm(nn.BatchNorm1d):
-    """Normalises the last dimension's features over all others."""
+    """BatchNorm of the features in the last dimension."""
 
     def forward(self, h: Tensor) -> Tensor:
         return super().forward(h.flatten(0, -2)).view_as(h)
 
 
 class _SemanticConvolution(nn.Module):
-    """(J, B, inputs) to (J, B, width), with one learned strength for each edge.
+    """SemGCN's convolution (J, B, inputs) to (J, B, width), with one learned weight per edge.
 
     Args:
-        groups: (2, J, J) bool, whom joint i hears: itself; its neighbours. Each has a matrix.
+        groups: (2, J, J) bool, which joints j joint i receives features of: itself; its
+            neighbours. Each group has its own weight matrix.
     """
 
     groups: Tensor
@@ -53,10 +54,10 @@ class _SemanticConvolution(nn.Module):
         nn.init.xavier_uniform_(self.weight, gain=2**0.5)
 
     def edges(self) -> Tensor:
-        """(2, J, J) how much joint i hears of joint j: a softmax over all that it hears."""
-        silent = self.strength.new_zeros(self.groups.shape)
-        heard = silent.masked_scatter(self.groups, self.strength.exp())
-        return heard / heard.sum((0, 2), keepdim=True)
+        """(2, J, J) weight of joint j for joint i, a softmax over the edges of joint i."""
+        zeros = self.strength.new_zeros(self.groups.shape)
+        weights = zeros.masked_scatter(self.groups, self.strength.exp())
+        return weights / weights.sum((0, 2), keepdim=True)
 
     def forward(self, h: Tensor) -> Tensor:
         own, near = (edge @ (h @ w).flatten(1) for edge, w in zip(self.edges(), self.weight))
@@ -64,9 +65,9 @@ class _SemanticConvolution(nn.Module):
 
 
 class SemGCN(GraphLifter):
-    """SemGCN (Zhao et al., CVPR 2019) as PoseAug trained it: without its non-local blocks.
+    """SemGCN (Zhao et al., CVPR 2019) as trained by PoseAug, without non-local blocks.
 
-    (B, 16, 2) to (B, 16, 3), the root predicted like the others.
+    Maps (B, 16, 2) to (B, 16, 3). The root is predicted like the other joints.
     """
 
     def __init__(self, width: int = 128, blocks: int = 4) -> None:
@@ -79,7 +80,7 @@ class SemGCN(GraphLifter):
 
 
 class _GroupedConvolution(nn.Module):
-    """(J, B, inputs) to (J, B, width): a joint averages all that it hears, a matrix each group."""
+    """Graph convolution (J, B, inputs) to (J, B, width): mean over edges, one matrix per group."""
 
     edges: Tensor
 
@@ -89,16 +90,18 @@ class _GroupedConvolution(nn.Module):
         self.matrices = nn.Linear(inputs, len(groups) * width)
 
     def forward(self, h: Tensor) -> Tensor:
-        told = self.matrices(h).chunk(len(self.edges), -1)
-        mixed = torch.stack([edge @ x.flatten(1) for edge, x in zip(self.edges, told)]).sum(0)
+        messages = self.matrices(h).chunk(len(self.edges), -1)
+        mixed = torch.stack([edge @ x.flatten(1) for edge, x in zip(self.edges, messages)]).sum(0)
         return mixed.view(*h.shape[:2], -1)
 
 
 class _Block(nn.Module):
-    """A graph convolution and a matrix, (J, B, inputs) to (J, B, width), added to what came in.
+    """A graph convolution and a linear layer with a skip connection.
+
+    Maps (J, B, inputs) to (J, B, width).
 
     Args:
-        skip: False: nothing is added, as in the first block.
+        skip: Whether there is a skip connection. The first block has none.
     """
 
     def __init__(self, groups: Tensor, inputs: int, width: int, skip: bool = True) -> None:
@@ -117,9 +120,9 @@ class _Block(nn.Module):
 
 
 class _NonLocal(nn.Module):
-    """Every joint looks at every other and adds what it finds (Wang et al., CVPR 2018).
+    """Non-local block: attention over the joints (Wang et al., CVPR 2018).
 
-    (J, B, width) to the same; starts as the identity.
+    Maps (J, B, width) to the same shape. It is the identity at initialisation.
     """
 
     def __init__(self, width: int) -> None:
@@ -131,35 +134,35 @@ class _NonLocal(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         rows = h.transpose(0, 1)
-        looks = (self.query(rows) @ self.key(rows).mT).softmax(-1)
-        return h + self.out((looks @ self.value(rows)).transpose(0, 1))
+        attention = (self.query(rows) @ self.key(rows).mT).softmax(-1)
+        return h + self.out((attention @ self.value(rows)).transpose(0, 1))
 
 
 class STGCN(nn.Module):
-    """Cai et al. (ICCV 2019) on one frame as PoseAug trained it: joints, limbs, the whole, back.
+    """ST-GCN (Cai et al., ICCV 2019) on single frames as trained by PoseAug.
 
-    (B, 16, 2) to (B, 16, 3), the root predicted like the others. Inside there are 17 joints: a
-    nose halfway from thorax to head comes in and is dropped on the way out. Three graph
-    convolutions over the joints; the greatest of each limb's and the torso's joints go on, in two
-    over these five parts; the greatest of the parts is the whole. Parts and whole come back to
-    the joints, which then look at each other.
+    Maps (B, 16, 2) to (B, 16, 3). The root is predicted like the other joints. Internally there are
+    17 joints: a nose halfway between thorax and head is added and removed again. Three graph
+    convolutions over the joints are followed by max-pooling over each limb and the torso, two graph
+    convolutions over these five parts, and max-pooling over the parts. The features of the parts
+    and of the whole body are concatenated with those of the joints, followed by a non-local block.
 
-    Dropout is that of the pre-training; PoseAug's own stage trains without.
+    Dropout is as in pre-training. PoseAug's second phase uses none.
 
     Args:
-        width: of the first two blocks; what follows is two and four times as wide.
+        width: Width of the first two blocks. Later layers are two and four times as wide.
     """
 
     part_of: Tensor
 
     def __init__(self, width: int = 128) -> None:
         super().__init__()
-        tree = _hung_from(Skeleton.of("h36m_17"), "spine")
+        tree = _reroot(Skeleton.of("h36m_17"), "spine")
         self.limbs, limb_tree = _limbs(tree)
         part_of = [next(i for i, x in enumerate(self.limbs) if j in x) for j in range(17)]
         self.register_buffer("part_of", torch.tensor(part_of), persistent=False)
         joints, limbs = (SpatialGraphLifter.groups(t) for t in (tree, limb_tree))
-        # The released code gives this layer its momentum, 0.1, in the place of epsilon.
+        # The released code passes the momentum, 0.1, as epsilon.
         self.norm = nn.BatchNorm1d(2 * tree.num_joints, eps=0.1)
         self.joints = nn.Sequential(
             _Block(joints, 2, width, skip=False),
@@ -189,8 +192,8 @@ def _layer(inputs: int, width: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, width), _Norm(width), nn.ReLU(), nn.Dropout(dropout))
 
 
-def _hung_from(tree: Skeleton, name: str) -> Skeleton:
-    """The same bones with another root: closer and farther are counted from the spine."""
+def _reroot(tree: Skeleton, name: str) -> Skeleton:
+    """The same bones with another root, so that parents and children are relative to the spine."""
     above, joint = -1, (tree.names or ()).index(name)
     parents = list(tree.parents)
     while joint >= 0:
@@ -199,7 +202,7 @@ def _hung_from(tree: Skeleton, name: str) -> Skeleton:
 
 
 def _limbs(tree: Skeleton) -> tuple[list[tuple[int, ...]], Skeleton]:
-    """Joints of each limb, the torso's last; and the tree that they make, limbs on the torso."""
+    """Joints of each limb and, last, of the torso; and the skeleton of limbs and torso."""
     limbs = [tuple(tree.child[bone] for bone in limb) for limb in tree.limbs]
     sides = tree.left, tree.right
     torso = set(range(tree.num_joints)).difference(*limbs)
@@ -208,19 +211,19 @@ def _limbs(tree: Skeleton) -> tuple[list[tuple[int, ...]], Skeleton]:
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedLifter:
     """One estimator: (B, 16, 2) to (B, 16, 3), or (B, frames, 16, 2) to (B, 1, 16, 3)."""
 
-    make: Callable[[], nn.Module]  # at the published size
-    small: Callable[[], nn.Module]  # the same shape, narrow: for small budgets
-    parameters: int  # of the published architecture, trainable
-    lr: float  # Adam's, before PoseAug; 100 epochs for semgcn, 50 for others, 1024 rows
-    lr_poseaug: float  # the estimator's while PoseAug trains
+    make: Callable[[], nn.Module]  # the published size
+    small: Callable[[], nn.Module]  # the same architecture with fewer channels
+    parameters: int  # trainable parameters at the published size
+    lr: float  # of Adam in pre-training; 100 epochs for semgcn, 50 for others, 1024 rows
+    lr_poseaug: float  # of Adam in the second phase
     frames: int = 1
 
 
 def _simple_baseline() -> SimpleBaseline:
-    """With the normal start of He et al. that PoseAug gives its linear layers."""
+    """With He initialisation of the linear layers, as in PoseAug."""
     model = SimpleBaseline(width=1024, dropout=0.25)
     for module in model.modules():
         if isinstance(module, nn.Linear):
@@ -228,14 +231,18 @@ def _simple_baseline() -> SimpleBaseline:
     return model
 
 
-ESTIMATORS: dict[str, Published] = {
-    "mlp": Published(_simple_baseline, SimpleBaseline, 4_288_557, 1e-3, 1e-4),
-    "semgcn": Published(SemGCN, partial(SemGCN, 64, 3), 267_343, 2e-2, 1e-3),
-    "stgcn": Published(STGCN, partial(STGCN, 24), 3_627_847, 1e-3, 1e-4),
-    "videopose": Published(
-        partial(VideoPose, width=1024, dropout=0.25, answers=15), VideoPose, 8_485_933, 1e-3, 1e-4
+ESTIMATORS: dict[str, PublishedLifter] = {
+    "mlp": PublishedLifter(_simple_baseline, SimpleBaseline, 4_288_557, 1e-3, 1e-4),
+    "semgcn": PublishedLifter(SemGCN, partial(SemGCN, 64, 3), 267_343, 2e-2, 1e-3),
+    "stgcn": PublishedLifter(STGCN, partial(STGCN, 24), 3_627_847, 1e-3, 1e-4),
+    "videopose": PublishedLifter(
+        partial(VideoPose, width=1024, dropout=0.25, out_joints=15),
+        VideoPose,
+        8_485_933,
+        1e-3,
+        1e-4,
     ),
-    "videopose27": Published(
+    "videopose27": PublishedLifter(
         partial(TemporalLifter, width=1024, dropout=0.25), TemporalLifter, 8_546_352, 1e-3, 1e-4, 27
     ),
 }

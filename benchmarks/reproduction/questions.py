@@ -1,6 +1,6 @@
-"""The paper's four questions: which runs answer each, and how their numbers are told.
+"""The paper's four experiments: the runs of each, and the report of their numbers.
 
-Every question is a grid of estimators, kinds of 2D, training subjects, recipes and seeds.
+Every experiment is a grid of estimators, kinds of 2D, training subjects, methods and seeds.
 """
 
 from __future__ import annotations
@@ -12,54 +12,54 @@ from pathlib import Path
 from typing import Any
 
 from poseaug_plugin import PoseAugConfig
-from poseaug_plugin.data.h36m import KEYPOINTS, TRAIN
+from poseaug_plugin.data import KEYPOINTS, TRAIN
 
-from ..environment import markdown, spread
+from ..tables import markdown_table, mean_std
 from .protocol import BEST, WARMUP, Budget, Run, Setup
 
-__all__ = ["ABLATIONS", "PRESETS", "QUESTIONS", "Asked", "Question", "grid", "told"]
+__all__ = ["ABLATIONS", "PRESETS", "QUESTIONS", "Question", "Request", "format_report", "grid"]
 
 Record = dict[str, Any]
-Labels = tuple[str, ...]  # estimator, 2D, subjects, recipe
+Labels = tuple[str, ...]  # estimator, 2D, subjects, method
 
 PUBLISHED = ("mlp", "semgcn", "stgcn", "videopose")
 PRESETS = ("plain", "released", "paper", "default", "random")
-HEAD = ("estimator", "2D", "trained on", "recipe")
+HEAD = ("estimator", "2D", "trained on", "method")
 
 
-def _modules() -> dict[str, dict[str, Any]]:
-    """Every sum of bone angles, bone lengths, and rotation with translation."""
+def _operators() -> dict[str, dict[str, Any]]:
+    """All combinations of bone angles, bone lengths, and rotation with translation."""
     names = ("ba", "bl", "rt")
-    sums = (pick for count in (1, 2, 3) for pick in itertools.combinations(names, count))
-    return {" + ".join(pick).upper(): {n: n in pick for n in names} for pick in sums}
+    combinations = (c for size in (1, 2, 3) for c in itertools.combinations(names, size))
+    return {" + ".join(c).upper(): {name: name in c for name in names} for c in combinations}
 
 
-#: What each ablation changes in the base recipe.
+#: Config fields that each ablation changes.
 ABLATIONS: dict[str, dict[str, Any]] = {
-    **_modules(),
+    **_operators(),
     "D2d and D3d": {},
     "D2d alone": {"adv3d": 0.0},
     "D3d alone": {"adv2d": 0.0},
     "no discriminator": {"adv2d": 0.0, "adv3d": 0.0},
     "part-aware KCS": {"kcs": "parts"},
     "whole-body KCS": {"kcs": "whole"},
-    "no KCS": {"adv3d": 0.0},  # D3d sees nothing else, so this is D2d alone
+    "no KCS": {"adv3d": 0.0},  # D3d has no other input, so this is D2d alone
     "feedback off": {"feedback": "off"},
     "feedback range": {"feedback": "range"},
     "feedback exp": {"feedback": "exp"},
-    "with its traps": {"traps": True},
-    "in passes": {"mix": "passes"},
+    "released quirks": {"traps": True},
+    "separate passes": {"mix": "passes"},
     **{f"beta {b:g}": {"feedback": "exp", "beta": (b, b)} for b in (1.0, 1.5, 2.0, 3.0, 6.0)},
 }
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a question compares; the command line may ask for less."""
+    """Default grid of an experiment. The command line can change it."""
 
     title: str
     estimators: tuple[str, ...] = ("mlp",)
-    recipes: tuple[str, ...] = PRESETS
+    methods: tuple[str, ...] = PRESETS
     keypoints: tuple[str, ...] = ("gt",)
     subjects: tuple[tuple[str, ...], ...] = (TRAIN,)
     metrics: tuple[str, ...] = ("MPJPE", "PA-MPJPE")
@@ -67,37 +67,37 @@ class Question:
 
 QUESTIONS = {
     "q1": Question(
-        "How far off are estimators at home and on data that they never saw?",
+        "In-domain and cross-dataset errors",
         estimators=PUBLISHED,
         metrics=("MPJPE", "PA-MPJPE", "PCK", "AUC"),
     ),
-    "q2": Question("How varied are the augmented poses?", recipes=PRESETS[1:]),
+    "q2": Question("Diversity of the augmented poses", methods=PRESETS[1:]),
     "q3": Question(
-        "Does it help with detected 2D, and with few people to train on?",
+        "Detected 2D and few training subjects",
         estimators=PUBLISHED,
-        recipes=("plain", "released"),
+        methods=("plain", "released"),
         keypoints=tuple(KEYPOINTS),
         subjects=(("S1",), ("S1", "S5"), TRAIN),
     ),
-    "q4": Question("Which part of it does what?", recipes=("plain", *ABLATIONS)),
+    "q4": Question("Ablations", methods=("plain", *ABLATIONS)),
 }
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the command line asks for.
+class Request:
+    """The grid selected on the command line.
 
     Attributes:
-        data: the folder of files; None: embedded.
-        base: the preset that ablations change.
-        best: also report `BEST`.
+        data: Folder of data files, or None for synthetic motion.
+        base: The preset that ablations change.
+        best: Also report `BEST`.
     """
 
     question: str
     data: Path | None
     budget: Budget
     estimators: tuple[str, ...]
-    recipes: tuple[str, ...]
+    methods: tuple[str, ...]
     keypoints: tuple[str, ...]
     subjects: tuple[tuple[str, ...], ...]
     seeds: tuple[int, ...]
@@ -105,108 +105,110 @@ class Asked:
     best: bool = False
 
 
-def grid(asked: Asked) -> dict[Labels, list[Run]]:
-    """The runs of each row of the table, a seed each.
+def grid(request: Request) -> dict[Labels, list[Run]]:
+    """The runs of each row of the table, one per seed.
 
-    All kinds of 2D are crossed with the last subjects alone, and all subjects with the first 2D.
+    All kinds of 2D are combined with the last subjects only, and all subjects with the first 2D.
     """
-    kinds = [(kind, asked.subjects[-1]) for kind in asked.keypoints]
-    few = [(asked.keypoints[0], subjects) for subjects in asked.subjects]
-    budget = asdict(asked.budget)
+    kinds = [(kind, request.subjects[-1]) for kind in request.keypoints]
+    few = [(request.keypoints[0], subjects) for subjects in request.subjects]
+    budget = asdict(request.budget)
     epochs = budget.pop("epochs")
     runs: dict[Labels, list[Run]] = {}
-    for estimator in asked.estimators:
+    for estimator in request.estimators:
         for kind, subjects in dict.fromkeys(kinds + few):
-            for recipe, seed in itertools.product(asked.recipes, asked.seeds):
-                data = None if asked.data is None else str(asked.data.resolve())
+            for method, seed in itertools.product(request.methods, request.seeds):
+                data = None if request.data is None else str(request.data.resolve())
                 setup = Setup(estimator, data, kind, subjects, seed, **budget)
-                run = Run(setup, _config(recipe, asked.base, seed), epochs, asked.best)
-                runs.setdefault((estimator, kind, ",".join(subjects), recipe), []).append(run)
+                run = Run(setup, _config(method, request.base, seed), epochs, request.best)
+                runs.setdefault((estimator, kind, ",".join(subjects), method), []).append(run)
     return runs
 
 
-def _config(recipe: str, base: str, seed: int) -> PoseAugConfig | None:
-    if recipe == "plain":
+def _config(method: str, base: str, seed: int) -> PoseAugConfig | None:
+    if method == "plain":
         return None
-    preset = base if recipe in ABLATIONS else recipe
-    return PoseAugConfig.of(preset).but(seed=seed, **ABLATIONS.get(recipe, {}))
+    preset = base if method in ABLATIONS else method
+    return PoseAugConfig.of(preset).but(seed=seed, **ABLATIONS.get(method, {}))
 
 
-# Telling
+# Report
 
-#: MPJPE in mm without and with PoseAug: Human3.6M, and MPI-INF-3DHP never trained on (figure 1).
+#: MPJPE in mm without and with PoseAug on Human3.6M and, cross-dataset, MPI-INF-3DHP (figure 1).
 PAPER = {
     "semgcn": (("44.4", "97.4"), ("41.5", "86.1")),
     "mlp": (("43.3", "85.3"), ("39.4", "76.2")),
     "stgcn": (("41.7", "87.8"), ("36.9", "74.9")),
     "videopose": (("41.8", "86.6"), ("38.2", "73.0 (PCK 88.6, AUC 57.3)")),
 }
-_AS_IN_PAPER = {"pre-trained": 0, "paper": 1, "released": 1}  # without, with
+_PAPER_COLUMN = {"pre-trained": 0, "paper": 1, "released": 1}  # without PoseAug, with it
 
 
-def told(
-    asked: Asked, records: Mapping[Labels, Sequence[Record]], absent: Mapping[str, str]
+def format_report(
+    request: Request, records: Mapping[Labels, Sequence[Record]], absent: Mapping[str, str]
 ) -> str:
-    """The question, its table, and what the numbers hinge on, as Markdown.
+    """Format the table of an experiment and all_records that its numbers depend on.
 
     Args:
-        absent: what was asked for and is not there, and how to get it.
+        request: The selected grid.
+        records: Results of each row of the table.
+        absent: Requested data that is not available, and where to get it.
     """
-    question = QUESTIONS[asked.question]
-    everything = [record for group in records.values() for record in group]
-    missing = {name: how for record in everything for name, how in record["missing"].items()}
+    question = QUESTIONS[request.question]
+    all_records = [record for group in records.values() for record in group]
+    missing = {name: source for record in all_records for name, source in record["missing"].items()}
     facts = [
-        f"data: {_data(asked, everything)}",
-        *(f"not there: {name}: {how}" for name, how in {**missing, **absent}.items()),
+        f"data: {_data(request, all_records)}",
+        *(f"missing: {name}: {source}" for name, source in {**missing, **absent}.items()),
         "protocol: " + _PROTOCOL,
-        "budget: " + _listed(asdict(asked.budget)),
-        "seeds: " + ", ".join(map(str, asked.seeds)),
-        *sorted({"ran on: " + _listed(record["circumstances"]) for record in everything}),
+        "budget: " + _format_facts(asdict(request.budget)),
+        "seeds: " + ", ".join(map(str, request.seeds)),
+        *sorted({"environment: " + _format_facts(record["environment"]) for record in all_records}),
     ]
-    if asked.question == "q1":
-        facts.append(_WHOSE)
-    if asked.question == "q4":
-        facts.append(f"ablations change the preset `{asked.base}`")
+    if request.question == "q1":
+        facts.append(_PAPER_NUMBERS)
+    if request.question == "q4":
+        facts.append(f"ablations change the preset `{request.base}`")
     rows = _rows(records)
-    table = _table(rows, question.metrics, reference=asked.question == "q1")
+    table = _table(rows, question.metrics, reference=request.question == "q1")
     return "\n".join(
-        [f"# {asked.question}: {question.title}", "", table, "", *(f"- {f}" for f in facts), ""]
+        [f"# {request.question}: {question.title}", "", table, "", *(f"- {f}" for f in facts), ""]
     )
 
 
 _PROTOCOL = (
-    "pre-trained plain, then trained on by each recipe with equally many updates of the estimator, "
-    f"2 x batches x (epochs - {WARMUP}); the last weights, tested once, no flips; MPJPE and "
-    "PA-MPJPE in mm, PCK (150 mm) and AUC in percent, mean ± standard deviation over seeds"
+    "pre-trained without PoseAug, then trained further with each method for the same number of "
+    f"updates, 2 x batches x (epochs - {WARMUP}); the last weights are tested once without flips; "
+    "MPJPE and PA-MPJPE in mm, PCK (150 mm) and AUC in percent; mean ± standard deviation of seeds"
 )
 
 
-_WHOSE = (
-    "the paper's numbers are of Human3.6M and MPI-INF-3DHP, with and without 50 epochs of PoseAug, "
-    "each the best epoch by its test error: on other data, or of the last weights, for reference"
+_PAPER_NUMBERS = (
+    "the paper's numbers are for Human3.6M and MPI-INF-3DHP without and with 50 epochs of PoseAug, "
+    "each for the best epoch by test error; they do not compare with other data or last weights"
 )
 
 
-def _data(asked: Asked, records: Sequence[Record]) -> str:
-    name = "embedded motion" if asked.data is None else f"folder {asked.data.name}"
+def _data(request: Request, records: Sequence[Record]) -> str:
+    name = "synthetic motion" if request.data is None else f"folder {request.data.name}"
     sizes = {test: rows for record in records for test, rows in record["rows"].items()}
     sizes.pop("training", None)
     return f"{name}; tests " + ", ".join(f"{test} ({rows} poses)" for test, rows in sizes.items())
 
 
-def _listed(facts: Mapping[str, Any]) -> str:
+def _format_facts(facts: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
 
 
 def _rows(records: Mapping[Labels, Sequence[Record]]) -> dict[Labels, list[Record]]:
-    """With rows of the pre-trained estimators and, where it was asked for, of `BEST`."""
+    """Add rows of the pre-trained estimators and, if requested, of `BEST`."""
     rows: dict[Labels, list[Record]] = {}
-    for (*where, recipe), group in records.items():
+    for (*setting, method), group in records.items():
         before = [{**r, "tests": r["pretrained"], "updates": 0} for r in group]
-        rows.setdefault((*where, "pre-trained"), before)
-        rows[(*where, recipe)] = list(group)
+        rows.setdefault((*setting, "pre-trained"), before)
+        rows[(*setting, method)] = list(group)
         if BEST in group[0]:
-            rows[(*where, f"{recipe}, {BEST}")] = [{**r, "tests": r[BEST]} for r in group]
+            rows[(*setting, f"{method}, {BEST}")] = [{**r, "tests": r[BEST]} for r in group]
     return rows
 
 
@@ -219,20 +221,20 @@ def _table(rows: Mapping[Labels, Sequence[Record]], metrics: Sequence[str], refe
     for labels, group in rows.items():
         first = group[0]
         scores = [
-            spread(r["tests"].get(t, {}).get(m) for r in group) for t in tests for m in metrics
+            mean_std(r["tests"].get(t, {}).get(m) for r in group) for t in tests for m in metrics
         ]
         phase = "pretrain" if labels[-1] == "pre-trained" else "train"
-        clocks = [spread(r["seconds"][phase][clock] for r in group) for clock in ("wall", "cpu")]
+        clocks = [mean_std(r["seconds"][phase][clock] for r in group) for clock in ("wall", "cpu")]
         sizes = [str(first["rows"]["training"]), str(first["updates"])]
-        theirs = _theirs(labels) if reference else []
-        lines.append([*labels, *scores, *sizes, *clocks, str(len(group)), *theirs])
-    return markdown(head, lines, labels=len(HEAD))
+        reference_cell = _paper_numbers(labels) if reference else []
+        lines.append([*labels, *scores, *sizes, *clocks, str(len(group)), *reference_cell])
+    return markdown_table(head, lines, labels=len(HEAD))
 
 
-def _theirs(labels: Labels) -> list[str]:
-    """The paper's numbers, in the rows of what it compares."""
-    estimator, kind, subjects, recipe = labels
+def _paper_numbers(labels: Labels) -> list[str]:
+    """The paper's numbers in comparable rows, otherwise an empty cell."""
+    estimator, kind, subjects, method = labels
     comparable = kind == "gt" and subjects == ",".join(TRAIN)
-    if not comparable or recipe not in _AS_IN_PAPER or estimator not in PAPER:
+    if not comparable or method not in _PAPER_COLUMN or estimator not in PAPER:
         return [""]
-    return [" / ".join(PAPER[estimator][_AS_IN_PAPER[recipe]])]
+    return [" / ".join(PAPER[estimator][_PAPER_COLUMN[method]])]

@@ -1,7 +1,7 @@
-"""Readers of data sets that a lifter was not trained on, to test it there.
+"""Readers of cross-dataset test sets: data that the lifter was not trained on.
 
-MPI-INF-3DHP's test set comes in two files that hold the same 2,929 poses: SPIN's, read by
-``load_3dhp``, and what PoseAug makes of it. Frames, units and joints are those of h36m_files.Pairs.
+Two files hold the 2,929 poses of MPI-INF-3DHP's test set: SPIN's file, read by ``load_3dhp``, and
+the file that PoseAug prepares from it. Frames, units and joints are those of ``h36m.Pairs``.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .h36m import OFFERS, Array, Pairs, check_metres, load_pose_npz, open_arrays
+from .h36m import FILE_SOURCES, Array, Pairs, check_metres, load_arrays, load_pose_npz
 from .h36m_cameras import normalise_screen
 
-# The 16 joints in their order: each one's place among SPIN's 24.
-_OF_SPIN = {
+# Each of the 16 joints, in order, with its index among SPIN's 24.
+_SPIN_JOINTS = {
     "pelvis": 14,
     "right hip": 2,
     "right knee": 1,
@@ -35,38 +35,44 @@ _OF_SPIN = {
     "right wrist": 6,
 }
 
-# subject: width and height of the images, pixels. TS5 and TS6 were filmed outdoors.
-_IMAGES = {f"TS{i}": (2048, 2048) for i in (1, 2, 3, 4)} | {f"TS{i}": (1920, 1080) for i in (5, 6)}
+# subject: width and height of the images in pixels. TS5 and TS6 were filmed outdoors.
+_IMAGE_SIZES = {f"TS{i}": (2048, 2048) for i in (1, 2, 3, 4)} | {
+    f"TS{i}": (1920, 1080) for i in (5, 6)
+}
 
 
 def load_3dhp(path: str | Path) -> Pairs:
-    """MPI-INF-3DHP's test set as SPIN stores it, ``mpi_inf_3dhp_valid.npz``.
+    """Load MPI-INF-3DHP's test set in SPIN's format, ``mpi_inf_3dhp_valid.npz``.
 
-    The arrays read are ``imgname`` (N,), such as ``.../TS1/imageSequence/img_000001.jpg``, ``part``
-    (N, 24, 3) = x and y in pixels and confidence, and ``S`` (N, 24, 4) = x, y and z in metres and
-    confidence. The published file has 2,929 rows, all valid frames of TS1 to TS6. They are given
-    as PoseAug's prepare_data_3dhp.py does, so errors compare with its ``test_3dhp.npz``:
+    Three arrays are read: ``imgname`` (N,), such as ``.../TS1/imageSequence/img_000001.jpg``;
+    ``part`` (N, 24, 3), x and y in pixels and a confidence; ``S`` (N, 24, 4), x, y and z in metres
+    and a confidence. The published file has 2,929 rows: all valid frames of TS1 to TS6. Poses are
+    converted as in PoseAug's prepare_data_3dhp.py, so errors are comparable with ``test_3dhp.npz``:
 
-    - The 2D is 3DHP's annotation, whatever 2D a lifter was trained on.
-    - The 3D is relative to the pelvis and of "universal" size: 3DHP scales everybody to one
-      height. So no camera takes it to the 2D exactly, and the cameras are NaN.
-    - The thorax is 3DHP's neck and the head its top, which lie higher than Human3.6M's.
+    - The 2D is 3DHP's annotation, regardless of the 2D that the lifter was trained on.
+    - The 3D is relative to the pelvis and of "universal" size: 3DHP scales all people to the same
+      height. No camera projects it to the 2D exactly, so the cameras are NaN.
+    - The thorax is 3DHP's neck and the head is 3DHP's top of the head. Both lie higher than in
+      Human3.6M.
 
     Returns:
-        Single frames in the file's order, with TS1, ..., TS6 as subjects and no action.
+        Single frames in the order of the file. Subjects are TS1 to TS6, actions are empty.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: an array is missing or has another shape, an image belongs to no known
+        FileNotFoundError: The file does not exist.
+        ValueError: An array is missing or has the wrong shape, an image belongs to no known
             subject, a joint is not annotated, or the 3D is not in metres.
     """
     path = Path(path)
-    arrays = open_arrays(path)
-    pixels, pose_3d = _joints(arrays, "part", 3, path.name), _joints(arrays, "S", 4, path.name)
+    arrays = load_arrays(path)
+    pixels, pose_3d = (
+        _select_joints(arrays, "part", 3, path.name),
+        _select_joints(arrays, "S", 4, path.name),
+    )
     check_metres(pose_3d, f"{path.name}, S")
     subject = np.array([_subject(image, path.name) for image in arrays["imgname"].astype(np.str_)])
     pose_2d = np.empty(pixels.shape, np.float32)
-    for name, size in _IMAGES.items():
+    for name, size in _IMAGE_SIZES.items():
         pose_2d[subject == name] = normalise_screen(pixels[subject == name], size)
     return Pairs(
         torch.from_numpy(pose_2d),
@@ -77,39 +83,40 @@ def load_3dhp(path: str | Path) -> Pairs:
     )
 
 
-def _joints(arrays: Mapping[str, Array], key: str, channels: int, where: str) -> Array:
-    """(N, 16, channels - 1) of SPIN's (N, 24, channels), whose last channel is a confidence."""
+def _select_joints(arrays: Mapping[str, Array], key: str, channels: int, where: str) -> Array:
+    """(N, 16, channels - 1) from SPIN's (N, 24, channels), whose last channel is a confidence."""
     shapes = {name: array.shape for name, array in arrays.items()}
     expected = (*shapes.get("imgname", ("N",)), 24, channels)
     if shapes.get(key) != expected:
         raise ValueError(
-            f"{where} holds {shapes}, expected {key} as {expected}, one row per imgname: is it "
-            "SPIN's file?"
+            f"{where} is not SPIN's file: it holds {shapes}, expected {key} as {expected}, one row "
+            "per imgname"
         )
-    poses = arrays[key].take(list(_OF_SPIN.values()), axis=1)
+    poses = arrays[key].take(list(_SPIN_JOINTS.values()), axis=1)
     row, joint = np.nonzero(poses[..., -1] != 1)
     if len(row):
         raise ValueError(
             f"{where}, {key}: {len(row)} joints are not annotated, the first in row {row[0]}, "
-            f"{list(_OF_SPIN)[joint[0]]}; expected confidence 1 throughout: leave out these rows"
+            f"{list(_SPIN_JOINTS)[joint[0]]}; expected confidence 1 for all: remove these rows"
         )
     return poses[..., :-1]
 
 
 def _subject(image: str, where: str) -> str:
     for part in image.split("/"):
-        if part in _IMAGES:
+        if part in _IMAGE_SIZES:
             return part
-    raise ValueError(f"{where} has image '{image}', expected a folder of {', '.join(_IMAGES)}")
+    raise ValueError(f"{where} has image '{image}', expected a folder of {', '.join(_IMAGE_SIZES)}")
 
 
-# Each test set by its short name: the files that serve, the first that is there is read.
+# Each test set by its short name: the accepted files and their readers. The first existing file is
+# read.
 #
-# 3dhp   MPI-INF-3DHP: 2,929 poses of six people indoors and outdoors, 2D as annotated.
-# 3dpw   3DPW, as PoseAug's authors gave it out: pose3d and pose2d of the 16 joints, "gt version".
-#        Their preparation is not published. They say that it leaves out frames with invalid 2D and
-#        pads upright images to squares, so that all 2D is within -1 and 1.
-# cross  Another studio's motion, people and cameras, with the cameras.
+# 3dhp   MPI-INF-3DHP: 2,929 poses of six people indoors and outdoors, with annotated 2D.
+# 3dpw   3DPW as distributed by PoseAug's authors: pose3d and pose2d of the 16 joints, "gt version".
+#        The preparation script is not published. The authors state that frames with invalid 2D are
+#        removed and that portrait images are padded to squares, so all 2D lies within -1 and 1.
+# cross  Motion, people and cameras of another studio, with known cameras.
 TESTS: dict[str, dict[str, Callable[[Path], Pairs]]] = {
     "3dhp": {"mpi_inf_3dhp_valid.npz": load_3dhp, "test_3dhp.npz": load_pose_npz},
     "3dpw": {"test_3dpw.npz": load_pose_npz},
@@ -118,25 +125,25 @@ TESTS: dict[str, dict[str, Callable[[Path], Pairs]]] = {
 
 
 def load_test(name: str, folder: Path) -> Pairs:
-    """The test set of this short name in a folder.
+    """Load one cross-dataset test set by its short name, a key of ``TESTS``.
 
     Raises:
-        FileNotFoundError: none of its files is there; the message says where to get them.
-        ValueError: a file does not hold what it should.
+        FileNotFoundError: None of its files is in the folder. The message says where to get them.
+        ValueError: A file has unexpected contents.
     """
     for file, read in TESTS[name].items():
         if (folder / file).is_file():
             return read(folder / file)
-    offers = (f"no {file} in {folder} ({OFFERS[file]})" for file in TESTS[name])
-    raise FileNotFoundError("; ".join(offers))
+    missing = (f"no {file} in {folder} ({FILE_SOURCES[file]})" for file in TESTS[name])
+    raise FileNotFoundError("; ".join(missing))
 
 
-def load_unseen(folder: Path) -> Pairs:
-    """The first of all test sets that a folder has.
+def load_cross_dataset(folder: Path) -> Pairs:
+    """Load the first cross-dataset test set that is in the folder, in the order of ``TESTS``.
 
     Raises:
-        FileNotFoundError: it has none.
-        ValueError: as `load_test`.
+        FileNotFoundError: The folder contains none of them.
+        ValueError: A file has unexpected contents.
     """
     missing = []
     for name in TESTS:
@@ -144,4 +151,4 @@ def load_unseen(folder: Path) -> Pairs:
             return load_test(name, folder)
         except FileNotFoundError as error:
             missing.append(str(error))
-    raise FileNotFoundError("no cross-dataset test: " + "; ".join(missing))
+    raise FileNotFoundError("no cross-dataset test set: " + "; ".join(missing))

@@ -1,8 +1,8 @@
-"""Human3.6M's four cameras: where they stand for each subject, and how they see.
+"""Human3.6M's four cameras: extrinsics for each subject, and intrinsics.
 
-World frame: metres, z up, origin near the middle of the room. Camera frame: metres, x right,
-y down, z into the scene. Screen: pixels, or normalised as x / w * 2 - 1 and y / w * 2 - h / w.
-The numbers are the data set's own calibration, rounded to what float32 holds.
+World frame: metres, z up, origin near the centre of the room. Camera frame: metres, x right,
+y down, z forward. Image: pixels, or normalised as x / w * 2 - 1 and y / w * 2 - h / w.
+The numbers are the data set's own calibration, rounded to float32 precision.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# name: (fx, fy, cx, cy, width, height), pixels; in the order of the published 2D files
+# name: (fx, fy, cx, cy, width, height) in pixels, in the order of the published 2D files
 _PIXELS = {
     "54138969": (1145.0494, 1143.7811, 512.5415, 515.4515, 1000, 1002),
     "55011271": (1149.6757, 1147.5917, 508.84863, 508.0649, 1000, 1000),
@@ -28,7 +28,8 @@ _DISTORTION = {
     "60457274": (-0.19838409, 0.21832368, -0.008947807, -0.0005872056, -0.001813362),
 }
 
-# subject: per camera (quaternion w, x, y, z of its axes in the world; its place in millimetres)
+# subject: for each camera, the quaternion w, x, y, z of its axes in the world and its position in
+# millimetres
 _EXTRINSICS = {
     "S1": (
         (0.14070565, -0.15007018, -0.7552408, 0.62232804, 1841.107, 4955.2847, 1563.4454),
@@ -82,10 +83,10 @@ class StudioCamera:
     """A calibrated camera.
 
     Attributes:
-        rotation: (3, 3); its columns are the camera's x, y and z axis in the world.
-        position: (3,) world, metres.
-        intrinsics: (9,) fx fy cx cy k1 k2 k3 p1 p2 on the normalised screen.
-        size: width and height of its images in pixels.
+        rotation: (3, 3). Its columns are the camera's x, y and z axes in the world.
+        position: (3,) in the world, metres.
+        intrinsics: (9,) fx fy cx cy k1 k2 k3 p1 p2 in normalised image coordinates.
+        size: Width and height of the images in pixels.
     """
 
     rotation: NDArray[np.float64]
@@ -94,7 +95,7 @@ class StudioCamera:
     size: tuple[int, int] = (1000, 1000)
 
     def to_camera(self, world: ArrayLike) -> NDArray[np.float64]:
-        """(..., 3) world metres to camera-frame metres."""
+        """Transform (..., 3) from the world to the camera frame, both in metres."""
         return (np.asarray(world, dtype=np.float64) - self.position) @ self.rotation
 
 
@@ -102,11 +103,11 @@ def cameras(subject: str) -> tuple[StudioCamera, ...]:
     """The four cameras of one subject, in the order of ``CAMERA_NAMES``.
 
     Raises:
-        ValueError: the calibration of that subject is not public.
+        ValueError: The calibration of this subject is not public.
     """
     if subject not in _EXTRINSICS:
         raise ValueError(
-            f"no cameras for subject {subject!r}: Human3.6M has them for {', '.join(_EXTRINSICS)}"
+            f"no cameras for subject {subject!r}: expected one of {', '.join(_EXTRINSICS)}"
         )
     views = []
     for name, pose in zip(CAMERA_NAMES, _EXTRINSICS[subject]):
@@ -120,25 +121,30 @@ def cameras(subject: str) -> tuple[StudioCamera, ...]:
 
 
 def normalise_screen(pixels: ArrayLike, size: tuple[int, int]) -> NDArray[np.float64]:
-    """(..., 2) pixels to the normalised screen: x in [-1, 1], y in [-h / w, h / w]."""
+    """Normalise (..., 2) pixels: x to [-1, 1], y to [-h / w, h / w]."""
     width, height = size
     return np.asarray(pixels, dtype=np.float64) * 2 / width - (1, height / width)
 
 
 def project(points: ArrayLike, intrinsics: ArrayLike) -> NDArray[np.float64]:
-    """(..., 3) points in front of the camera to (..., 2) normalised screen, distortion included."""
+    """Project (..., 3) points in front of the camera to (..., 2) in the normalised image.
+
+    Lens distortion is included.
+    """
     points = np.asarray(points, dtype=np.float64)
     lens = np.asarray(intrinsics, dtype=np.float64)
     focal, centre, radial, tangential = np.split(lens, [2, 4, 7])
     plane = points[..., :2] / points[..., 2:]
     r2 = np.square(plane).sum(axis=-1, keepdims=True)
-    bend = 1 + r2 * (radial[0] + r2 * (radial[1] + r2 * radial[2])) + plane @ tangential[:, None]
-    screen: NDArray[np.float64] = focal * (plane * bend + tangential * r2) + centre
-    return screen
+    distortion = (
+        1 + r2 * (radial[0] + r2 * (radial[1] + r2 * radial[2])) + plane @ tangential[:, None]
+    )
+    image: NDArray[np.float64] = focal * (plane * distortion + tangential * r2) + centre
+    return image
 
 
 def _rotation(quaternion: ArrayLike) -> NDArray[np.float64]:
-    """(3, 3) from w, x, y, z of any length."""
+    """(3, 3) from a quaternion w, x, y, z of any norm."""
     q = np.asarray(quaternion, dtype=np.float64)
     w, x, y, z = q / np.linalg.norm(q)
     return np.array(

@@ -1,8 +1,8 @@
-"""What the embedded people do and how they are built: joint limits, bodies, key poses.
+"""Joint limits, bodies and key poses of the synthetic people.
 
-Body frame: x forward, y left, z up. World: metres, z up. Angles are degrees; joints are Human3.6M's
-16: pelvis, right hip, knee, ankle, left hip, knee, ankle, spine, thorax, head, left shoulder,
-elbow, wrist, right shoulder, elbow, wrist.
+Body frame: x forward, y left, z up. World: metres, z up. Angles are in degrees. Joints are the 16
+of Human3.6M: pelvis, right hip, knee, ankle, left hip, knee, ankle, spine, thorax, head, left
+shoulder, elbow, wrist, right shoulder, elbow, wrist.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 FPS = 10.0
-ANKLE_HEIGHT = 0.08  # metres; also how thick the rest of a body is where it touches the ground
+ANKLE_HEIGHT = 0.08  # metres; height of the lowest joint above the ground
 
-# angle: (least, most, how far people differ), degrees
-TRUNK = {
+# angle: (minimum, maximum, standard deviation between people), degrees
+TRUNK_ANGLES = {
     "pitch": (-95, 60, 3),  # the whole body, forward
     "roll": (-40, 40, 2),  # the whole body, to its right
     "bend": (-30, 85, 5),  # spine, forward
@@ -26,28 +26,28 @@ TRUNK = {
     "twist": (-45, 45, 6),  # spine, to its left
     "nod": (-30, 45, 8),  # head, forward
 }
-# The same for the left and the right limb, one after the other in an array of angles.
-LIMBS = {
+# The same for the left and the right limb, which are adjacent columns in an array of angles.
+LIMB_ANGLES = {
     "hip": (-30, 125, 6),  # thigh forward
     "spread": (-10, 55, 3),  # thigh outward
-    "toe": (-20, 45, 6),  # thigh about itself, outward
+    "toe": (-20, 45, 6),  # thigh about its own axis, outward
     "knee": (0, 145, 6),
     "raised": (-50, 175, 10),  # upper arm forward
     "out": (-15, 150, 8),  # upper arm outward
-    "inward": (-85, 80, 12),  # upper arm about itself
+    "inward": (-85, 80, 12),  # upper arm about its own axis
     "elbow": (0, 145, 12),
 }
-COLUMN = {name: i for i, name in enumerate(TRUNK)}
-COLUMN.update({name: len(TRUNK) + 2 * i for i, name in enumerate(LIMBS)})
-LEAST, MOST, SPREAD = np.array(
-    [*TRUNK.values(), *(row for row in LIMBS.values() for _ in "LR")], dtype=np.float64
+COLUMN = {name: i for i, name in enumerate(TRUNK_ANGLES)}
+COLUMN.update({name: len(TRUNK_ANGLES) + 2 * i for i, name in enumerate(LIMB_ANGLES)})
+ANGLE_MIN, ANGLE_MAX, ANGLE_STD = np.array(
+    [*TRUNK_ANGLES.values(), *(row for row in LIMB_ANGLES.values() for _ in "LR")], dtype=np.float64
 ).T
 
 TRAIN_STATURES = {"S1": 1.74, "S5": 1.62, "S6": 1.80, "S7": 1.86, "S8": 1.68}  # metres
 TEST_STATURES = {"S9": 1.77, "S11": 1.65}
 
-# Length of each bone for a person of one metre.
-BODY = {
+# Length of each bone of a person of one metre.
+BONE_LENGTHS = {
     "pelvis": 0.068,
     "thigh": 0.250,
     "shin": 0.240,
@@ -61,20 +61,21 @@ BODY = {
 
 
 def _pose(**angles: float | tuple[float, float]) -> Floats:
-    """(22,) angles: standing at ease but for those given, one number or (left, right)."""
-    pose = np.zeros(len(LEAST))
-    ease = {"hip": 2, "spread": 4, "toe": 8, "knee": 5, "out": 9, "inward": 15, "elbow": 15}
-    for name, value in {**ease, **angles}.items():
+    """(22,) angles: standing at rest except for the given ones, one number or (left, right)."""
+    pose = np.zeros(len(ANGLE_MIN))
+    rest = {"hip": 2, "spread": 4, "toe": 8, "knee": 5, "out": 9, "inward": 15, "elbow": 15}
+    for name, value in {**rest, **angles}.items():
         column = COLUMN[name]
-        pose[column : column + 1 + (name in LIMBS)] = value
+        pose[column : column + 1 + (name in LIMB_ANGLES)] = value
     return pose
 
 
-def mirrored(pose: Floats) -> Floats:
-    """(..., 22) left and right exchanged."""
-    columns = np.arange(len(LEAST))
-    columns[len(TRUNK) :] = columns[len(TRUNK) :].reshape(-1, 2)[:, ::-1].ravel()
-    signs = np.ones(len(LEAST))
+def mirror(pose: Floats) -> Floats:
+    """Exchange left and right in (..., 22) angles."""
+    trunk = len(TRUNK_ANGLES)
+    columns = np.arange(len(ANGLE_MIN))
+    columns[trunk:] = columns[trunk:].reshape(-1, 2)[:, ::-1].ravel()
+    signs = np.ones(len(ANGLE_MIN))
     signs[[COLUMN[name] for name in ("roll", "side", "twist")]] = -1
     mirrored: Floats = pose[..., columns] * signs
     return mirrored
@@ -84,31 +85,31 @@ def mirrored(pose: Floats) -> Floats:
 class Motion:
     """A cycle of key poses."""
 
-    seconds: float  # one cycle
+    seconds: float  # per cycle
     keys: tuple[Floats, ...]
-    other_side: bool = False  # the mirrored keys follow
-    speed: float = 0.0  # metres a second
-    turn: float = 12.0  # degrees a second
+    mirrored: bool = False  # whether the mirrored keys follow
+    speed: float = 0.0  # metres per second
+    yaw_rate: float = 12.0  # degrees per second
 
 
 _REST = _pose()
-STUDIO: dict[str, Motion] = {
+SOURCE_MOTIONS: dict[str, Motion] = {
     "Walking": Motion(
         1.2,
         (
             _pose(hip=(27, -16), knee=(6, 20), raised=(-22, 24), elbow=(12, 30), twist=6, bend=3),
             _pose(hip=(4, 20), knee=(8, 60), raised=(0, 4), elbow=(18, 20), bend=4),
         ),
-        other_side=True,
+        mirrored=True,
         speed=1.1,
-        turn=75,
+        yaw_rate=75,
     ),
     "Turning": Motion(
         1.6,
         (_pose(hip=(22, 0), knee=(40, 6), twist=10), _pose(hip=(4, -4), raised=(8, -6))),
-        other_side=True,
+        mirrored=True,
         speed=0.2,
-        turn=80,
+        yaw_rate=80,
     ),
     "Reaching": Motion(
         5.0,
@@ -162,7 +163,7 @@ STUDIO: dict[str, Motion] = {
             _pose(raised=(25, 50), out=(9, 20), elbow=(80, 130), inward=(30, 30), hip=(10, -2)),
         ),
         speed=0.3,
-        turn=45,
+        yaw_rate=45,
     ),
 }
 _GUARD: dict[str, float | tuple[float, float]] = {
@@ -170,7 +171,7 @@ _GUARD: dict[str, float | tuple[float, float]] = {
     "elbow": 115.0,
     "inward": 30.0,
 }
-ELSEWHERE: dict[str, Motion] = {
+CROSS_MOTIONS: dict[str, Motion] = {
     "kick": Motion(
         2.0,
         (
@@ -200,9 +201,9 @@ ELSEWHERE: dict[str, Motion] = {
             _pose(out=(120, 60), elbow=(30, 70), side=-14, hip=(14, -4), knee=(24, 8), spread=16),
             _pose(raised=(150, 20), out=(20, 80), inward=(-50, 60), twist=28, hip=12, knee=24),
         ),
-        other_side=True,
+        mirrored=True,
         speed=0.3,
-        turn=100,
+        yaw_rate=100,
     ),
     "run": Motion(
         0.8,
@@ -210,9 +211,9 @@ ELSEWHERE: dict[str, Motion] = {
             _pose(hip=(50, -24), knee=(45, 40), raised=(-40, 42), elbow=90, bend=12, twist=10),
             _pose(hip=(10, 32), knee=(22, 100), raised=(0, 4), elbow=90, bend=14),
         ),
-        other_side=True,
+        mirrored=True,
         speed=1.5,
-        turn=110,
+        yaw_rate=110,
     ),
     "crouch": Motion(
         5.0,

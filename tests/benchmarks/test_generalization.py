@@ -1,4 +1,4 @@
-"""The generalization benchmark is fair: same rows, same updates, choices apart from the tests."""
+"""The generalization benchmark is fair: same rows, same updates, validation apart from tests."""
 
 from __future__ import annotations
 
@@ -13,15 +13,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.generalization import cli as generalization
-from benchmarks.generalization import diversity
-from benchmarks.generalization import runs as contest
-from benchmarks.generalization.runs import ESTIMATORS, ORACLE, RECIPES, Run, compete, train
-from benchmarks.generalization.splits import HELD_OUT, kinds, rarest, splits
+from benchmarks import pose_diversity
+from benchmarks.generalization import cli, diversity
+from benchmarks.generalization.runs import (
+    ESTIMATORS,
+    METHODS,
+    ORACLE,
+    Run,
+    train,
+    train_and_test,
+)
+from benchmarks.generalization.splits import HELD_OUT, action_names, rarest_actions, splits
+from benchmarks.options import names_among
 from h36m_helpers import pixels, world, write
 from helpers import H36M, STANDING
 from poseaug_plugin import PoseAugConfig
-from poseaug_plugin.data.h36m import TEST, TRAIN, Pairs
+from poseaug_plugin.data import TEST, TRAIN, Batch, Pairs
 from poseaug_plugin.data.h36m_cameras import project
 from poseaug_plugin.data.synthetic import make
 from poseaug_plugin.geometry.bones import bones_to_pose, lengths, pose_to_bones
@@ -34,57 +41,59 @@ def pairs() -> Pairs:
     return make(0)[0][:640]
 
 
-def run(recipe: str = "plain", **changes: Any) -> Run:
-    settings = {"updates": 8, "batch_size": 64, "config": RECIPES[recipe], **changes}
-    return Run(recipe=recipe, **settings)
+def run(method: str = "plain", **changes: Any) -> Run:
+    settings = {"updates": 8, "batch_size": 64, "config": METHODS[method], **changes}
+    return Run(method=method, **settings)
 
 
-def watched(run: Run, pairs: Pairs) -> tuple[list[Tensor], list[Tensor], list[int]]:
-    """Row numbers of each batch, the first one's weights, and how many rows each had."""
+def record_batches(run: Run, pairs: Pairs) -> tuple[list[Tensor], list[Tensor], list[int]]:
+    """Row numbers of each batch, the weights before the first, and the size of each batch."""
     rows: list[Tensor] = []
     weights: list[Tensor] = []
     sizes: list[int] = []
 
-    def look(step: int, model: nn.Module, batch: contest.Batch) -> None:
+    def on_batch(step: int, model: nn.Module, batch: Batch) -> None:
         if not step:
             weights.extend(p.detach().clone() for p in model.parameters())
         rows.append(batch[2])
         sizes.append(len(batch[0]))
 
-    train(run, pairs, look=look)
+    train(run, pairs, on_batch=on_batch)
     return rows, weights, sizes
 
 
-# Fair
+# Fairness
 
 
-@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "plain"])
-def test_every_recipe_starts_alike_and_sees_the_same_real_rows(recipe: str, pairs: Pairs) -> None:
-    plain_rows, plain_weights, _ = watched(run(), pairs)
-    rows, weights, sizes = watched(run(recipe), pairs)
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "plain"])
+def test_every_method_has_the_same_initial_weights_and_real_rows(method: str, pairs: Pairs) -> None:
+    plain_rows, plain_weights, _ = record_batches(run(), pairs)
+    rows, weights, sizes = record_batches(run(method), pairs)
     assert all(map(torch.equal, weights, plain_weights))
     assert sizes == [64] * 8
     new = [r for i, r in enumerate(rows) if not i or not torch.equal(r, rows[i - 1])]
-    assert all(map(torch.equal, new, plain_rows))  # alternate hands out each batch twice
+    assert all(map(torch.equal, new, plain_rows))  # alternate yields each batch twice
 
 
 @pytest.mark.parametrize("mix", ["replace", "append", "alternate", "passes"])
 def test_updates_and_their_rows_are_the_same_in_every_mix(mix: str, pairs: Pairs) -> None:
-    ticks: list[int] = []
+    updates: list[int] = []
     config = PoseAugConfig.random(mix=mix)
-    _, augmenter = train(run(config=config), pairs, lambda: ticks.append(1))
-    assert len(ticks) == 8
+    _, augmenter = train(run(config=config), pairs, lambda: updates.append(1))
+    assert len(updates) == 8
     assert augmenter is not None
     assert augmenter.stats()["steps"] == 8
-    assert watched(run(config=config), pairs)[2] == [64] * 8
+    assert record_batches(run(config=config), pairs)[2] == [64] * 8
 
 
 def test_another_seed_draws_other_rows(pairs: Pairs) -> None:
-    assert not torch.equal(watched(run(), pairs)[0][0], watched(run(seed=1), pairs)[0][0])
+    assert not torch.equal(
+        record_batches(run(), pairs)[0][0], record_batches(run(seed=1), pairs)[0][0]
+    )
 
 
 def test_more_rows_than_there_are_is_an_error(pairs: Pairs) -> None:
-    with pytest.raises(ValueError, match="640 pairs make no batch of 641 rows"):
+    with pytest.raises(ValueError, match="640 pairs are fewer than the batch size 641"):
         train(run(batch_size=641), pairs)
 
 
@@ -92,39 +101,41 @@ def test_more_rows_than_there_are_is_an_error(pairs: Pairs) -> None:
 
 
 @pytest.fixture(scope="module")
-def choice() -> tuple[Pairs, dict[str, Pairs]]:
+def validation() -> tuple[Pairs, dict[str, Pairs]]:
     return splits(None, 0, validate=True)
 
 
-def test_validation_trains_on_none_of_what_it_tests(choice: tuple[Pairs, dict[str, Pairs]]) -> None:
-    train, tests = choice
+def test_validation_tests_are_not_trained_on(validation: tuple[Pairs, dict[str, Pairs]]) -> None:
+    train, tests = validation
     assert set(train.subject) == set(TRAIN) - {HELD_OUT}
-    learned, left_out = set(kinds(train)), set(kinds(tests["cross"]))
-    assert len(learned) == len(left_out) == 4
-    assert not learned & left_out
-    assert set(kinds(tests["studio"])) == left_out
-    assert set(kinds(tests["views"])) == set(kinds(tests["source"])) == learned
+    known, held_out = set(action_names(train)), set(action_names(tests["cross"]))
+    assert len(known) == len(held_out) == 4
+    assert not known & held_out
+    assert set(action_names(tests["studio"])) == held_out
+    assert set(action_names(tests["views"])) == set(action_names(tests["source"])) == known
     assert set(tests["source"].subject) == set(tests["views"].subject) == {HELD_OUT}
 
 
-def test_the_oracle_knows_the_kinds_left_out_but_not_the_subject(
-    choice: tuple[Pairs, dict[str, Pairs]],
+def test_the_oracle_has_the_held_out_actions_but_not_the_subject(
+    validation: tuple[Pairs, dict[str, Pairs]],
 ) -> None:
-    _, tests = choice
-    known, same = splits(None, 0, validate=True, oracle=True)
-    assert set(kinds(known)) == set(kinds(tests["source"])) | set(kinds(tests["cross"]))
-    assert set(known.subject) == set(TRAIN) - {HELD_OUT}
-    assert len(known) > 3 * len(same["cross"])  # several refilmings
+    _, tests = validation
+    oracle, same = splits(None, 0, validate=True, oracle=True)
+    assert set(action_names(oracle)) == set(action_names(tests["source"])) | set(
+        action_names(tests["cross"])
+    )
+    assert set(oracle.subject) == set(TRAIN) - {HELD_OUT}
+    assert len(oracle) > 3 * len(same["cross"])  # rendered several times
     assert all(torch.equal(same[name].pose_2d, tests[name].pose_2d) for name in tests)
     with pytest.raises(ValueError, match="the oracle needs --validate"):
         splits(None, 0, oracle=True)
 
 
-def test_the_rarest_kinds_are_those_unlike_the_others(pairs: Pairs) -> None:
-    """A hand stand among people as they come."""
+def test_the_rarest_actions_have_unusual_poses(pairs: Pairs) -> None:
+    """A hand stand among ordinary poses."""
     odd = pairs[:160]
     upside_down = odd.pose_3d[:, :1] - odd.root_relative
-    upside_down[:, 7:] += 2 * odd.root_relative[:, 7:]  # legs up, the rest as it was
+    upside_down[:, 7:] += 2 * odd.root_relative[:, 7:]  # only the legs are upside down
     names = np.array(["Standing 1", "Jumping", "Hand stand", "Standing 2"]).repeat(160)
     order = torch.randperm(480, generator=torch.Generator().manual_seed(0))
     given = replace(
@@ -132,28 +143,28 @@ def test_the_rarest_kinds_are_those_unlike_the_others(pairs: Pairs) -> None:
         pose_3d=torch.cat([pairs.pose_3d[160:][order][:320], upside_down, odd.pose_3d]),
         action=names,
     )
-    assert rarest(given) == ["Hand stand"]
+    assert rarest_actions(given) == ["Hand stand"]
 
 
-def test_refilmed_poses_are_new_bodies_in_new_views(
-    choice: tuple[Pairs, dict[str, Pairs]],
+def test_rerendered_poses_have_new_bodies_and_views(
+    validation: tuple[Pairs, dict[str, Pairs]],
 ) -> None:
-    _, tests = choice
+    _, tests = validation
     source, views = tests["source"], tests["views"]
     assert views.pose_2d.abs().max() <= 1
     assert len(views.camera.unique(dim=0)) > 50
     for row in range(0, len(views), 97):
-        seen = project(views.pose_3d[row], views.camera[row])
-        np.testing.assert_allclose(views.pose_2d[row], seen, atol=1e-5)
+        projected = project(views.pose_3d[row], views.camera[row])
+        np.testing.assert_allclose(views.pose_2d[row], projected, atol=1e-5)
     before, after = (lengths(pose_to_bones(p.root_relative, H36M)) for p in (source, views))
     assert (before.std(0) / before.mean(0)).max() < 0.01
     assert (after.std(0) / after.mean(0)).min() > 0.05
     assert (after / before[:1] - 1).abs().max() < 1.12 * 1.08 - 1 + 1e-3
 
 
-def test_the_split_is_the_same_every_time(choice: tuple[Pairs, dict[str, Pairs]]) -> None:
+def test_the_split_is_the_same_every_time(validation: tuple[Pairs, dict[str, Pairs]]) -> None:
     again = splits(None, 0, validate=True)[1]
-    for name, test in choice[1].items():
+    for name, test in validation[1].items():
         assert torch.equal(test.pose_2d, again[name].pose_2d)
 
 
@@ -171,7 +182,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_detector_is_of_the_source_alone(folder: Path) -> None:
+def test_detections_are_used_for_the_source_only(folder: Path) -> None:
     exact, exact_tests = splits(str(folder), 0)
     train, tests = splits(str(folder), 0, detections="det")
     assert not torch.equal(train.pose_2d, exact.pose_2d)
@@ -182,23 +193,23 @@ def test_the_detector_is_of_the_source_alone(folder: Path) -> None:
 def test_subjects_and_numbered_actions(folder: Path) -> None:
     train, tests = splits(str(folder), 0, subjects=["S5"])
     assert set(train.subject) == {"S5"}
-    assert set(kinds(train)) == {"Eating", "Posing", "Sitting", "Walking"}
+    assert set(action_names(train)) == {"Eating", "Posing", "Sitting", "Walking"}
     assert set(tests["source"].subject) == set(TEST)
     train, tests = splits(str(folder), 0, subjects=["S5", "S8"], validate=True)
     assert set(train.subject) == {"S5"}
-    assert len(set(kinds(train))) == 2  # of four
+    assert len(set(action_names(train))) == 2  # of four
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"subjects": ["S9"]}, "expected some of"),
-        ({"subjects": ["S8"], "validate": True}, "name another subject"),
+        ({"subjects": ["S8"], "validate": True}, "select another training subject"),
         ({"detections": "det"}, "needs --data"),
     ],
 )
-def test_a_split_that_cannot_be(settings: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_an_invalid_split_is_an_error(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         splits(None, 0, **settings)
 
 
@@ -206,8 +217,8 @@ def test_a_split_that_cannot_be(settings: dict[str, Any], told: str) -> None:
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_every_estimator_competes(estimator: str) -> None:
-    record = compete(run("random", estimator=estimator, updates=2, batch_size=32))
+def test_every_estimator_is_trained_and_tested(estimator: str) -> None:
+    record = train_and_test(run("random", estimator=estimator, updates=2, batch_size=32))
     assert set(record["tests"]) == {"source", "cross"}
     for scores in record["tests"].values():
         assert 0 < scores["PA-MPJPE"] < scores["MPJPE"] < float("inf")
@@ -217,19 +228,19 @@ def test_every_estimator_competes(estimator: str) -> None:
 
 
 def test_a_run_is_repeatable() -> None:
-    first, second = (compete(run("random", updates=3))["tests"] for _ in range(2))
+    first, second = (train_and_test(run("random", updates=3))["tests"] for _ in range(2))
     assert first == second
 
 
-def test_the_oracle_is_one_more_recipe_of_a_validation(
+def test_the_oracle_is_an_additional_method_for_validation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = [*SMALL, "--recipes", "plain", "--oracle", "--results", str(tmp_path / "r.jsonl")]
-    plain, oracle = generalization.main([*argv, "--validate"])
-    assert (plain["settings"]["recipe"], oracle["settings"]["recipe"]) == ("plain", ORACLE)
+    argv = [*SMALL, "--methods", "plain", "--oracle", "--results", str(tmp_path / "r.jsonl")]
+    plain, oracle = cli.main([*argv, "--validate"])
+    assert (plain["settings"]["method"], oracle["settings"]["method"]) == ("plain", ORACLE)
     assert oracle["rows"]["training"] > plain["rows"]["training"]
     with pytest.raises(SystemExit):
-        generalization.main(argv)
+        cli.main(argv)
     assert "--oracle needs --validate" in capsys.readouterr().err
 
 
@@ -237,68 +248,72 @@ def test_finished_runs_are_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results, numbers, table = (tmp_path / name for name in ("r.jsonl", "n.json", "sub/t.md"))
-    argv = [*SMALL, "--recipes", "plain,random", "--results", str(results)]
+    argv = [*SMALL, "--methods", "plain,random", "--results", str(results)]
     argv += ["--json", str(numbers), "--markdown", str(table)]
-    first = generalization.main(argv)
+    first = cli.main(argv)
     assert len(results.read_text().splitlines()) == 2
 
-    monkeypatch.setattr(generalization, "compete", lambda *_: pytest.fail("ran again"))
-    assert generalization.main(argv) == first
+    monkeypatch.setattr(cli, "train_and_test", lambda *_: pytest.fail("ran again"))
+    assert cli.main(argv) == first
     saved = json.loads(numbers.read_text())
     assert saved["runs"] == first
     assert "-m benchmarks.generalization --estimators mlp" in saved["command"]
     assert f"{first[1]['tests']['cross']['MPJPE']:.1f}" in table.read_text()
-    assert "2 runs, 0 of them to do" in capsys.readouterr().out
+    assert "2 runs, 0 to execute" in capsys.readouterr().out
 
 
-def test_what_a_run_is_known_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_are_identified_by_their_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = run("random")
-    record = {"settings": json.loads(done.key), "circumstances": {"commit": "1234567"}}
+    record = {"settings": json.loads(done.key), "environment": {"commit": "1234567"}}
     results = tmp_path / "r.jsonl"
     results.write_text(json.dumps(record) + "\n")
-    assert list(generalization.read(results)) == [done.key]
+    assert list(cli.read_results(results)) == [done.key]
     for other in (run("random", seed=1), run("random", updates=9), run(), run("no-ba")):
-        assert other.key not in generalization.read(results)
+        assert other.key not in cli.read_results(results)
     for commit, found in (("1234567", 1), ("7654321", 0), ("1234567+", 0)):
-        monkeypatch.setattr(generalization, "circumstances", lambda c=commit: {"commit": c})
-        assert len(generalization.read(results, fresh=True)) == found
-        assert len(generalization.read(results)) == 1
+        monkeypatch.setattr(cli, "environment_info", lambda c=commit: {"commit": c})
+        assert len(cli.read_results(results, fresh=True)) == found
+        assert len(cli.read_results(results)) == 1
 
 
-def test_overrides_reach_every_recipe_with_a_config() -> None:
-    argv = "--recipes plain,random --estimators mlp --seeds 3 --set distance=(2,8) bend=0.25"
-    plain, random = generalization.runs(generalization.arguments(argv.split()))
-    assert plain.recipe == "plain"
+def test_overrides_apply_to_every_method_with_a_config() -> None:
+    argv = "--methods plain,random --estimators mlp --seeds 3 --set distance=(2,8) bend=0.25"
+    plain, random = cli.make_runs(cli.arguments(argv.split()))
+    assert plain.method == "plain"
     assert plain.config is None
-    assert random.recipe == "random distance=(2, 8) bend=0.25"
+    assert random.method == "random distance=(2, 8) bend=0.25"
     assert random.config == PoseAugConfig.random(distance=(2, 8), bend=0.25, seed=3)
 
 
 @pytest.mark.parametrize(
     ("text", "value"), [("ratio=0.5", 0.5), ("mix=append", "append"), ("ba=False", False)]
 )
-def test_an_override_is_a_literal_or_a_word(text: str, value: Any) -> None:
-    assert generalization.override(text) == (text.split("=")[0], value)
+def test_an_override_is_a_literal_or_a_string(text: str, value: Any) -> None:
+    assert cli.parse_override(text) == (text.split("=")[0], value)
 
 
-def test_what_the_command_line_refuses() -> None:
+def test_invalid_options_are_errors() -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="not name=value"):
-        generalization.override("bend")
-    with pytest.raises(argparse.ArgumentTypeError, match="not among"):
-        generalization.several(["mlp"])("mlp,mlq")
+        cli.parse_override("bend")
+    with pytest.raises(
+        argparse.ArgumentTypeError, match="unknown name mlq, expected some of mlp, or all"
+    ):
+        names_among(["mlp"])("mlp,mlq")
 
 
 def test_the_table_is_mean_and_deviation_over_seeds() -> None:
-    def record(recipe: str, cross: float) -> dict[str, Any]:
+    def record(method: str, cross: float) -> dict[str, Any]:
         scores = dict.fromkeys(("MPJPE", "PA-MPJPE", "PCK", "AUC"), cross)
         return {
-            "settings": {"estimator": "mlp", "recipe": recipe},
+            "settings": {"estimator": "mlp", "method": method},
             "tests": {"source": scores, "cross": scores},
             "seconds": {"cpu": 1.0, "wall": 2.0},
         }
 
     records = [record(*r) for r in (("random", 100), ("random", 110), ("default", 84))]
-    _, _, random, default = generalization.table(records).splitlines()
+    _, _, random, default = cli.results_table(records).splitlines()
     assert "105.0 ± 7.1" in random
     assert "| 1.000 |" in random
     assert "| 84.0 |" in default
@@ -308,31 +323,32 @@ def test_the_table_is_mean_and_deviation_over_seeds() -> None:
 # Diversity
 
 
-def standing(turn: float = 0.0) -> Pairs:
-    """One person 4 m away who faces the camera, turned by so many degrees about the vertical."""
-    angle = torch.deg2rad(torch.tensor(turn))
+def standing(yaw: float = 0.0) -> Pairs:
+    """A person 4 m away who faces the camera, rotated by `yaw` degrees about the vertical."""
+    angle = torch.deg2rad(torch.tensor(yaw))
     zero, one = torch.zeros(()), torch.ones(())
     rows = [[angle.cos(), zero, angle.sin()], [zero, one, zero], [-angle.sin(), zero, angle.cos()]]
     R = torch.stack([torch.stack(row) for row in rows])
     pose = bones_to_pose(STANDING[None], H36M) @ R.T + torch.tensor([0.0, 0, 4])
-    nobody = np.array([""])
-    return Pairs(pose[..., :2] / pose[..., 2:], pose, torch.ones(1, 9), nobody, nobody)
+    unknown = np.array([""])
+    return Pairs(pose[..., :2] / pose[..., 2:], pose, torch.ones(1, 9), unknown, unknown)
 
 
-def test_the_viewpoint_is_the_bodys() -> None:
-    for turn in (0, 60, -100):
-        azimuth, elevation = diversity.viewpoints(standing(turn))[0].tolist()
-        assert abs(azimuth) == pytest.approx(abs(turn), abs=1)
+def test_the_viewpoint_is_relative_to_the_body() -> None:
+    for yaw in (0, 60, -100):
+        azimuth, elevation = pose_diversity.viewpoints(standing(yaw))[0].tolist()
+        assert abs(azimuth) == pytest.approx(abs(yaw), abs=1)
         assert abs(elevation) < 8  # the spine leans a little
     to_its_left = (
-        diversity.viewpoints(standing(60))[0, 0] * diversity.viewpoints(standing(-60))[0, 0]
+        pose_diversity.viewpoints(standing(60))[0, 0]
+        * pose_diversity.viewpoints(standing(-60))[0, 0]
     )
     assert to_its_left < 0
 
 
-def test_turning_leaves_postures_as_they_are() -> None:
+def test_yaw_does_not_change_the_posture() -> None:
     sets = {"source": standing(), "random": standing(90), "cross": standing(90)}
-    numbers = diversity.coverage(sets)
+    numbers = pose_diversity.coverage(sets)
     assert numbers["source"]["mm"] > 100
     assert numbers["random"]["mm"] == pytest.approx(0, abs=1)
     assert numbers["random"]["nearer"] == 100
@@ -340,32 +356,33 @@ def test_turning_leaves_postures_as_they_are() -> None:
 
 
 def test_nearest_equals_a_slow_loop() -> None:
-    poses, among = torch.randn(5, 16, 3), torch.randn(7, 16, 3)
-    poses[:, 0] = among[:, 0] = 0
-    slow = [min(float((p - q).norm(dim=-1)[1:].mean()) for q in among) for p in poses]
-    assert diversity.nearest(poses, among).tolist() == pytest.approx(slow, rel=1e-4)
+    poses, others = torch.randn(5, 16, 3), torch.randn(7, 16, 3)
+    poses[:, 0] = others[:, 0] = 0
+    slow = [min(float((p - q).norm(dim=-1)[1:].mean()) for q in others) for p in poses]
+    assert pose_diversity.nearest_distance(poses, others).tolist() == pytest.approx(slow, rel=1e-4)
 
 
 def test_joint_angles_and_bones_of_a_known_pose() -> None:
-    angles, bodies = diversity.angles(standing()), diversity.bodies(standing())
+    angles = pose_diversity.joint_angles(standing())
+    bones = pose_diversity.bone_lengths(standing())
     assert angles["knee"].tolist() == pytest.approx([5.78, 5.78], abs=0.02)
     assert angles["trunk to thigh"].max() < 15
-    assert bodies["hip to knee"].tolist() == pytest.approx([441, 441], abs=1)
+    assert bones["hip to knee"].tolist() == pytest.approx([441, 441], abs=1)
 
 
-def test_pictures_of_what_was_trained_on(tmp_path: Path) -> None:
+def test_plots_of_augmented_pairs(tmp_path: Path) -> None:
     runs = [run(name, updates=6, batch_size=256) for name in ("random", "released")]
     with pytest.raises(ValueError, match="no row was augmented"):
-        diversity.look_closely(runs, tmp_path)  # released: its first epochs are plain
-    numbers = diversity.look_closely(runs[:1], tmp_path)
-    pictures = {file.stem for file in tmp_path.glob("*.png")}
-    assert pictures == {"viewpoints", "places", "bodies", "angles", "difficulty"}
+        diversity.analyse(runs, tmp_path)  # the first epochs of released are plain
+    numbers = diversity.analyse(runs[:1], tmp_path)
+    plots = {file.stem for file in tmp_path.glob("*.png")}
+    assert plots == {"viewpoints", "places", "bodies", "angles", "difficulty"}
     assert numbers["difficulty"]["random"]["updates"] == (0, 1, 2, 3, 4, 5)
-    assert "| random |" in diversity.table(numbers)
+    assert "| random |" in diversity.results_table(numbers)
 
 
-def test_looking_changes_nothing(pairs: Pairs) -> None:
-    looked, _ = train(run("random"), pairs, look=diversity.Trace(pairs, 8))
+def test_recording_does_not_change_training(pairs: Pairs) -> None:
+    recorded, _ = train(run("random"), pairs, on_batch=diversity.TrainingRecorder(pairs, 8))
     alone, _ = train(run("random"), pairs)
-    for a, b in zip(looked.state_dict().values(), alone.state_dict().values()):
+    for a, b in zip(recorded.state_dict().values(), alone.state_dict().values()):
         assert torch.equal(a, b)

@@ -1,4 +1,4 @@
-"""The overhead benchmark measures what it says: every recipe, in turn, in steady state."""
+"""The overhead benchmark: interleaved timing in steady state, operation counts and tables."""
 
 import dataclasses
 import itertools
@@ -11,11 +11,8 @@ import torch
 from torch import nn
 
 from benchmarks import environment, timing
-from benchmarks.overhead import cli as overhead
-from benchmarks.overhead import loops as recipes
-from benchmarks.overhead import published_step as published
-from benchmarks.overhead import scaling as growth
-from benchmarks.overhead import sections as overhead_sections
+from benchmarks.overhead import cli, loops, published_step, scaling, sections
+from benchmarks.tables import format_value
 from poseaug_plugin.data.synthetic import make
 from poseaug_plugin.geometry.skeleton import SKELETONS
 
@@ -29,15 +26,15 @@ def pairs():
 
 
 @pytest.fixture(autouse=True)
-def _few(monkeypatch, pairs):
-    monkeypatch.setattr(overhead_sections, "data", lambda folder, seed: pairs)
-    monkeypatch.setattr(overhead_sections, "repeats", lambda work: 1)
+def _small(monkeypatch, pairs):
+    monkeypatch.setattr(sections, "data", lambda folder, seed: pairs)
+    monkeypatch.setattr(sections, "choose_repeats", lambda work: 1)
 
 
-def test_recipes_take_turns_and_the_first_round_is_not_counted():
+def test_functions_are_interleaved_and_the_warm_up_is_not_counted():
     order = []
-    works = {name: (lambda name=name: order.append(name)) for name in "abc"}
-    times = timing.interleaved(works, 3)
+    functions = {name: (lambda name=name: order.append(name)) for name in "abc"}
+    times = timing.time_interleaved(functions, 3)
     rounds = [order[i : i + 3] for i in range(0, 12, 3)]
     assert rounds == [list("abc"), list("bca"), list("cab"), list("abc")]
     assert {name: len(seconds) for name, seconds in times.items()} == {"a": 3, "b": 3, "c": 3}
@@ -47,17 +44,17 @@ def test_statistics():
     assert timing.quartiles([3.0, 1.0, 2.0, 5.0, 4.0]) == (2.0, 3.0, 4.0)
     assert timing.quartiles([7.0]) == (7.0, 7.0, 7.0)
     assert timing.ratios([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]
-    assert timing.slope([1, 10, 100], [5, 50 * 10, 500 * 100]) == pytest.approx(2)
+    assert timing.growth_exponent([1, 10, 100], [5, 50 * 10, 500 * 100]) == pytest.approx(2)
 
 
 def test_operations_of_a_layer():
     layer, x = nn.Linear(7, 5), torch.randn(11, 7)
-    assert timing.flops(lambda: layer(x)) == 2 * 11 * 7 * 5
-    # Backward the weights' gradient alone: x wants none.
-    assert timing.flops(lambda: layer(x).sum().backward()) == 2 * 2 * 11 * 7 * 5
+    assert timing.count_flops(lambda: layer(x)) == 2 * 11 * 7 * 5
+    # The backward pass only computes the gradient of the weights.
+    assert timing.count_flops(lambda: layer(x).sum().backward()) == 2 * 2 * 11 * 7 * 5
 
 
-def test_memory_is_what_was_held_at_once():
+def test_memory_is_the_peak():
     floats = torch.empty
     assert timing.peak_bytes(lambda: floats(1 << 20), "cpu") == 4 << 20
     one_by_one = timing.peak_bytes(lambda: [floats(1 << 20).numel() for _ in range(3)], "cpu")
@@ -66,46 +63,46 @@ def test_memory_is_what_was_held_at_once():
 
 
 def test_a_block_is_whole_cycles():
-    assert recipes.block(["random"]) == 1
-    assert recipes.block(["residual"]) == 8  # every 4th batch, discriminators every 2nd turn
-    assert recipes.block(["random", "paper"]) == 4
-    assert recipes.block(["residual", "released"]) == 8
+    assert loops.block(["random"]) == 1
+    assert loops.block(["residual"]) == 8  # every 4th batch, discriminators every 2nd update
+    assert loops.block(["random", "paper"]) == 4
+    assert loops.block(["residual", "released"]) == 8
 
 
-@pytest.mark.parametrize(("preset", "turns"), [("random", 0), ("residual", 2), ("released", 4)])
-def test_a_loop_is_in_steady_state(pairs, preset, turns):
-    config = recipes.steady(preset)
-    loop = recipes.Loop(pairs, 32, recipes.MODELS["mlp256"](), "cpu", config)
+@pytest.mark.parametrize(("preset", "updates"), [("random", 0), ("residual", 2), ("released", 4)])
+def test_a_loop_is_in_steady_state(pairs, preset, updates):
+    config = loops.steady(preset)
+    loop = loops.Loop(pairs, 32, loops.MODELS["mlp256"](), "cpu", config)
     trainer = loop.augmenter._trainer
     pools = trainer.pools.values() if trainer else ()
     assert all(pool.filled == pool.size for pool in pools)
     loop.run(8)
     stats = loop.augmenter.stats()
-    assert stats["turns"] == turns
-    assert ("hardness" in stats) == (turns > 0)  # feedback counts from the first turn
+    assert stats["turns"] == updates
+    assert ("hardness" in stats) == (updates > 0)  # feedback is active from the first update
 
 
-def test_loading_alone_takes_no_turn(pairs):
-    for make_loader in recipes.LOADERS.values():
-        model, config = recipes.MODELS["mlp256"](), recipes.steady("residual")
-        loop = recipes.Loop(pairs, 32, model, "cpu", config, make_loader)
+def test_loading_alone_makes_no_update(pairs):
+    for make_loader in loops.LOADERS.values():
+        model, config = loops.MODELS["mlp256"](), loops.steady("residual")
+        loop = loops.Loop(pairs, 32, model, "cpu", config, make_loader)
         loop.load(9)
         assert loop.augmenter.stats()["turns"] == 0
         assert loop.augmenter.stats()["augmented"] > 0
 
 
-def test_the_file_holds_everything_and_the_tables_agree(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(overhead_sections, "fresh", lambda code: "0.1")
+def test_the_file_holds_all_results_and_the_tables_agree(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sections, "run_python", lambda code: "0.1")
     file, page = tmp_path / "o.json", tmp_path / "o.md"
-    options = ["--seed", "3", "--recipes", ",".join(PRESETS)]
-    overhead.main([*SMALL, *options, "--json", str(file), "--markdown", str(page)])
+    options = ["--seed", "3", "--methods", ",".join(PRESETS)]
+    cli.main([*SMALL, *options, "--json", str(file), "--markdown", str(page)])
     found = json.loads(file.read_text())
     assert found["arguments"]["seed"] == "3"
-    assert set(found["circumstances"]) == set(environment.circumstances())
-    assert set(found) == {"arguments", "circumstances", *overhead_sections.BASIC}
+    assert set(found["environment"]) == set(environment.environment_info())
+    assert set(found) == {"arguments", "environment", *sections.BASIC}
     for section in ("loops", "memory"):
-        assert [row["recipe"] for row in found[section]] == ["plain", *PRESETS]
-    assert [(row["loader"], row["recipe"]) for row in found["loaders"]] == list(
+        assert [row["method"] for row in found[section]] == ["plain", *PRESETS]
+    assert [(row["loader"], row["method"]) for row in found["loaders"]] == list(
         itertools.product(["sliced", "collated"], ["plain", *PRESETS])
     )
     for row in found["loops"] + found["loaders"]:
@@ -117,71 +114,71 @@ def test_the_file_holds_everything_and_the_tables_agree(tmp_path, monkeypatch, c
     assert 1 <= random["of arithmetic"] < default["of arithmetic"]
     assert found["memory"][0]["over plain"] == 0 < found["memory"][2]["over plain"]
     assert len(found["imports"]) == 4
-    for shown in (capsys.readouterr().out, page.read_text()):
-        assert all(section in shown for section in overhead_sections.BASIC)
-    assert f"{overhead.text(plain['MFLOP'])} |" in page.read_text()
+    for text in (capsys.readouterr().out, page.read_text()):
+        assert all(section in text for section in sections.BASIC)
+    assert f"{format_value(plain['MFLOP'])} |" in page.read_text()
 
 
-def test_parts_and_their_arithmetic():
-    found = overhead.main([*SMALL, "--parts", "--recipes", "random,released"])["parts"]
-    rows = {(row["recipe"], row["part"]): row for row in found}
+def test_components_and_their_operations():
+    found = cli.main([*SMALL, "--components", "--methods", "random,released"])["components"]
+    rows = {(row["method"], row["component"]): row for row in found}
     assert ("random", "one sample") in rows
     assert ("random", "one turn") not in rows
     for row in found:
-        assert row["ms"].low > 0
+        assert row["ms"].lower > 0
     parts, width = SKELETONS["h36m_16"].parts, 256
     cosines = sum(len(part) ** 2 for part in parts)
     paths = len(parts) * (2 * width**2 + width * 100 + 100)
-    judged = rows["released", "d3d forward"]["MFLOP"] * 1e6
-    assert judged == 2 * 16 * (cosines * width + paths + 3 * cosines)
-    asked = rows["released", "estimator forward"]["MFLOP"] * 1e6
-    assert asked == 2 * 16 * (32 * 256 + 4 * 256**2 + 256 * 45)
-    # Feedback: the original without a graph, two augmented ones forward and backward.
-    fed_back = rows["released", "feedback"]["MFLOP"] * 1e6
-    assert fed_back == pytest.approx(5 * asked, rel=0.01)
+    discriminated = rows["released", "d3d forward"]["MFLOP"] * 1e6
+    assert discriminated == 2 * 16 * (cosines * width + paths + 3 * cosines)
+    estimated = rows["released", "estimator forward"]["MFLOP"] * 1e6
+    assert estimated == 2 * 16 * (32 * 256 + 4 * 256**2 + 256 * 45)
+    # Feedback: original pairs forward, two augmented sets of pairs forward and backward.
+    feedback = rows["released", "feedback"]["MFLOP"] * 1e6
+    assert feedback == pytest.approx(5 * estimated, rel=0.01)
 
 
-def test_operators_of_a_turn():
-    rows = overhead.main([*SMALL, "--profile", "--recipes", "random,residual"])["profile"]
-    assert {row["recipe"] for row in rows} == {"residual"}
+def test_operators_of_an_update():
+    rows = cli.main([*SMALL, "--profile", "--methods", "random,residual"])["profile"]
+    assert {row["method"] for row in rows} == {"residual"}
     assert any("baddbmm" in row["operator"] for row in rows)
     assert 50 < sum(row["share %"] for row in rows) <= 100.001
 
 
-def test_growth_is_against_the_smallest(monkeypatch):
+def test_scaling_is_relative_to_the_smallest_size(monkeypatch):
     axes = {
-        "rows": dataclasses.replace(growth.AXES["rows"], sizes=(8, 16, 32)),
-        "frames": dataclasses.replace(growth.AXES["frames"], sizes=(1, 3)),
+        "rows": dataclasses.replace(scaling.AXES["rows"], sizes=(8, 16, 32)),
+        "frames": dataclasses.replace(scaling.AXES["frames"], sizes=(1, 3)),
     }
-    monkeypatch.setattr(overhead_sections, "AXES", axes)
-    rows = overhead.main([*SMALL, "--growth", "--recipes", "residual", "--sizes", "2"])["growth"]
-    assert [(row["grows"], row["size"]) for row in rows] == [
+    monkeypatch.setattr(sections, "AXES", axes)
+    rows = cli.main([*SMALL, "--scaling", "--methods", "residual", "--sizes", "2"])["scaling"]
+    assert [(row["axis"], row["size"]) for row in rows] == [
         *(("rows", 8), ("rows", 16), ("frames", 1), ("frames", 3))
     ]
     for row, smallest in zip(rows, (8, 8, 1, 1)):
-        assert row["of linear"] == pytest.approx(row["ratio"].middle * smallest / row["size"])
+        assert row["of linear"] == pytest.approx(row["ratio"].median * smallest / row["size"])
 
 
-@pytest.mark.parametrize("name", growth.AXES)
-def test_what_grows(name):
-    axis = growth.AXES[name]
+@pytest.mark.parametrize("name", scaling.AXES)
+def test_axes_have_the_given_size(name):
+    axis = scaling.AXES[name]
     rows, frames, skeleton = axis.shape(axis.sizes[-1])
     assert axis.sizes[-1] in (rows, frames, skeleton.num_joints)
-    pose_2d, pose_3d, camera = growth.clips(3, frames, skeleton)
+    pose_2d, pose_3d, camera = scaling.random_clips(3, frames, skeleton)
     joints = skeleton.num_joints
     assert pose_2d.shape == (3, frames, joints, 2)
     assert pose_3d.shape == (3, frames, joints, 3)
     assert camera.shape == (3, 9)
 
 
-def test_growth_takes_turns():
-    fed = growth.Fed(16, 3, growth.face(32), recipes.steady("residual"), "cpu")
-    fed.run(8)
-    assert fed.augmenter.stats()["turns"] == 2
-    assert fed.augmenter.stats()["bad_batches"] == 0
+def test_the_scaling_loop_makes_updates():
+    loop = scaling.FixedBatchLoop(16, 3, scaling.face(32), loops.steady("residual"), "cpu")
+    loop.run(8)
+    assert loop.augmenter.stats()["turns"] == 2
+    assert loop.augmenter.stats()["bad_batches"] == 0
 
 
-# A checkout with the names that the published one has, and nothing of what it does.
+# A stub of the published checkout: the same names without their function.
 CHECKOUT = {
     "function_poseaug/config.py": """
         import argparse
@@ -239,12 +236,13 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def test_a_checkout_is_run_and_leaves_no_module_behind(checkout, capsys):
+def test_a_checkout_is_run_and_its_modules_are_removed(checkout, capsys):
     before, path = dict(sys.modules), list(sys.path)
     argv = [*SMALL, "--published", str(checkout)]
-    rows = overhead.main(argv)["published"]
-    timed = ["plain", "published", "turn", "sample", "turn, our lifter", "turn and sample"]
-    assert [row["what"] for row in rows] == timed
+    rows = cli.main(argv)["published"]
+    timed = ["plain", "published", "update", "sample"]
+    timed += ["update, our lifter", "update and sample"]
+    assert [row["measured"] for row in rows] == timed
     assert {name: sys.modules.get(name) for name in before} == before
     assert sys.path == path
     assert not any(name.startswith(("function_poseaug", "progress")) for name in sys.modules)
@@ -252,14 +250,14 @@ def test_a_checkout_is_run_and_leaves_no_module_behind(checkout, capsys):
     assert "made" not in capsys.readouterr().out
 
 
-def test_a_round_of_the_published_loop_gets_its_batches(checkout, pairs):
+def test_the_published_loop_gets_its_batches(checkout, pairs):
     batch = pairs.pose_3d[:8], pairs.pose_2d[:8], pairs.camera[:8]
-    theirs = published.Published(checkout, "mlp", 256, [batch], "cpu")
+    theirs = published_step.PublishedStep(checkout, "mlp", 256, [batch], "cpu")
     theirs.run(3)
     assert theirs._train.seen == [((8, 16, 2), (8, 16, 3), (8, 9))] * 3
     assert theirs._train.place == "theirs"
 
 
-def test_a_folder_that_is_no_checkout(tmp_path):
+def test_a_folder_that_is_not_a_checkout_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="model_gan_train"):
-        published.Published(tmp_path, "mlp", 256, [], "cpu")
+        published_step.PublishedStep(tmp_path, "mlp", 256, [], "cpu")

@@ -1,4 +1,4 @@
-"""The published estimators: sizes, shapes, and their graphs against slow loops."""
+"""The published estimators: sizes, shapes, and graph layers against slow loops."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def size(model: nn.Module) -> int:
 
 
 def random_statistics(model: nn.Module) -> nn.Module:
-    """In evaluation mode, where no layer is left at zero or one."""
+    """Evaluation mode with random BatchNorm parameters and statistics."""
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm1d)):
         for values in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
             nn.init.uniform_(values, 0.5, 1.5)
@@ -56,7 +56,7 @@ def test_shapes_and_gradients(name: str) -> None:
         model = random_statistics(make())
         out = model(x)
         assert out.shape == shape
-        assert torch.allclose(out[1:3], model(x[1:3]), atol=1e-5)  # rows do not see each other
+        assert torch.allclose(out[1:3], model(x[1:3]), atol=1e-5)  # rows are independent
         out.square().sum().backward()
         for path, parameter in model.named_parameters():
             assert parameter.grad is not None, path
@@ -115,26 +115,26 @@ def test_a_grouped_convolution_by_loops() -> None:
     weights, biases = layer.matrices.weight.chunk(4), layer.matrices.bias.chunk(4)
 
     def hops(joint: int) -> int:
-        """Bones from the spine, which hangs on the pelvis."""
-        way = [joint]
-        while TREE[way[-1]] >= 0:
-            way.append(TREE[way[-1]])
-        return way.index(7) if 7 in way else len(way)
+        """Number of bones from the spine, a child of the pelvis."""
+        path = [joint]
+        while TREE[path[-1]] >= 0:
+            path.append(TREE[path[-1]])
+        return path.index(7) if 7 in path else len(path)
 
     slow = []
     for i in range(17):
-        heard = [(i, 0)]
+        edges = [(i, 0)]
         for j in range(17):
             if TREE[i] == j or TREE[j] == i:
-                heard.append((j, 1 if hops(j) < hops(i) else 2))
+                edges.append((j, 1 if hops(j) < hops(i) else 2))
         if i in MIRROR:
-            heard.append((MIRROR[i], 3))
-        told = [x[j] @ weights[group].T + biases[group] for j, group in heard]
-        slow.append(torch.stack(told).mean(0))
+            edges.append((MIRROR[i], 3))
+        messages = [x[j] @ weights[group].T + biases[group] for j, group in edges]
+        slow.append(torch.stack(messages).mean(0))
     assert torch.allclose(layer(x), torch.stack(slow))
 
 
-def test_five_parts_and_how_they_hear_each_other() -> None:
+def test_five_parts_and_their_edges() -> None:
     model = STGCN(8)
     names = {frozenset(BODY.names[j] for j in limb) for limb in model.limbs}
     sided = [{"hip", "knee", "ankle"}, {"shoulder", "elbow", "wrist"}]
@@ -143,7 +143,7 @@ def test_five_parts_and_how_they_hear_each_other() -> None:
     for joint, part in enumerate(model.part_of.tolist()):
         assert joint in model.limbs[part]
     edges = model.pooled[0].body[0].edges
-    # The torso hears itself and four limbs; a limb itself, the torso and its mirror image.
+    # The torso has edges to itself and four limbs, a limb to itself, the torso and its mirror limb.
     counts = edges.gt(0).sum((0, 2)).tolist()
     assert counts == [3, 3, 3, 3, 5]
     assert torch.allclose(edges.sum((0, 2)), torch.ones(5))
@@ -151,7 +151,7 @@ def test_five_parts_and_how_they_hear_each_other() -> None:
     assert torch.equal(edges[3].gt(0), edges[3].gt(0).T)
 
 
-def test_every_joint_looks_at_every_other_by_loops() -> None:
+def test_a_non_local_block_by_loops() -> None:
     torch.manual_seed(0)
     layer = _NonLocal(6).eval()
     x = torch.randn(5, 3, 6, generator=generator())
@@ -160,10 +160,10 @@ def test_every_joint_looks_at_every_other_by_loops() -> None:
     x, slow = x.double(), torch.zeros(5, 3, 6, dtype=torch.float64)
     for row in range(3):
         for i in range(5):
-            alike = torch.stack([layer.query(x[i, row]) @ layer.key(x[j, row]) for j in range(5)])
-            share = alike.exp() / alike.exp().sum()
-            found = sum(share[j] * layer.value(x[j, row]) for j in range(5))
-            slow[i, row] = x[i, row] + layer.out(found[None])[0]
+            scores = torch.stack([layer.query(x[i, row]) @ layer.key(x[j, row]) for j in range(5)])
+            attention = scores.exp() / scores.exp().sum()
+            value = sum(attention[j] * layer.value(x[j, row]) for j in range(5))
+            slow[i, row] = x[i, row] + layer.out(value[None])[0]
     assert torch.allclose(layer(x), slow)
 
 

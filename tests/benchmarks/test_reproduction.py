@@ -1,4 +1,4 @@
-"""The paper's four questions run end to end, go on where they were, and say what they are."""
+"""The paper's four experiments run end to end, resume, and report their settings."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import pose_diversity as variety
-from benchmarks.reproduction import cli as reproduce
-from benchmarks.reproduction import datasets, protocol, questions
+from benchmarks import pose_diversity
+from benchmarks.parallel import OnProgress
+from benchmarks.reproduction import cli, datasets, protocol, questions
 from benchmarks.reproduction.protocol import (
     BEST,
     BUDGETS,
     WARMUP,
-    Batches,
     Run,
     Setup,
+    WindowBatches,
     pretrain,
     train,
 )
 from benchmarks.reproduction.questions import ABLATIONS, PAPER, PRESETS, QUESTIONS
 from h36m_helpers import pixels, world, write
 from poseaug_plugin import PoseAugConfig
-from poseaug_plugin.data.h36m import Pairs
+from poseaug_plugin.data import Pairs
 from poseaug_plugin.data.synthetic import make
 
 TINY = BUDGETS["tiny"]
 
 
 def few(seed: int = 0) -> tuple[Pairs, Pairs, Pairs]:
-    """The embedded motion, a little of it: two frames of every second clip, and few to test on."""
+    """A little synthetic motion: two frames of every second clip, and few test pairs."""
     train, source, cross = make(seed)
     return train[torch.arange(len(train)) % 44 < 2], source[::80], cross[::80]
 
@@ -43,25 +43,25 @@ def few(seed: int = 0) -> tuple[Pairs, Pairs, Pairs]:
 @pytest.fixture(scope="module", autouse=True)
 def _small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.embedded, "make", few)
-        protocol._sets.cache_clear()
+        patch.setattr(datasets.synthetic, "make", few)
+        protocol._load_datasets.cache_clear()
         yield
-    protocol._sets.cache_clear()
+    protocol._load_datasets.cache_clear()
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for all questions, which share runs."""
+    """One folder for all experiments, which share runs."""
     return tmp_path_factory.mktemp("out")
 
 
-def ask(out: Path, line: str) -> tuple[dict[str, Any], str]:
-    """The answer and its Markdown."""
+def execute(out: Path, line: str) -> tuple[dict[str, Any], str]:
+    """The results and the report."""
     argv = [*line.split(), "--budget", "tiny", "--out", str(out), "--device", "cpu"]
-    answer = reproduce.main(argv)
+    results = cli.main(argv)
     question = line.split()[0]
-    assert json.loads((out / f"{question}.json").read_text()) == json.loads(json.dumps(answer))
-    return answer, (out / f"{question}.md").read_text()
+    assert json.loads((out / f"{question}.json").read_text()) == json.loads(json.dumps(results))
+    return results, (out / f"{question}.md").read_text()
 
 
 def setup(**changes: Any) -> Setup:
@@ -79,12 +79,12 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
 
 
-# The questions
+# The experiments
 
 
 @pytest.mark.slow
-def test_q1_compares_estimators_and_recipes_on_every_test(out: Path) -> None:
-    answer, text = ask(out, "q1 --batch-size 200")
+def test_q1_compares_estimators_and_methods_on_every_test_set(out: Path) -> None:
+    results, text = execute(out, "q1 --batch-size 200")
     table = rows(text)
     assert [row[0] for row in table] == [name for name in PAPER_ORDER for _ in range(6)]
     assert [row[3] for row in table[:6]] == ["pre-trained", *PRESETS]
@@ -94,42 +94,44 @@ def test_q1_compares_estimators_and_recipes_on_every_test(out: Path) -> None:
             assert f"| {test} {metric} |" in head
     assert "for reference" in head
     assert table[0][-1] == "43.3 / 85.3"
-    assert table[1][-1] == ""  # the paper does not train the plain estimator on
+    assert table[1][-1] == ""  # the paper has no continued training without PoseAug
     assert table[2][-1] == "39.4 / 76.2"
-    assert len(answer["runs"]) == 4 * len(PRESETS)
+    assert len(results["runs"]) == 4 * len(PRESETS)
 
 
 PAPER_ORDER = ["mlp", "semgcn", "stgcn", "videopose"]
 
 
 @pytest.mark.slow
-def test_q2_draws_and_counts(out: Path) -> None:
-    answer, text = ask(out, "q2 --batch-size 200")
-    pictures = {file.stem for file in (out / "q2").glob("*.png")}
-    assert pictures == {"viewpoints", "places", "bodies", "angles"}
-    assert set(answer["coverage"]) == {"source", *PRESETS[1:]}
-    assert answer["test"] == "cross"
-    assert "| random |" in text.split("Pictures")[1]
+def test_q2_plots_and_measures_diversity(out: Path) -> None:
+    results, text = execute(out, "q2 --batch-size 200")
+    plots = {file.stem for file in (out / "q2").glob("*.png")}
+    assert plots == {"viewpoints", "places", "bodies", "angles"}
+    assert set(results["coverage"]) == {"source", *PRESETS[1:]}
+    assert results["test"] == "cross"
+    assert "| random |" in text.split("Plots")[1]
 
 
-def test_a_test_set_without_roots_and_cameras_is_drawn_too(tmp_path: Path) -> None:
+def test_a_test_set_without_roots_and_cameras_is_plotted_too(tmp_path: Path) -> None:
     _, source, cross = few()
-    lost = replace(
+    relative = replace(
         cross, pose_3d=cross.root_relative, camera=torch.full_like(cross.camera, torch.nan)
     )
-    sets = {"source": source, "cross": lost}
-    variety.draw(sets, tmp_path)
+    sets = {"source": source, "cross": relative}
+    pose_diversity.plot_all(sets, tmp_path)
     assert len(list(tmp_path.glob("*.png"))) == 4
-    assert variety.places(lost)["distance, m"].isnan().all()
-    assert (variety.viewpoints(lost) - variety.viewpoints(cross))[:, 1].abs().max() < 30
-    assert variety.coverage(sets)["source"]["mm"] > 0
+    assert pose_diversity.position_and_size(relative)["distance, m"].isnan().all()
+    assert (pose_diversity.viewpoints(relative) - pose_diversity.viewpoints(cross))[
+        :, 1
+    ].abs().max() < 30
+    assert pose_diversity.coverage(sets)["source"]["mm"] > 0
 
 
 @pytest.mark.slow
-def test_q3_says_which_2d_is_not_there_and_counts_the_rows(out: Path) -> None:
-    answer, text = ask(out, "q3 --estimators mlp --epochs 3")
-    assert set(answer["absent"]) == {"2D cpn", "2D detectron", "2D hr"}
-    assert "not there: 2D cpn: the embedded motion has exact 2D alone" in text
+def test_q3_reports_missing_2d_and_counts_the_rows(out: Path) -> None:
+    results, text = execute(out, "q3 --estimators mlp --epochs 3")
+    assert set(results["absent"]) == {"2D cpn", "2D detectron", "2D hr"}
+    assert "missing: 2D cpn: synthetic motion has exact 2D only" in text
     trained = {row[2]: int(row[8]) for row in rows(text)}
     assert list(trained) == ["S1,S5,S6,S7,S8", "S1", "S1,S5"]
     assert trained["S1"] < trained["S1,S5"] < trained["S1,S5,S6,S7,S8"]
@@ -137,31 +139,31 @@ def test_q3_says_which_2d_is_not_there_and_counts_the_rows(out: Path) -> None:
 
 
 @pytest.mark.slow
-def test_q4_takes_the_method_apart(out: Path) -> None:
-    answer, text = ask(out, "q4 --base paper --batch-size 200")
+def test_q4_runs_all_ablations(out: Path) -> None:
+    results, text = execute(out, "q4 --base paper --batch-size 200")
     assert [row[3] for row in rows(text)] == ["pre-trained", "plain", *ABLATIONS]
-    told = {run["labels"][3]: (run["tests"], run["stats"]) for run in answer["runs"]}
-    assert told["BA + BL + RT"] == told["D2d and D3d"] == told["part-aware KCS"]  # one run
-    assert told["no KCS"] == told["D2d alone"] != told["whole-body KCS"]
+    found = {run["labels"][3]: (run["tests"], run["stats"]) for run in results["runs"]}
+    assert found["BA + BL + RT"] == found["D2d and D3d"] == found["part-aware KCS"]  # one run
+    assert found["no KCS"] == found["D2d alone"] != found["whole-body KCS"]
     assert "ablations change the preset `paper`" in text
 
 
-def test_questions_share_runs(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = "--estimators mlp --recipes plain,released --epochs 3"
-    ask(out, f"q1 {line}")
+def test_experiments_share_runs(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = "--estimators mlp --methods plain,released --epochs 3"
+    execute(out, f"q1 {line}")
     capsys.readouterr()
-    ask(out, f"q3 {line} --subjects all")
-    assert "2 runs, 0 of them to do" in capsys.readouterr().out
+    execute(out, f"q3 {line} --subjects all")
+    assert "2 runs, 0 to execute" in capsys.readouterr().out
 
 
-# What a table says
+# Reports
 
 
-def test_a_table_says_data_protocol_seeds_budget_and_machine(tmp_path: Path) -> None:
-    answer, text = ask(tmp_path, "q1 --estimators mlp --recipes plain --seeds 0,1 --epochs 3")
+def test_a_report_has_data_protocol_seeds_budget_and_environment(tmp_path: Path) -> None:
+    results, text = execute(tmp_path, "q1 --estimators mlp --methods plain --seeds 0,1 --epochs 3")
     for fact in (
-        "- data: embedded motion; tests source (",
-        "- protocol: pre-trained plain, then trained on",
+        "- data: synthetic motion; tests source (",
+        "- protocol: pre-trained without PoseAug, then trained further",
         "the last weights",
         "- budget: size small, pretrain 1, epochs 3, batch size 64, fraction 0.01",
         "- seeds: 0, 1",
@@ -169,38 +171,37 @@ def test_a_table_says_data_protocol_seeds_budget_and_machine(tmp_path: Path) -> 
     ):
         assert fact in text
     assert " ± " in text
-    assert {r["settings"]["setup"]["seed"] for r in answer["runs"]} == {0, 1}
-    assert answer["runs"][0]["circumstances"]["commit"]
-    assert answer["command"].startswith("python -m benchmarks.reproduction q1")
+    assert {r["settings"]["setup"]["seed"] for r in results["runs"]} == {0, 1}
+    assert results["runs"][0]["environment"]["commit"]
+    assert results["command"].startswith("python -m benchmarks.reproduction q1")
     assert "updates" in (tmp_path / "log.txt").read_text()
 
 
-def test_missing_tests_and_2d_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_tests_and_2d_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "h36m"
     folder.mkdir()
     (folder / "data_2d_h36m_gt.npz").touch()
-    wanted = reproduce.asked(reproduce.arguments(["q3", "--data", str(folder)]))
-    there, absent = reproduce.without_absent(wanted)
-    assert there.keypoints == ("gt",)
+    request = cli.make_request(cli.arguments(["q3", "--data", str(folder)]))
+    available, absent = cli.drop_missing_keypoints(request)
+    assert available.keypoints == ("gt",)
     assert "no data_2d_h36m_hr.npz (PoseAug's DATASETS.md" in absent["2D hr"]
     with pytest.raises(FileNotFoundError, match="no data_2d_h36m_cpn_ft_h36m_dbb"):
-        reproduce.without_absent(
-            reproduce.asked(
-                reproduce.arguments(["q1", "--data", str(folder), "--keypoints", "cpn"])
-            )
+        cli.drop_missing_keypoints(
+            cli.make_request(cli.arguments(["q1", "--data", str(folder), "--keypoints", "cpn"]))
         )
-    record = {**train(run(), tmp_path), "circumstances": {}}
+    record = {**train(run(), tmp_path), "environment": {}}
     labels = ("mlp", "gt", "S1", "plain")
-    told = questions.told(there, {labels: [{**record, "missing": {"3dhp": "ask"}}]}, absent)
-    assert "- not there: 3dhp: ask" in told
-    assert "- data: folder h36m; tests source" in told
-    assert str(tmp_path) not in told
+    records = {labels: [{**record, "missing": {"3dhp": "ask"}}]}
+    report = questions.format_report(available, records, absent)
+    assert "- missing: 3dhp: ask" in report
+    assert "- data: folder h36m; tests source" in report
+    assert str(tmp_path) not in report
 
 
-def test_the_best_round_by_test_error_is_an_extra_under_its_own_name(tmp_path: Path) -> None:
-    line = "q1 --estimators mlp --recipes released"
-    last, plain_text = ask(tmp_path, line)
-    both, text = ask(tmp_path, f"{line} --best-on-test")
+def test_the_best_pass_by_test_error_is_an_additional_row(tmp_path: Path) -> None:
+    line = "q1 --estimators mlp --methods released"
+    last, plain_text = execute(tmp_path, line)
+    both, text = execute(tmp_path, f"{line} --best-on-test")
     assert BEST == "best-on-test, as the published code reports it"
     assert BEST not in plain_text + json.dumps(last)
     assert both["runs"][0]["tests"] == last["runs"][0]["tests"]
@@ -216,24 +217,24 @@ class Interrupted(Exception):
     pass
 
 
-def interrupted_after(share: float) -> protocol.Tick:
+def interrupted_after(share: float) -> OnProgress:
     done = 0.0
 
-    def tick(more: float) -> None:
+    def on_progress(newly_done: float) -> None:
         nonlocal done
-        done += more
+        done += newly_done
         if done > share:
             raise Interrupted
 
-    return tick
+    return on_progress
 
 
 @pytest.mark.parametrize("config", [None, "default", "released"])
-def test_an_interrupted_run_goes_on_to_the_same_numbers(config: str | None, tmp_path: Path) -> None:
+def test_a_resumed_run_has_the_same_numbers(config: str | None, tmp_path: Path) -> None:
     whole = train(run(config, best=True), tmp_path / "whole")
     for share in (0.4, 0.8):
         with pytest.raises(Interrupted):
-            train(run(config, best=True), tmp_path / "parts", tick=interrupted_after(share))
+            train(run(config, best=True), tmp_path / "parts", on_progress=interrupted_after(share))
     assert list(tmp_path.glob("parts/runs/*.part"))
     parts = train(run(config, best=True), tmp_path / "parts")
     assert not list(tmp_path.glob("parts/runs/*.part"))
@@ -244,29 +245,29 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(config: str | None, tmp_
     assert all(map(torch.equal, *(one["model"].values() for one in left)))
 
 
-def test_pre_training_is_shared_and_goes_on_too(
+def test_pre_training_is_shared_and_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = pretrain(setup(pretrain=3), tmp_path / "alone")
     with pytest.raises(Interrupted):
-        pretrain(setup(pretrain=3), tmp_path, tick=interrupted_after(0.5))
-    made = pretrain(setup(pretrain=3), tmp_path)
-    assert made["tests"] == alone["tests"]
+        pretrain(setup(pretrain=3), tmp_path, on_progress=interrupted_after(0.5))
+    resumed = pretrain(setup(pretrain=3), tmp_path)
+    assert resumed["tests"] == alone["tests"]
 
     pretrain(setup(), tmp_path)
-    monkeypatch.setattr(protocol.Setup, "sets", lambda _: pytest.fail("trained again"))
+    monkeypatch.setattr(protocol.Setup, "load_datasets", lambda _: pytest.fail("trained again"))
     assert pretrain(setup(), tmp_path)["tests"]
     assert len(list((tmp_path / "pretrained").iterdir())) == 2
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"subjects": ("S1",)}, {"size": "published"}])
-def test_another_setup_has_other_weights(other: dict[str, Any]) -> None:
+def test_other_settings_have_other_files(other: dict[str, Any]) -> None:
     assert setup(**other).name != setup().name
     assert run().name != run("random").name != Run(setup(**other), PoseAugConfig.random(), 4).name
 
 
 @pytest.mark.parametrize("config", [None, *PRESETS[1:]])
-def test_every_recipe_makes_the_same_number_of_updates(config: str | None, tmp_path: Path) -> None:
+def test_every_method_makes_the_same_number_of_updates(config: str | None, tmp_path: Path) -> None:
     record = train(run(config, epochs=3), tmp_path)
     batches = record["rows"]["training"] // 64
     assert record["updates"] == 2 * batches * (3 - WARMUP)
@@ -274,36 +275,36 @@ def test_every_recipe_makes_the_same_number_of_updates(config: str | None, tmp_p
         assert record["stats"]["steps"] == record["updates"]
 
 
-def test_a_phase_of_warm_up_alone_is_an_error() -> None:
-    with pytest.raises(ValueError, match="more than the warm-up's 2"):
+def test_no_epoch_after_the_warm_up_is_an_error() -> None:
+    with pytest.raises(ValueError, match="expected more than the 2 epochs of warm-up"):
         run(epochs=2)
 
 
-def test_batches_are_of_the_chosen_rows_and_windows_of_all() -> None:
+def test_batches_have_the_chosen_rows_and_windows_of_all_frames() -> None:
     one = setup(batch_size=32)
-    data = one.sets()
+    data = one.load_datasets()
     for frames, estimator in ((1, "mlp"), (27, "videopose27")):
-        batches = Batches(data, setup(estimator=estimator, batch_size=32), "cpu")
+        batches = WindowBatches(data, setup(estimator=estimator, batch_size=32), "cpu")
         pose_3d, pose_2d, chosen, camera = next(iter(batches))
         window = () if frames == 1 else (frames,)
         assert pose_2d.shape == (32, *window, 16, 2)
         assert pose_3d.shape == (32, *window, 16, 3)
         assert camera.shape == (32, 9)
         assert set(chosen.tolist()) <= set(data.rows.tolist())
-    with pytest.raises(ValueError, match="rows make no batch of 100000"):
-        Batches(data, setup(batch_size=100_000), "cpu")
+    with pytest.raises(ValueError, match="rows are fewer than the batch size 100000"):
+        WindowBatches(data, setup(batch_size=100_000), "cpu")
 
 
-def test_windows_train_too(tmp_path: Path) -> None:
+def test_windows_are_trained_on(tmp_path: Path) -> None:
     record = train(Run(setup(estimator="videopose27"), PoseAugConfig.random(), 3), tmp_path)
-    made = torch.load(next(tmp_path.glob("runs/*.pt")))["made"]
+    augmented = torch.load(next(tmp_path.glob("runs/*.pt")))["augmented"]
     assert record["stats"]["steps"] == record["updates"]
-    assert made["pose_3d"].shape[1:] == (16, 3)
+    assert augmented["pose_3d"].shape[1:] == (16, 3)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Noise in the form of the field's files: the plain recipe alone will have it."""
+    """Random poses in Human3.6M's format. Only the plain method accepts them."""
     folder = tmp_path_factory.mktemp("data")
     everyone = [*datasets.TRAIN, *datasets.TEST]
     motion = {subject: {"Eating": world(16, seed=i)} for i, subject in enumerate(everyone)}
@@ -315,12 +316,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_runs_side_by_side_are_the_same_runs(tmp_path: Path, folder: Path) -> None:
-    line = f"q1 --data {folder} --estimators mlp --recipes plain --fraction 1"
-    alone, text = ask(tmp_path / "alone", line)
-    beside, _ = ask(tmp_path / "beside", f"{line} --jobs 2")
-    assert [r["tests"] for r in beside["runs"]] == [r["tests"] for r in alone["runs"]]
-    assert "not there: 3dpw: no test_3dpw.npz in the folder (" in text
+def test_parallel_runs_have_the_same_numbers(tmp_path: Path, folder: Path) -> None:
+    line = f"q1 --data {folder} --estimators mlp --methods plain --fraction 1"
+    alone, text = execute(tmp_path / "alone", line)
+    parallel, _ = execute(tmp_path / "parallel", f"{line} --jobs 2")
+    assert [r["tests"] for r in parallel["runs"]] == [r["tests"] for r in alone["runs"]]
+    assert "missing: 3dpw: no test_3dpw.npz in the folder (" in text
     assert str(folder) not in text + json.dumps(alone)
 
 
@@ -329,22 +330,22 @@ def test_runs_side_by_side_are_the_same_runs(tmp_path: Path, folder: Path) -> No
 
 def test_the_command_line_overrides_the_budget_and_the_grid() -> None:
     line = (
-        "q3 --budget paper --epochs 7 --fraction 0.5 --subjects S1 S1,S5 --seeds 3 --recipes paper"
+        "q3 --budget paper --epochs 7 --fraction 0.5 --subjects S1 S1,S5 --seeds 3 --methods paper"
     )
-    wanted = reproduce.asked(reproduce.arguments(line.split()))
-    assert (wanted.budget.epochs, wanted.budget.pretrain) == (7, 50)
-    assert wanted.budget.fraction == 0.5
-    runs = [run for group in questions.grid(wanted).values() for run in group]
+    request = cli.make_request(cli.arguments(line.split()))
+    assert (request.budget.epochs, request.budget.pretrain) == (7, 50)
+    assert request.budget.fraction == 0.5
+    runs = [run for group in questions.grid(request).values() for run in group]
     assert {run.setup.subjects for run in runs} == {("S1",), ("S1", "S5")}
     assert {run.setup.estimator for run in runs} == set(QUESTIONS["q3"].estimators)
     assert {run.config for run in runs} == {PoseAugConfig.paper(seed=3)}
     with pytest.raises(SystemExit):
-        reproduce.arguments(["q1", "--estimators", "mlq"])
+        cli.arguments(["q1", "--estimators", "mlq"])
 
 
 def test_every_ablation_is_a_config_of_its_base() -> None:
     for base in ("released", "paper"):
-        made = {name: questions._config(name, base, 0) for name in ABLATIONS}
-        assert made["BA + BL + RT"] == PoseAugConfig.of(base)
-        assert len(set(map(str, made.values()))) >= len(ABLATIONS) - 6
+        configs = {name: questions._config(name, base, 0) for name in ABLATIONS}
+        assert configs["BA + BL + RT"] == PoseAugConfig.of(base)
+        assert len(set(map(str, configs.values()))) >= len(ABLATIONS) - 6
     assert set(PAPER) == set(QUESTIONS["q1"].estimators)

@@ -1,4 +1,4 @@
-"""MPI-INF-3DHP's test set as SPIN stores it, in tiny files written here."""
+"""MPI-INF-3DHP's test set in SPIN's format, in tiny files written here."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 import torch
 
-from poseaug_plugin.data.cross_dataset import TESTS, load_3dhp, load_test, load_unseen
-from poseaug_plugin.data.h36m import OFFERS, load_pose_npz
+from poseaug_plugin.data.cross_dataset import TESTS, load_3dhp, load_cross_dataset, load_test
+from poseaug_plugin.data.h36m import FILE_SOURCES, load_pose_npz
 
-# Where SPIN keeps pelvis, right leg, left leg, spine, neck, top of the head, left and right arm.
-OF_24 = [14, 2, 1, 0, 3, 4, 5, 16, 12, 18, 9, 10, 11, 8, 7, 6]
+# SPIN's indices of pelvis, right leg, left leg, spine, neck, top of the head, left and right arm.
+SPIN_JOINTS = [14, 2, 1, 0, 3, 4, 5, 16, 12, 18, 9, 10, 11, 8, 7, 6]
 FRAMES = {"TS1": 3, "TS4": 2, "TS5": 2, "TS6": 1}
 
 
 def spin() -> dict[str, Any]:
-    """Its arrays, with x of joint j in row n at n + j / 100 metres and at 100 n + j pixels."""
+    """SPIN's arrays: x of joint j in row n is n + j / 100 metres and 100 n + j pixels."""
     subjects = [name for name, count in FRAMES.items() for _ in range(count)]
     images = [
         f"mpi_inf_3dhp_test_set/{name}/imageSequence/img_{i:06d}.jpg"
         for i, name in enumerate(subjects)
     ]
     row, joint = np.arange(len(subjects))[:, None], np.arange(24)
-    seen = np.isin(joint, OF_24) | (joint == 17)  # SPIN sets 17 of the 24
+    seen = np.isin(joint, SPIN_JOINTS) | (joint == 17)  # SPIN annotates 17 of the 24
     part, pose = np.zeros((len(subjects), 24, 3)), np.zeros((len(subjects), 24, 4))
     part[..., 0], part[..., 1], part[..., 2] = 100 * row + joint, 1080 - joint, seen
     pose[..., 0], pose[..., 1], pose[..., 3] = row + joint / 100, -joint, seen
@@ -50,7 +50,7 @@ def test_joints_subjects_and_picture_sizes(tmp_path: Path) -> None:
     assert pairs.pose_2d.is_contiguous()
     assert pairs.pose_3d.is_contiguous()
 
-    joint = np.array(OF_24)
+    joint = np.array(SPIN_JOINTS)
     for row, name in enumerate(pairs.subject):
         expected = np.stack([row + joint / 100, -joint, 0 * joint], axis=1)
         np.testing.assert_allclose(pairs.pose_3d[row], expected, rtol=1e-6)
@@ -65,19 +65,19 @@ def test_names_written_by_python_2(tmp_path: Path) -> None:
     assert list(load_3dhp(tmp_path / "poses.npz").subject[:4]) == ["TS1"] * 3 + ["TS4"]
 
 
-def test_what_poseaug_makes_of_it_reads_the_same(tmp_path: Path) -> None:
+def test_the_file_prepared_by_poseaug_reads_the_same(tmp_path: Path) -> None:
     arrays = spin()
     np.savez(tmp_path / "mpi_inf_3dhp_valid.npz", **arrays)
     size = np.array([[2048, 2048]] * 5 + [[1920, 1080]] * 3)[:, None]
-    pixels = arrays["part"][:, OF_24, :2]
+    pixels = arrays["part"][:, SPIN_JOINTS, :2]
     pose2d = pixels / size[..., :1] * 2 - size / size[..., :1]
-    np.savez(tmp_path / "test_3dhp.npz", pose3d=arrays["S"][:, OF_24, :3], pose2d=pose2d)
+    np.savez(tmp_path / "test_3dhp.npz", pose3d=arrays["S"][:, SPIN_JOINTS, :3], pose2d=pose2d)
     ours, theirs = (read(tmp_path / file) for file, read in TESTS["3dhp"].items())
     torch.testing.assert_close(ours.pose_2d, theirs.pose_2d, rtol=0, atol=1e-6)
     assert torch.equal(ours.pose_3d, theirs.pose_3d)
 
 
-def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+def test_wrong_contents_are_errors(tmp_path: Path) -> None:
     path = tmp_path / "mpi_inf_3dhp_valid.npz"
     with pytest.raises(FileNotFoundError, match=r"no mpi_inf_3dhp_valid.npz in .*fetch_data.sh"):
         load_3dhp(path)
@@ -99,24 +99,24 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         load_3dhp(path)
 
 
-def test_every_test_says_where_it_comes_from() -> None:
+def test_every_test_set_has_a_source() -> None:
     for files in TESTS.values():
-        assert set(files) <= set(OFFERS)
+        assert set(files) <= set(FILE_SOURCES)
     assert TESTS["cross"]["cross_a.npz"] is load_pose_npz
 
 
-def test_the_first_test_that_is_there(tmp_path: Path) -> None:
+def test_the_first_existing_test_set_is_loaded(tmp_path: Path) -> None:
     arrays = spin()
-    pose = {"pose3d": arrays["S"][:, OF_24, :3], "pose2d": np.zeros((8, 16, 2))}
+    pose = {"pose3d": arrays["S"][:, SPIN_JOINTS, :3], "pose2d": np.zeros((8, 16, 2))}
     np.savez(tmp_path / "cross_a.npz", **{name: array[:5] for name, array in pose.items()})
-    assert len(load_unseen(tmp_path)) == len(load_test("cross", tmp_path)) == 5
+    assert len(load_cross_dataset(tmp_path)) == len(load_test("cross", tmp_path)) == 5
     with pytest.raises(FileNotFoundError, match=r"valid.npz in .*fetch_data.sh.*; no test_3dhp"):
         load_test("3dhp", tmp_path)
-    np.savez(tmp_path / "mpi_inf_3dhp_valid.npz", **arrays)  # as SPIN has it, unprepared
-    assert set(load_unseen(tmp_path).subject) == set(FRAMES)
+    np.savez(tmp_path / "mpi_inf_3dhp_valid.npz", **arrays)  # SPIN's own file
+    assert set(load_cross_dataset(tmp_path).subject) == set(FRAMES)
 
 
-def test_a_folder_without_any_test_is_told_what_would_do(tmp_path: Path) -> None:
+def test_a_folder_without_test_sets_is_an_error_that_lists_the_files(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no cross-dataset test") as error:
-        load_unseen(tmp_path)
+        load_cross_dataset(tmp_path)
     assert all(file in str(error.value) for files in TESTS.values() for file in files)

@@ -1,4 +1,4 @@
-"""Human3.6M's and 3DHP's layouts, in tiny files written here and in the shared ones if there."""
+"""Human3.6M's and 3DHP's formats, in tiny files written here and in shared files if present."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from h36m_helpers import pixels, world, write
 from poseaug_plugin.data.h36m import (
+    FILE_SOURCES,
     KEYPOINTS,
-    OFFERS,
     Pairs,
-    keypoint_name,
+    keypoint_file,
     load_h36m,
     load_pose_npz,
 )
@@ -28,7 +28,7 @@ OF_17 = [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16]
 
 
 def small(folder: Path) -> Path:
-    """S9 walks 5 frames and sits 4, S11 walks 3; the 2D of each runs up to two frames longer."""
+    """S9 walks 5 frames and sits 4, S11 walks 3. The 2D is up to two frames longer."""
     lengths = {"S9": {"Walking": 5, "Sitting 1": 4}, "S11": {"Walking": 3}}
     return write(
         folder,
@@ -41,7 +41,7 @@ def small(folder: Path) -> Path:
 
 
 def projected(points: NDArray[Any], camera: NDArray[Any]) -> NDArray[np.float64]:
-    """VideoPose3D's lens in float64, row by row: (N, J, 3), (N, 9) to (N, J, 2)."""
+    """VideoPose3D's projection in float64: (N, J, 3), (N, 9) to (N, J, 2)."""
     lens = camera.astype(np.float64)[:, None]
     f, c, k, p = lens[..., :2], lens[..., 2:4], lens[..., 4:7], lens[..., 7:]
     xx = points[..., :2].astype(np.float64) / points[..., 2:]
@@ -76,15 +76,15 @@ def test_a_clip_becomes_camera_frame_metres_and_normalised_screen(tmp_path: Path
     assert (row.subject[0], row.action[0]) == ("S9", "Walking")
 
     w, x, y, z = 0.618784487247467, -0.7634735107421875, -0.14132238924503326, 0.11933968216180801
-    place = np.array([1.990959716796875, -5.123810546875, 1.5688048095703125])
-    turn = np.array(
+    position = np.array([1.990959716796875, -5.123810546875, 1.5688048095703125])
+    rotation = np.array(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
             [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
             [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
         ]
     )
-    expected = np.stack([turn.T @ (joint - place) for joint in world(5, seed=5)[1, OF_32]])
+    expected = np.stack([rotation.T @ (joint - position) for joint in world(5, seed=5)[1, OF_32]])
     np.testing.assert_allclose(row.pose_3d[0], expected, atol=1e-5)
 
     seen = pixels(6, seed=51)[1, OF_17]  # this camera has one frame more than the motion
@@ -118,7 +118,7 @@ def test_subjects_and_stride(tmp_path: Path) -> None:
     assert torch.equal(thin.pose_2d[:3], dense.pose_2d[[0, 2, 4]])
 
 
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
+def test_missing_files_subjects_and_arrays_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"data_3d_h36m.npz.*no .npz file.*DATASETS"):
         load_h36m(tmp_path, ["S9"])
     small(tmp_path)
@@ -144,8 +144,8 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", KEYPOINTS)
 def test_keypoints_have_short_names(tmp_path: Path, name: str) -> None:
     kind = KEYPOINTS[name]
-    assert keypoint_name(name) == keypoint_name(kind) == f"data_2d_h36m_{kind}.npz"
-    assert keypoint_name(name) in OFFERS
+    assert keypoint_file(name) == keypoint_file(kind) == f"data_2d_h36m_{kind}.npz"
+    assert keypoint_file(name) in FILE_SOURCES
     write(tmp_path, {"S9": {"A": world(3)}}, {"S9": {"A": [pixels(3)] * 4}}, kind)
     assert torch.equal(
         load_h36m(tmp_path, ["S9"], name).pose_2d, load_h36m(tmp_path, ["S9"], kind).pose_2d
@@ -161,7 +161,7 @@ def test_keypoints_have_short_names(tmp_path: Path, name: str) -> None:
         (17, [1, 3, 5, 7, 9, 11, 13, 15], [2, 4, 6, 8, 10, 12, 14, 16], False),  # COCO's
     ],
 )
-def test_joints_in_another_order_are_refused(
+def test_joints_in_another_order_are_an_error(
     tmp_path: Path, joints: int, left: list[int], right: list[int], fits: bool
 ) -> None:
     seen = {"S9": {"A": [pixels(3, joints)] * 4}}
@@ -187,7 +187,7 @@ def test_frames_are_numbered_within_their_clip(tmp_path: Path) -> None:
         dataclasses.replace(pairs, frame=torch.arange(3))
 
 
-def test_each_pose_lies_in_one_place(tmp_path: Path) -> None:
+def test_poses_are_contiguous(tmp_path: Path) -> None:
     pairs = load_h36m(small(tmp_path), ["S9"])
     path = tmp_path / "poses.npz"
     np.savez(path, pose3d=world(6, 17), pose2d=pixels(6) / 500 - 1)
@@ -206,15 +206,17 @@ def test_each_pose_lies_in_one_place(tmp_path: Path) -> None:
             {"A": [pixels(5)] * 3},
             r"A: 2D poses of 3 cameras, expected 4: 54138969",
         ),
-        ({"A": world(5)}, {"A": [pixels(4)] * 4}, r"camera 54138969: 4 frames in 2D for 5 in 3D"),
+        (
+            {"A": world(5)},
+            {"A": [pixels(4)] * 4},
+            r"camera 54138969: the two files .*4 frames in 2D for 5 in 3D",
+        ),
         ({"A": world(5, 20)}, {"A": [pixels(5)] * 4}, r"\(5, 20, 3\), expected .*\[32, 17, 16\]"),
         ({"A": world(5)}, {"A": [pixels(5, 13)] * 4}, r"\(5, 13, 2\), expected"),
         ({"A": world(5) * 1000}, {"A": [pixels(5)] * 4}, r"3d_h36m.npz, S9, A looks like milli"),
     ],
 )
-def test_clips_that_do_not_fit_are_named(
-    tmp_path: Path, motion: Any, screens: Any, message: str
-) -> None:
+def test_wrong_clips_are_named(tmp_path: Path, motion: Any, screens: Any, message: str) -> None:
     write(tmp_path, {"S9": motion}, {"S9": screens})
     with pytest.raises(ValueError, match=message):
         load_h36m(tmp_path, ["S9"])
@@ -240,7 +242,7 @@ def test_a_plain_archive(tmp_path: Path) -> None:
     assert list(pairs.action) == list(action)
 
 
-def test_a_plain_archive_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+def test_a_plain_archive_with_wrong_contents_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "poses.npz"
     with pytest.raises(FileNotFoundError, match=r"no poses.npz"):
         load_pose_npz(path)
@@ -284,14 +286,14 @@ def test_rows_of_pairs(tmp_path: Path) -> None:
     assert torch.equal(root_relative[:, 5], pairs.pose_3d[:, 5] - pairs.pose_3d[:, 0])
 
 
-def test_pairs_refuse_fields_that_disagree() -> None:
+def test_fields_of_different_length_are_an_error() -> None:
     rows = np.full(4, "")
     with pytest.raises(ValueError, match=r"camera is \(3, 9\), expected \(4, 9\)"):
         Pairs(torch.zeros(4, 16, 2), torch.zeros(4, 16, 3), torch.zeros(3, 9), rows, rows)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data, which is not published")
-def test_the_shared_files_hold_together() -> None:
+def test_the_shared_files_are_consistent() -> None:
     for pairs in (
         load_h36m(SHARED, ["S1", "S9", "S11"], stride=20),
         load_pose_npz(SHARED / "cross_a.npz"),

@@ -1,4 +1,4 @@
-"""The embedded people: anatomy, ground, frame, cameras, the gap between the sets, determinism."""
+"""The synthetic people: anatomy, ground, frame, cameras, domain gap, determinism."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from poseaug_plugin.data import synthetic as embedded
+from poseaug_plugin.data import synthetic
 from poseaug_plugin.data.h36m import Pairs
 from poseaug_plugin.data.h36m_cameras import cameras
 
@@ -20,16 +20,16 @@ TRAIN, SOURCE, CROSS = range(3)
 
 @pytest.fixture(scope="module")
 def sets() -> tuple[Pairs, Pairs, Pairs]:
-    return embedded.make()
+    return synthetic.make()
 
 
 def bones(pose_3d: Tensor) -> Tensor:
-    """(N, 15, 3) from parent to joint."""
+    """(N, 15, 3) vectors from parent to joint."""
     return pose_3d[:, 1:] - pose_3d[:, PARENTS]
 
 
 def forwards(pose_3d: Tensor, near: int, middle: int, far: int) -> Tensor:
-    """(N,) metres a limb's outer bone points to the front, seen along its inner bone."""
+    """(N,) metres by which the outer bone of a limb points to the front of its inner bone."""
     to_left = pose_3d[:, 4] - pose_3d[:, 1]
     inner = pose_3d[:, middle] - pose_3d[:, near]
     front = torch.linalg.cross(inner, to_left)
@@ -39,7 +39,7 @@ def forwards(pose_3d: Tensor, near: int, middle: int, far: int) -> Tensor:
 
 
 def in_world(pairs: Pairs) -> NDArray[np.float64]:
-    """(N, 16, 3) of studio pairs, by the camera that their intrinsics name."""
+    """(N, 16, 3) of source pairs in the world, by the camera with their intrinsics."""
     world = np.full(pairs.pose_3d.shape, np.nan)
     for subject in set(pairs.subject):
         for camera in cameras(subject):
@@ -60,7 +60,7 @@ def test_sizes_and_people(sets: tuple[Pairs, Pairs, Pairs]) -> None:
     assert len(set(sets[CROSS].action)) == 7
 
 
-def test_everybody_is_in_front_of_the_camera_and_in_the_frame(
+def test_every_joint_is_in_front_of_the_camera_and_in_the_image(
     sets: tuple[Pairs, Pairs, Pairs],
 ) -> None:
     for pairs in sets:
@@ -143,8 +143,8 @@ def test_source_people_stand_on_the_ground_of_the_room_and_mostly_upright(
 
 def test_walkers_walk_the_way_they_face() -> None:
     rng = np.random.default_rng(3)
-    body = embedded._body(rng, 1.75, spread=0.0)
-    world = embedded._perform(rng, embedded.STUDIO["Walking"], body, frames=30)
+    body = synthetic._sample_body(rng, 1.75, std=0.0)
+    world = synthetic._animate(rng, synthetic.SOURCE_MOTIONS["Walking"], body, frames=30)
     to_left = (world[:, 4] - world[:, 1])[:-1, :2]
     front = np.stack([to_left[:, 1], -to_left[:, 0]], axis=1)
     going = np.diff(world[:, 0, :2], axis=0)
@@ -153,7 +153,7 @@ def test_walkers_walk_the_way_they_face() -> None:
     assert np.abs(np.diff(world, axis=0)).max() < 0.6  # nobody jumps between two frames
 
 
-def test_the_two_places_differ_in_bodies_views_and_lenses(
+def test_the_two_domains_differ_in_bodies_views_and_lenses(
     sets: tuple[Pairs, Pairs, Pairs],
 ) -> None:
     def spread(pairs: Pairs) -> dict[str, float]:
@@ -182,12 +182,12 @@ def test_the_two_places_differ_in_bodies_views_and_lenses(
     assert len(legs(sets[TRAIN]) | legs(sets[SOURCE])) == 7
 
 
-def test_roaming_cameras_keep_their_heights_and_distances() -> None:
+def test_random_cameras_keep_their_heights_and_distances() -> None:
     rng = np.random.default_rng(5)
-    person = np.array([[[0.2, -0.1, z] for z in np.linspace(0, 0.5, 16)]])  # somebody on the floor
+    person = np.array([[[0.2, -0.1, z] for z in np.linspace(0, 0.5, 16)]])  # a person on the floor
     heights, distances = [], []
     for _ in range(300):
-        camera = embedded.roaming_camera(rng, person)
+        camera = synthetic.random_camera(rng, person)
         np.testing.assert_allclose(camera.rotation @ camera.rotation.T, np.eye(3), atol=1e-12)
         assert np.linalg.det(camera.rotation) == pytest.approx(1)
         heights.append(camera.position[2])
@@ -200,8 +200,8 @@ def test_roaming_cameras_keep_their_heights_and_distances() -> None:
     assert 5.2 < max(distances) <= 5.5
 
 
-def test_one_seed_one_data_set(sets: tuple[Pairs, Pairs, Pairs]) -> None:
-    again, other = embedded.make(0), embedded.make(1)
+def test_equal_seeds_give_equal_data(sets: tuple[Pairs, Pairs, Pairs]) -> None:
+    again, other = synthetic.make(0), synthetic.make(1)
     for first, second, third in zip(sets, again, other):
         assert torch.equal(first.pose_2d, second.pose_2d)
         assert torch.equal(first.pose_3d, second.pose_3d)
@@ -211,11 +211,11 @@ def test_one_seed_one_data_set(sets: tuple[Pairs, Pairs, Pairs]) -> None:
         assert not torch.equal(first.pose_3d[:100], third.pose_3d[:100])
 
 
-def test_global_random_state_is_neither_read_nor_moved(sets: tuple[Pairs, Pairs, Pairs]) -> None:
+def test_global_random_state_is_neither_read_nor_changed(sets: tuple[Pairs, Pairs, Pairs]) -> None:
     random.seed(7)
     np.random.seed(7)
     torch.manual_seed(7)
-    train, _, _ = embedded.make()
+    train, _, _ = synthetic.make()
     after = random.random(), np.random.rand(), float(torch.rand(()))
     random.seed(7)
     np.random.seed(7)
@@ -226,4 +226,4 @@ def test_global_random_state_is_neither_read_nor_moved(sets: tuple[Pairs, Pairs,
 
 def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(ValueError, match="non-negative"):
-        embedded.make(-1)
+        synthetic.make(-1)

@@ -1,4 +1,4 @@
-"""Every example starts from a bare shell in any folder, every benchmark from the project's."""
+"""Examples run from any folder, benchmarks from the repository root."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_there_are_commands() -> None:
     assert {"benchmarks.generalization", "benchmarks.overhead"} <= set(BENCHMARKS)
 
 
-def told(command: list[str], folder: Path) -> str:
+def help_text(command: list[str], folder: Path) -> str:
     bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, *command, "--help"], cwd=folder, env=bare, capture_output=True, text=True
@@ -32,23 +32,23 @@ def told(command: list[str], folder: Path) -> str:
 
 
 @pytest.mark.parametrize("script", EXAMPLES)
-def test_an_example_tells_its_options(script: str, tmp_path: Path) -> None:
-    assert told([str(ROOT / "examples" / script)], tmp_path).startswith("usage: ")
+def test_an_example_prints_its_options(script: str, tmp_path: Path) -> None:
+    assert help_text([str(ROOT / "examples" / script)], tmp_path).startswith("usage: ")
 
 
 @pytest.mark.parametrize("module", BENCHMARKS)
-def test_a_benchmark_tells_its_options(module: str) -> None:
-    assert told(["-m", module], ROOT).startswith("usage: ")
+def test_a_benchmark_prints_its_options(module: str) -> None:
+    assert help_text(["-m", module], ROOT).startswith("usage: ")
 
 
-def test_no_script_changes_where_python_looks() -> None:
+def test_no_script_changes_the_import_path() -> None:
     scripts = [*ROOT.glob("examples/*.py"), *ROOT.glob("benchmarks/**/*.py")]
-    # The published code's own modules are found in the checkout that its user names.
+    # This module imports the published code from a checkout.
     others = [path for path in scripts if path.name != "published_step.py"]
     assert not [path for path in others if "sys.path" in path.read_text()]
 
 
-def test_an_example_imports_nothing_but_the_package_and_libraries() -> None:
+def test_an_example_imports_only_the_package_and_libraries() -> None:
     own = {path.stem for path in ROOT.glob("examples/*.py")} | {"benchmarks", "examples", "tests"}
     for path in ROOT.glob("examples/*.py"):
         lines = [line.split() for line in path.read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""The main job runs from its command line, and what it shows is what it measured."""
+"""The examples run from their command lines, and the printed numbers are the measured ones."""
 
 import importlib
 import json
@@ -15,11 +15,11 @@ def test_every_option_works_and_the_numbers_agree(tmp_path, capsys):
         f"--updates 12 --batch-size 64 --seed 3 --device cpu --json {numbers} --picture {picture}"
     )
     quickstart.main(argv.split())
-    shown, saved = capsys.readouterr().out, json.loads(numbers.read_text())
+    printed, saved = capsys.readouterr().out, json.loads(numbers.read_text())
     assert saved["arguments"]["seed"] == "3"
     assert saved["stats"]["augmented"] > 0
     for run in ("plain", "plugin"):
-        assert f"{saved[run]['cross']['MPJPE']:.1f} mm" in shown
+        assert f"{saved[run]['cross']['MPJPE']:.1f} mm" in printed
     assert picture.stat().st_size > 10_000
 
 
