@@ -206,7 +206,9 @@ SECTIONS: dict[str, Callable[[Args, Path], Iterator[Row]]] = {
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.data_loading", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--poses", type=int, default=1_500_000)
     parser.add_argument("--batch-size", type=int, default=1024)
     parser.add_argument("--epochs", type=int, default=3, help="epochs of the memory section")

@@ -155,7 +155,9 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.generalization", description=(__doc__ or "").splitlines()[0]
+    )
     add = parser.add_argument
     add("--data", type=Path, help="folder of data files (default: synthetic motion)")
     add("--methods", type=names_among(METHODS), default="plain,random,default", metavar="NAMES|all")

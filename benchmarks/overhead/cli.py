@@ -1,6 +1,6 @@
 """Cost of the plugin compared with a plain training loop, by component, and with published code.
 
-python -m benchmarks.overhead                                      # BASIC sections
+python -m benchmarks.overhead                                      # loops, loaders, memory, imports
 python -m benchmarks.overhead --components --profile --scaling     # selected sections
 python -m benchmarks.overhead --published FOLDER                   # a checkout of PoseAug
 
@@ -24,7 +24,9 @@ from .sections import BASIC, SECTIONS
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.overhead", description=(__doc__ or "").splitlines()[0]
+    )
     for name, section in SECTIONS.items():
         option: dict[str, Any] = {"action": "store_true"}
         if name == "published":

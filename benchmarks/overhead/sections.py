@@ -186,8 +186,8 @@ def scaling(args: Args) -> Iterator[Row]:
                 config = steady(method, args.seed)
                 assert config is not None
                 sizes = axis.sizes[: args.sizes]
-                loops = {str(n): FixedBatchLoop(*axis.shape(n), config, device) for n in sizes}
-                blocks: dict[str, Work] = {n: partial(x.run, steps) for n, x in loops.items()}
+                timed = {str(n): FixedBatchLoop(*axis.shape(n), config, device) for n in sizes}
+                blocks: dict[str, Work] = {n: partial(x.run, steps) for n, x in timed.items()}
                 times = time_interleaved(blocks, args.rounds, device, f"{name}, {method}, {device}")
                 medians = [quartiles(seconds).median for seconds in times.values()]
                 for n in sizes:

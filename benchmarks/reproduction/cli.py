@@ -131,7 +131,9 @@ def coverage_table(numbers: Record, pictures: Path) -> str:
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.reproduction", description=(__doc__ or "").splitlines()[0]
+    )
     add = parser.add_argument
     titles = "; ".join(f"{name}: {question.title}" for name, question in QUESTIONS.items())
     add("question", choices=QUESTIONS, help=titles)

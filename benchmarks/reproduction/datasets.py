@@ -265,7 +265,10 @@ def _arrays(tree: Any) -> Iterator[Any]:
 
 def main(argv: list[str] | None = None) -> int:
     """Print the tables. Returns 1 if a file is invalid."""
-    parser = argparse.ArgumentParser(description="Check the files in a data folder.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.reproduction.datasets",
+        description="Check the files in a data folder.",
+    )
     parser.add_argument("folder", type=Path)
     files = list(check_folder(parser.parse_args(argv).folder))
     found = Table("found", "", "poses x joints", "")
