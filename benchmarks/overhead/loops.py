@@ -18,13 +18,14 @@ from poseaug_plugin.adversarial.trainer import Trainer
 from poseaug_plugin.augment.mixing import TWICE
 from poseaug_plugin.augment.sampler import Sampler
 from poseaug_plugin.batches.protocol import EstimatorFormat
-from poseaug_plugin.data.h36m import Pairs
-from poseaug_plugin.data.loading import Batch, endless, make_loader
+from poseaug_plugin.data import Batch, Pairs, endless, make_loader
 from poseaug_plugin.geometry.bones import Bones
 from poseaug_plugin.geometry.pose_batch import PoseBatch
 from poseaug_plugin.lifters import SimpleBaseline, VideoPose
 from poseaug_plugin.loop.estimator import Estimator
 from poseaug_plugin.schedule import Curriculum
+
+from ..training import train_step
 
 __all__ = ["LOADERS", "MODELS", "Inside", "Loop", "block", "on_device", "steady"]
 
@@ -110,11 +111,7 @@ class Loop:
 
     def run(self, steps: int) -> None:
         for _ in range(steps):
-            pose_3d, pose_2d, _, _ = next(self.batches)
-            loss = (self.model(pose_2d) - (pose_3d - pose_3d[:, :1])).square().mean()
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
+            train_step(self.model, self.optimizer, next(self.batches))
 
 
 @dataclass
