@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from .config import PoseAugConfig
-from .counters import Tally
+from .counters import Counters
 from .engine import Engine
 from .errors import CheckpointError
 from .geometry.skeleton import Skeleton
@@ -27,7 +27,7 @@ class Restored:
     skeleton: Skeleton | None
     engine: Engine | None
     epochs_done: int
-    tally: Tally
+    counters: Counters
 
 
 def restore(
@@ -82,7 +82,7 @@ def _restore(
         skeleton,
         engine,
         int(state["epochs_done"]),
-        Tally(
+        Counters(
             {name: int(count) for name, count in state["counts"].items()},
             None if passed is None else passed.to(device),
         ),

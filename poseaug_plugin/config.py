@@ -29,7 +29,20 @@ Interval = Annotated[Range, "low before high"]
 Schedule = Annotated[Range, "start and end of the run"]
 
 #: Former names of options, and what they are called now.
-RENAMED: dict[str, str] = {}
+RENAMED: dict[str, str] = {
+    "turn": "yaw",
+    "place": "image_offset",
+    "size": "body_scale",
+    "shift": "joint_offset",
+    "flex": "bend_sigma",
+    "balance": "rare_pose_power",
+    "crossover": "limb_crossover",
+    "detector": "keep_detection_error",
+    "traps": "released_quirks",
+    "swap": "swap_lengths",
+    "every": "update_every",
+    "turn_rows": "update_rows",
+}
 
 
 def option(default: T, meaning: str, *, section: str = "") -> T:
@@ -119,8 +132,8 @@ class PoseAugConfig:
         "False: the learned networks alone provide them.",
         section="Prior",
     )
-    turn: float = number(
-        math.pi, 0, math.pi, "rad", "Rotation about the vertical, drawn from -turn to turn."
+    yaw: float = number(
+        math.pi, 0, math.pi, "rad", "Rotation about the vertical, drawn from -yaw to yaw."
     )
     upright: bool = option(
         True,
@@ -134,12 +147,13 @@ class PoseAugConfig:
         0.1, 0, math.pi, "rad", "Rotation about the viewing direction, drawn from -roll to roll."
     )
     distance: Interval = number((2.5, 6.5), 0.1, 1000, "m", "Distance from the camera to the root.")
-    place: float = number(
+    image_offset: float = number(
         0.3,
         0,
         1,
         "screen",
-        "Offset of the root from the image centre, drawn from -place to place on each axis.",
+        "Offset of the root from the image centre, drawn from -image_offset to image_offset on "
+        "each axis.",
     )
     focal: Interval = number((0.5, 1.0), 0.05, 20, "", "Factor on the row's focal length.")
 
@@ -151,7 +165,7 @@ class PoseAugConfig:
         "Longest random step added to a unit bone vector, in any direction.",
         section="Poses",
     )
-    flex: float = number(
+    bend_sigma: float = number(
         2.0,
         0,
         20,
@@ -167,10 +181,10 @@ class PoseAugConfig:
         "Factor on the length of each left-right pair of bones, drawn from 1 - stretch to "
         "1 + stretch.",
     )
-    size: float = number(
-        0.15, 0, 0.9, "", "Factor on the whole body, drawn from 1 - size to 1 + size."
+    body_scale: float = number(
+        0.15, 0, 0.9, "", "Factor on the whole body, drawn from 1 - body_scale to 1 + body_scale."
     )
-    shift: float = number(
+    joint_offset: float = number(
         0.025,
         0,
         1,
@@ -179,22 +193,22 @@ class PoseAugConfig:
         "left and right: data sets define joints differently. Needs ba, bl and a skeleton with "
         "left and right joints.",
     )
-    swap: bool = option(
+    swap_lengths: bool = option(
         True,
         "Give each row the bone lengths of another row's person first. The learned networks take "
         "the result as the original.",
     )
-    detector: bool = option(
+    keep_detection_error: bool = option(
         False,
         "Add the row's own detection error to its augmented 2D, scaled with the person's size.",
     )
-    traps: bool = option(
+    released_quirks: bool = option(
         False,
         "Reproduce the defects of the released code, for comparison: 2D is clamped at 45 degrees "
         "off the axis, only the right and lower image borders are checked, people behind the "
         "camera are accepted, and the feedback divides without an eps.",
     )
-    balance: float = number(
+    rare_pose_power: float = number(
         4.0,
         0,
         20,
@@ -203,7 +217,7 @@ class PoseAugConfig:
         "probability proportional to its Mahalanobis distance from the mean pose, to this power. "
         "0: each row keeps its own pose.",
     )
-    crossover: bool = option(True, "Take each limb, and the torso, from another row's pose.")
+    limb_crossover: bool = option(True, "Take each limb, and the torso, from another row's pose.")
 
     learned: bool = option(
         False,
@@ -327,14 +341,14 @@ class PoseAugConfig:
         section="Optimisation",
     )
     clip: float = number(1.0, 1e-6, 1e6, "", "Largest gradient norm.")
-    every: int = number(
+    update_every: int = number(
         4,
         1,
         1 << 24,
         "batches",
         "Interval between updates; an update follows the estimator's step on the same batch.",
     )
-    turn_rows: int | None = number(
+    update_rows: int | None = number(
         256, 1, 1 << 24, "rows", "Rows of a batch that an update uses. None: all."
     )
     d_every: int = number(
@@ -395,7 +409,7 @@ class PoseAugConfig:
             changes = dict(source)
             preset = cls.of(changes.pop("preset", None))
             _refuse_unknown(changes)
-            return preset.but(**changes)
+            return preset.replace(**changes)
         name = "default" if source is None else source
         changes = look_up(
             PRESETS,
@@ -406,7 +420,7 @@ class PoseAugConfig:
         )
         return cls(**changes)
 
-    def but(self, **changes: Any) -> PoseAugConfig:
+    def replace(self, **changes: Any) -> PoseAugConfig:
         """Return a copy with some options changed, checked again."""
         return replace(self, **changes)
 
@@ -431,24 +445,24 @@ class PoseAugConfig:
         return any(self.ratios) and (self.ba or self.bl or self.rt)
 
     @property
-    def watches(self) -> bool:
+    def uses_pose_statistics(self) -> bool:
         """Whether statistics of the caller's poses are estimated."""
-        return self.redraws or self.levels or (self.ba and bool(self.flex))
+        return self.resamples or self.aligns_vertical or (self.ba and bool(self.bend_sigma))
 
     @property
-    def redraws(self) -> bool:
+    def resamples(self) -> bool:
         """Whether a row may get the pose of another row."""
-        return self.ba and bool(self.balance)
+        return self.ba and bool(self.rare_pose_power)
 
     @property
-    def levels(self) -> bool:
+    def aligns_vertical(self) -> bool:
         """Whether views are drawn about the vertical of the caller's poses."""
         return self.rt and self.prior and self.upright
 
     @property
-    def varies(self) -> bool:
+    def varies_poses(self) -> bool:
         """Whether new poses are made from the caller's poses."""
-        return self.ba and bool(self.crossover or self.flex)
+        return self.ba and bool(self.limb_crossover or self.bend_sigma)
 
     @property
     def trains(self) -> bool:
@@ -481,12 +495,12 @@ class PoseAugConfig:
 
 #: Nothing is estimated from the caller's poses.
 _NO_STATISTICS: dict[str, Any] = dict(
-    upright=False, balance=0.0, crossover=False, flex=0.0, shift=0.0
+    upright=False, rare_pose_power=0.0, limb_crossover=False, bend_sigma=0.0, joint_offset=0.0
 )
 _PAPER: dict[str, Any] = dict(
     **_NO_STATISTICS,
     prior=False,
-    swap=False,
+    swap_lengths=False,
     learned=True,
     mix="alternate",
     ratio=1.0,
@@ -499,8 +513,8 @@ _PAPER: dict[str, Any] = dict(
     freeze_trunk=False,
     adv2d=1.0,
     beta=(1.5, 3.0),
-    every=1,
-    turn_rows=None,
+    update_every=1,
+    update_rows=None,
     repair=False,
 )
 #: What each preset changes of the fields' defaults.
@@ -510,7 +524,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": _PAPER,
     "released": {
         **_PAPER,
-        "swap": True,
+        "swap_lengths": True,
         "networks": "separate",
         "freeze_trunk": True,
         "feedback": "range",

@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-__all__ = ["Tally"]
+__all__ = ["Counters"]
 
 
 @dataclass
-class Tally:
+class Counters:
     """Batches, steps and rows so far."""
 
     counts: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
             # fed_steps: optimizer steps that a batch came by before. Schedules count them and not
             # batches: a rank may peek at one, or get a bad one, and ranks must stay together.
-            ("batches", "bad_batches", "steps", "fed_steps", "rows"),
+            ("batches", "bad_batches", "steps", "steps_with_batch", "rows"),
             0,
         )
     )

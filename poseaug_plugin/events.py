@@ -13,10 +13,17 @@ from .errors import AttachError, PoseAugWarning
 if TYPE_CHECKING:
     from .plugin import PoseAugmenter
 
-__all__ = ["NEVER_FED", "NEVER_STEPPED", "WARNINGS", "Callback", "Event", "Voice"]
+__all__ = [
+    "BATCHES_WITHOUT_STEP",
+    "STEPS_WITHOUT_BATCH",
+    "WARNINGS",
+    "Callback",
+    "Event",
+    "Notifier",
+]
 
-NEVER_FED = 20  # optimizer steps without a batch before the caller is told
-NEVER_STEPPED = 200  # batches without a step
+STEPS_WITHOUT_BATCH = 20  # optimizer steps without a batch before the caller is told
+BATCHES_WITHOUT_STEP = 200  # batches without a step
 
 #: All that is ever warned about, each once.
 WARNINGS = {
@@ -27,11 +34,11 @@ WARNINGS = {
     "bone-angle feedback see it.",
     "camera": "the batch tells no root: it is fitted to the 2D, with the camera given or assumed. "
     "Only the 2D discriminator and the bone-angle feedback see it.",
-    "never_fed": f"{NEVER_FED} optimizer steps and no batch came by: the loop iterates another "
-    "loader than the one that augmenter.wrap(loader) returned, or the model is in evaluation "
+    "never_fed": f"{STEPS_WITHOUT_BATCH} optimizer steps and no batch came by: the loop iterates "
+    "another loader than augmenter.wrap(loader) returned, or the model is in evaluation "
     "mode. Nothing is augmented.",
-    "never_stepped": f"{NEVER_STEPPED} batches came by and no step of the optimizer that was "
-    "given: the loop steps another one, made later perhaps. Give the augmenter the optimizer that "
+    "never_stepped": f"{BATCHES_WITHOUT_STEP} batches came by and no step of the optimizer that "
+    "was given: the loop steps another one, made later perhaps. Give the augmenter the one that "
     "the loop steps: what it learns, it learns after steps.",
     "bad_batch": "a batch passes through untouched: {}",
     "turn": "a turn of the augmentor was skipped: {}",
@@ -53,7 +60,7 @@ class Callback(Protocol):
     def __call__(self, event: Event, /) -> object: ...
 
 
-class Voice:
+class Notifier:
     """Tells callbacks, and warns about each matter once."""
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
@@ -62,7 +69,7 @@ class Voice:
         self._callbacks = found
         self._warned: set[str] = set()
 
-    def tell(self, kind: str, augmenter: PoseAugmenter, message: str = "") -> None:
+    def emit(self, kind: str, augmenter: PoseAugmenter, message: str = "") -> None:
         event = Event(kind, augmenter, message)
         for callback in self._callbacks:
             callback(event)

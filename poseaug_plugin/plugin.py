@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from .augment.augmentation import Augmentation
-from .augment.mixing import TWICE, mixed
+from .augment.mixing import mix_batch
 from .batches.check import CheckReport
-from .batches.presets import format_of
+from .batches.presets import resolve_format
 from .batches.protocol import EstimatorFormat, Format, check_learnable
-from .batches.reader import Intake
+from .batches.reader import BatchReader
 from .batches.windows import Windows
 from .checkpoint import restore
 from .config import PoseAugConfig
-from .counters import Tally
+from .counters import Counters
 from .engine import Engine
 from .errors import AttachError, PoseAugError, WindowError
-from .events import NEVER_FED, NEVER_STEPPED, Callback, Voice
+from .events import BATCHES_WITHOUT_STEP, STEPS_WITHOUT_BATCH, Callback, Notifier
 from .geometry.camera import Camera
 from .geometry.pose_batch import PoseBatch
 from .geometry.skeleton import Skeleton
 from .loop.distributed import all_agree
-from .loop.estimator import Estimator, Predict, exact
+from .loop.estimator import Estimator, Predict, full_precision
 from .loop.hooks import Attachment, inner_optimizer
-from .loop.loader import Deliveries, WatchedLoader, unwrapped
-from .schedule import Curriculum
+from .loop.loader import AugmentedLoader, unwrapped
+from .schedule import EpochSchedule
 
 if TYPE_CHECKING:
     from .adversarial.trainer import Trainer
@@ -83,28 +83,28 @@ class PoseAugmenter:
         if camera is not None and not isinstance(camera, Camera):
             raise AttachError(f"camera={camera!r} must be a Camera(f=..., c=...), or None.")
         self.config = PoseAugConfig.of(config)
-        fmt = None if batch is None else format_of(batch)
+        fmt = None if batch is None else resolve_format(batch)
         if fmt is not None and self._uses_feedback:
             check_learnable(fmt)
-        self._intake = Intake(
+        self._reader = BatchReader(
             fmt,
             None if skeleton is None else Skeleton.of(skeleton),
             camera or Camera(),
         )
-        self._voice = Voice(callbacks)
+        self._notifier = Notifier(callbacks)
         self._estimator = Estimator(model, predict)
         inner = inner_optimizer(optimizer)
         self._estimator.check_optimizer(inner)
-        self._curriculum = Curriculum(epochs, self.config.warmup)
+        self._schedule = EpochSchedule(epochs, self.config.warmup)
         self._engine: Engine | None = None
         self._pending: PoseBatch | None = None
         self._windows: list[Windows] = []
         self._enabled = True
         self._fresh = False  # whether a batch came by since the last step
-        self._tally = Tally()
+        self._counters = Counters()
         self._hook: Attachment | None = Attachment(inner, self._after_step)
         if self.config.mix == "alternate" and self._estimator.has_batchnorm:
-            self._voice.warn("batchnorm")
+            self._notifier.warn("batchnorm")
 
     # On and off
 
@@ -164,27 +164,17 @@ class PoseAugmenter:
         inner: Any = unwrapped(loader)
         if not any(hasattr(inner, name) for name in ("__iter__", "__getitem__", "next_epoch")):
             raise AttachError(f"{inner!r} cannot be iterated; wrap the loader your loop iterates.")
-        windows = Windows.of(inner, self._intake.known_format)
+        windows = Windows.of(inner, self._reader.known_format)
         self._windows += [windows] if windows else []
-        deliveries = Deliveries(
-            self.config.mix,
-            windows.split if windows else lambda batch: (batch, batch),
-            self._passed_on,
-            self._take_turn,
-            lambda: self.active,
-            lambda: self._tally.counts["steps"],
-            self.end_epoch,
-        )
-        twice = self.config.mix in TWICE
-        return cast(Loader, WatchedLoader(inner, deliveries, lambda: 1 + (twice and self.active)))
+        return cast(Loader, AugmentedLoader(inner, _LoaderSide(self, windows)))
 
     def end_epoch(self) -> None:
         """Count an epoch: for loops that call `augmenter(batch)` and iterate no wrapped loader.
 
         Without it the schedules of ratio, warm-up and learning rate stand at their start.
         """
-        self._curriculum.done += 1
-        self._voice.tell("epoch", self)
+        self._schedule.done += 1
+        self._notifier.emit("epoch", self)
 
     def __call__(self, batch: Batch) -> Batch:
         """The batch with augmented rows, per `config.mix`; itself where nothing is to be done.
@@ -204,38 +194,38 @@ class PoseAugmenter:
             return batch
         self._fresh = True
         try:
-            with exact(self._estimator.device):
+            with full_precision(self._estimator.device):
                 return cast(Batch, self._augmented(batch, full))
         except Exception as error:  # whatever it is, a batch must not end a run under way
-            under_way = self._intake.checked and self._tally.counts["batches"]
+            under_way = self._reader.checked and self._counters.counts["batches"]
             if not under_way and not isinstance(error, WindowError):
                 raise
-            self._tally.add("bad_batches")
+            self._counters.add("bad_batches")
             told = str(error) if isinstance(error, PoseAugError) else repr(error)
-            self._voice.warn("bad_batch", told)
-            self._voice.tell("bad_batch", self, told)
+            self._notifier.warn("bad_batch", told)
+            self._notifier.emit("bad_batch", self, told)
             return batch
 
     def _augmented(self, batch: Any, full: Any) -> Any:
         poses, engine = self._read(full)
-        learning_alone = not (self.config.prior or self._curriculum.warm)
+        learning_alone = not (self.config.prior or self._schedule.warm)
         if not learning_alone:
-            ratio = self._curriculum.between(self.config.ratios)
-            before = self._tally.counts["batches"]
-            batch, rows, passed = mixed(
-                batch, poses, engine.sampler, self._intake.format, ratio, before
+            ratio = self._schedule.between(self.config.ratios)
+            before = self._counters.counts["batches"]
+            batch, rows, passed = mix_batch(
+                batch, poses, engine.sampler, self._reader.format, ratio, before
             )
-            self._tally.rows(rows, passed)
-        batches = self._tally.add("batches")
-        if batches == NEVER_STEPPED and not self._tally.counts["steps"]:
-            self._voice.warn("never_stepped")
+            self._counters.rows(rows, passed)
+        batches = self._counters.add("batches")
+        if batches == BATCHES_WITHOUT_STEP and not self._counters.counts["steps"]:
+            self._notifier.warn("never_stepped")
         if self.config.trains:
             self._pending = poses
         return batch
 
     def _read(self, batch: Any) -> tuple[PoseBatch, Engine]:
         """Poses, and what augments them, both where the estimator is now."""
-        poses = self._intake.later(batch) if self._intake.checked else self._first(batch)
+        poses = self._reader.later(batch) if self._reader.checked else self._first(batch)
         device = self._estimator.device
         self._engine = cast(Engine, self._engine).on(device)
         return poses.to(device), self._engine
@@ -245,17 +235,17 @@ class PoseAugmenter:
         return self.config.trains and self.config.feedback != "off"
 
     def _first(self, batch: Any) -> PoseBatch:
-        poses = self._intake.first(batch)
+        poses = self._reader.first(batch)
         config, device = self.config, self._estimator.device
         if self._uses_feedback:
             from .adversarial.objectives import check_estimator
 
-            fmt = cast(EstimatorFormat, self._intake.format)
-            check_estimator(self._estimator, fmt, self._intake.skeleton, poses.to(device))
+            fmt = cast(EstimatorFormat, self._reader.format)
+            check_estimator(self._estimator, fmt, self._reader.skeleton, poses.to(device))
         if config.trains and (config.adv2d or config.feedback == "range") and not poses.has_root:
-            self._voice.warn("root" if poses.has_camera else "camera")
-        self._engine = self._engine or Engine(self._intake.skeleton, config, device)
-        self._intake.checked = True
+            self._notifier.warn("root" if poses.has_camera else "camera")
+        self._engine = self._engine or Engine(self._reader.skeleton, config, device)
+        self._reader.checked = True
         return poses
 
     def preview(self, batch: Any) -> tuple[PoseBatch, Tensor, Augmentation]:
@@ -266,7 +256,7 @@ class PoseAugmenter:
             parameters: `augmentation.apply(pose_3d, skeleton)` gives the same poses again; of
             windows and scenes, whose roots move, with their `path`.
         """
-        with exact(self._estimator.device):
+        with full_precision(self._estimator.device):
             poses, engine = self._read(batch)
             state = engine.sampler.generator.get_state()
             try:
@@ -284,43 +274,43 @@ class PoseAugmenter:
             BatchError: a batch that cannot be read at all.
         """
         inner = unwrapped(loader)
-        look = Windows.for_a_look(inner, self._windows, self._intake.known_format)
-        with exact(self._estimator.device), look as windows:
-            return self._intake.report(inner, batches, windows.split if windows else None)
+        look = Windows.for_a_look(inner, self._windows, self._reader.known_format)
+        with full_precision(self._estimator.device), look as windows:
+            return self._reader.report(inner, batches, windows.split if windows else None)
 
     # Turns
 
     def _after_step(self) -> None:
-        steps = self._tally.add("steps")
-        idle = self._on and not self._fresh and not self._tally.counts["fed_steps"]
-        if steps == NEVER_FED and idle:
-            self._voice.warn("never_fed")
-        self._take_turn()
-        self._voice.tell("step", self)
+        steps = self._counters.add("steps")
+        idle = self._on and not self._fresh and not self._counters.counts["steps_with_batch"]
+        if steps == STEPS_WITHOUT_BATCH and idle:
+            self._notifier.warn("never_fed")
+        self._update()
+        self._notifier.emit("step", self)
 
-    def _take_turn(self) -> None:
+    def _update(self) -> None:
         """On the batch that came by last, if none was taken on it and one is due."""
         poses, self._pending = self._pending, None
         fresh, self._fresh = self._fresh, False
-        fed = self._tally.add("fed_steps", fresh)
-        due = self.config.trains and fresh and fed % self.config.every == 0
-        rows = poses.usable().first(self.config.turn_rows) if due and poses is not None else None
+        fed = self._counters.add("steps_with_batch", fresh)
+        due = self.config.trains and fresh and fed % self.config.update_every == 0
+        rows = poses.usable().first(self.config.update_rows) if due and poses is not None else None
         trainer = self._trainer
         if due and all_agree(bool(rows), self._estimator.device) and rows and trainer:
             with self._estimator.untouched():
                 try:
-                    verdicts = trainer.turn(
+                    reports = trainer.update(
                         rows,
                         self._estimator,
-                        cast(EstimatorFormat, self._intake.format),
-                        self._curriculum,
+                        cast(EstimatorFormat, self._reader.format),
+                        self._schedule,
                     )
                 except Exception as error:  # whatever it is, it must not end the caller's run
-                    verdicts = []
-                    self._voice.warn("turn", repr(error))
+                    reports = []
+                    self._notifier.warn("turn", repr(error))
             cure = "restarted" if self.config.repair else "left as it is"
-            for verdict in verdicts:
-                self._voice.tell("collapse", self, f"{verdict.part} {cure}: {verdict.reason}")
+            for report in reports:
+                self._notifier.emit("collapse", self, f"{report.part} {cure}: {report.reason}")
 
     # Numbers and state
 
@@ -328,22 +318,22 @@ class PoseAugmenter:
         """Counts and the last turn's measures as floats; asking waits for the device."""
         trainer = self._trainer
         numbers: dict[str, float | Tensor] = {
-            **self._tally.numbers(),
-            "epochs": self._curriculum.done,
-            "turns": 0 if trainer is None else trainer.turns,
+            **self._counters.numbers(),
+            "epochs": self._schedule.done,
+            "updates": 0 if trainer is None else trainer.updates,
             **({} if trainer is None else trainer.measures),
         }
         return {name: float(number) for name, number in numbers.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, optimizers, pools, counters, own random stream; never the caller's model."""
-        skeleton = self._intake.known_skeleton
+        skeleton = self._reader.known_skeleton
         return {
             "skeleton": None if skeleton is None else asdict(skeleton),
             "config": asdict(self.config),
-            "epochs_done": self._curriculum.done,
-            "counts": dict(self._tally.counts),
-            "passed": self._tally.passed,
+            "epochs_done": self._schedule.done,
+            "counts": dict(self._counters.counts),
+            "passed": self._counters.passed,
             "engine": None if self._engine is None else self._engine.state_dict(),
         }
 
@@ -354,9 +344,41 @@ class PoseAugmenter:
             CheckpointError: it is of another skeleton or configuration, damaged, or no such state;
             nothing was changed.
         """
-        saved = restore(state, self.config, self._intake.known_skeleton, self._estimator.device)
-        self._intake.restart(saved.skeleton)
+        saved = restore(state, self.config, self._reader.known_skeleton, self._estimator.device)
+        self._reader.restart(saved.skeleton)
         self._engine = saved.engine
-        self._curriculum.done = saved.epochs_done
-        self._tally = saved.tally
+        self._schedule.done = saved.epochs_done
+        self._counters = saved.counters
         self._pending, self._fresh = None, False
+
+
+@dataclass(frozen=True)
+class _LoaderSide:
+    """The augmenter as one of its wrapped loaders knows it, see `loop.loader.AugmentsBatches`."""
+
+    augmenter: PoseAugmenter
+    windows: Windows | None
+
+    @property
+    def mix(self) -> str:
+        return self.augmenter.config.mix
+
+    @property
+    def active(self) -> bool:
+        return self.augmenter.active
+
+    @property
+    def steps(self) -> int:
+        return self.augmenter._counters.counts["steps"]
+
+    def split(self, batch: Any) -> tuple[Any, Any]:
+        return self.windows.split(batch) if self.windows else (batch, batch)
+
+    def augment(self, batch: Any, full: Any) -> Any:
+        return self.augmenter._passed_on(batch, full)
+
+    def update(self) -> None:
+        self.augmenter._update()
+
+    def end_epoch(self) -> None:
+        self.augmenter.end_epoch()

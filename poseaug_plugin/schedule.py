@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Curriculum"]
+__all__ = ["EpochSchedule"]
 
 
 @dataclass
-class Curriculum:
+class EpochSchedule:
     """Counts finished epochs.
 
     Args:

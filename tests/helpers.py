@@ -28,7 +28,12 @@ STANDING = torch.tensor(
 
 
 UNLEARNED = {"upright": False, "tilt": (-0.45, 0.45)}
-UNLEARNED |= {"flex": 0.0, "balance": 0.0, "crossover": False, "shift": 0.0}
+UNLEARNED |= {
+    "bend_sigma": 0.0,
+    "rare_pose_power": 0.0,
+    "limb_crossover": False,
+    "joint_offset": 0.0,
+}
 
 
 def settings(name: str, **changes: object) -> PoseAugConfig:
@@ -36,7 +41,7 @@ def settings(name: str, **changes: object) -> PoseAugConfig:
     residual = {**UNLEARNED, "learned": True, "bend": 0.6, "ratio": 0.5}
     if name == "residual":
         return PoseAugConfig.default(**{**residual, **changes})
-    return PoseAugConfig.of(name).but(**changes)
+    return PoseAugConfig.of(name).replace(**changes)
 
 
 def generator(seed: int = 0) -> torch.Generator:

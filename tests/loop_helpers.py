@@ -131,10 +131,10 @@ class Lifter(nn.Module):
 def small(preset: str = "default", **changes: Any) -> PoseAugConfig:
     """A preset with networks of a size for tests, a turn after every step and no warm-up.
 
-    "default" has an augmentor network on top, so that there are turns to look at; "residual" is
+    "default" has an augmentor network on top, so that there are updates to look at; "residual" is
     that with no repertoire: each row is made from its own pose and the plain prior.
     """
-    quick = dict(width=16, d_width=16, noise=4, pool=32, every=1, d_every=1, warmup=0)
+    quick = dict(width=16, d_width=16, noise=4, pool=32, update_every=1, d_every=1, warmup=0)
     if preset in ("default", "residual"):
         quick |= dict(learned=True, ratio=0.5)
         quick |= {**UNLEARNED, "bend": 0.6} if preset == "residual" else {}

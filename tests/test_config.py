@@ -20,19 +20,19 @@ from poseaug_plugin.errors import ConfigError
 
 NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
     "ratio": (-0.1, 1.1, (0.5, 1.1), (-0.1, 0.5)),
-    **dict.fromkeys(("balance", "flex"), (-1.0, 21.0)),
+    **dict.fromkeys(("rare_pose_power", "bend_sigma"), (-1.0, 21.0)),
     "depth": (0.0, 101.0),
     "frame_height": (0.0, 11.0),
-    **dict.fromkeys(("turn", "roll", "limit_r"), (-0.1, 3.2)),
+    **dict.fromkeys(("yaw", "roll", "limit_r"), (-0.1, 3.2)),
     "tilt": ((-4.0, 0.0), (0.0, 4.0), (0.2, 0.1)),
     "distance": ((0.0, 5.0), (2.0, 1001.0), (6.5, 2.5)),
-    "place": (-0.1, 1.1),
+    "image_offset": (-0.1, 1.1),
     "focal": ((0.0, 1.0), (0.5, 21.0), (1.0, 0.5)),
     **dict.fromkeys(("bend", "limit_ba", "limit_t"), (-0.1, 2.1)),
-    **dict.fromkeys(("stretch", "size", "limit_bl"), (-0.1, 1.0)),
-    "shift": (-0.01, 2.0),
+    **dict.fromkeys(("stretch", "body_scale", "limit_bl"), (-0.1, 1.0)),
+    "joint_offset": (-0.01, 2.0),
     **dict.fromkeys(
-        ("width", "d_width", "noise", "every", "d_every", "pool", "turn_rows"),
+        ("width", "d_width", "noise", "update_every", "d_every", "pool", "update_rows"),
         (0, -5, 1.5, 1 << 25),
     ),
     "seed": (-1, 0.5, 2**64),
@@ -50,8 +50,8 @@ NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
 }
 RANGES = {"tilt", "distance", "focal", "beta", "ba_ratio", "rt_ratio"}
 CHOICES = {"mix", "networks", "kcs", "feedback", "reg"}
-SWITCHES = {"ba", "bl", "rt", "prior", "swap", "learned", "freeze_trunk", "repair"}
-SWITCHES |= {"traps", "detector", "crossover", "upright"}
+SWITCHES = {"ba", "bl", "rt", "prior", "swap_lengths", "learned", "freeze_trunk", "repair"}
+SWITCHES |= {"released_quirks", "keep_detection_error", "limb_crossover", "upright"}
 FIELDS = {field.name: field for field in fields(PoseAugConfig)}
 HINTS = get_type_hints(PoseAugConfig, include_extras=True)
 
@@ -88,7 +88,7 @@ def test_what_is_no_number_is_refused(name: str) -> None:
 
 
 def test_messages_say_what_is_wanted() -> None:
-    assert refused(turn=180).endswith("it must lie in 0 to pi rad.")
+    assert refused(yaw=180).endswith("it must lie in 0 to pi rad.")
     assert refused(distance=(5, 2)).endswith("it must lie in 0.1 to 1000 m, low before high.")
     assert refused(ratio="half").endswith("must be a number or two numbers (low, high).")
     assert refused(ratio=(0.5,)).endswith("must be a number or two numbers (low, high).")
@@ -115,25 +115,25 @@ def test_nothing_to_augment_with_is_refused() -> None:
 
 
 def test_none_means_unlimited_where_the_field_says_so() -> None:
-    config = PoseAugConfig(limit_ba=None, turn_rows=None)
-    assert (config.limit_ba, config.turn_rows) == (None, None)
-    for name in sorted(set(NUMBERS_OUT_OF_RANGE) - {"limit_ba", "turn_rows"}):
+    config = PoseAugConfig(limit_ba=None, update_rows=None)
+    assert (config.limit_ba, config.update_rows) == (None, None)
+    for name in sorted(set(NUMBERS_OUT_OF_RANGE) - {"limit_ba", "update_rows"}):
         refused(**{name: None})
 
 
 def test_limits_themselves_are_allowed() -> None:
-    PoseAugConfig(ratio=0, turn=math.pi, distance=(0.1, 0.1), focal=[0.05, 20], seed=2**63 - 1)
-    PoseAugConfig(ratio=1, bend=2, stretch=0.9, width=1, turn_rows=1, beta=(3.0, 1.0))
+    PoseAugConfig(ratio=0, yaw=math.pi, distance=(0.1, 0.1), focal=[0.05, 20], seed=2**63 - 1)
+    PoseAugConfig(ratio=1, bend=2, stretch=0.9, width=1, update_rows=1, beta=(3.0, 1.0))
 
 
 def test_presets() -> None:
     assert PoseAugConfig.default() == PoseAugConfig()
     assert PoseAugConfig.random() == PoseAugConfig(
         bend=0.6,
-        flex=0.0,
-        balance=0.0,
-        crossover=False,
-        shift=0.0,
+        bend_sigma=0.0,
+        rare_pose_power=0.0,
+        limb_crossover=False,
+        joint_offset=0.0,
         upright=False,
         tilt=(-0.45, 0.45),
     )
@@ -159,7 +159,7 @@ def test_presets() -> None:
 def test_presets_take_changes_and_are_found_by_name(name: str) -> None:
     preset = getattr(PoseAugConfig, name)
     assert PoseAugConfig.of(name) == preset()
-    assert preset(lr=3e-4) == preset().but(lr=3e-4)
+    assert preset(lr=3e-4) == preset().replace(lr=3e-4)
     assert preset(learned=True, networks="separate").networks == "separate"
 
 
@@ -183,7 +183,7 @@ def test_of_takes_a_mapping_of_changes() -> None:
     assert PoseAugConfig.of(changes) == PoseAugConfig.random(tilt=(-0.2, 0.2))
     assert changes == dict(preset="random", tilt=[-0.2, 0.2])
     base = PoseAugConfig.paper(seed=3)
-    assert PoseAugConfig.of(dict(preset=base, lr=1e-3)) == base.but(lr=1e-3)
+    assert PoseAugConfig.of(dict(preset=base, lr=1e-3)) == base.replace(lr=1e-3)
     both = dict(preset="paper", prior=True, learned=False)
     assert PoseAugConfig.of(both) == PoseAugConfig.paper(prior=True, learned=False)
     with pytest.raises(ConfigError, match="config='best' is not a preset; choose one of"):
@@ -205,7 +205,7 @@ def test_the_augmenter_takes_a_mapping() -> None:
 WAYS = {
     "constructor": PoseAugConfig,
     **{name: getattr(PoseAugConfig, name) for name in PRESETS},
-    "but": PoseAugConfig().but,
+    "but": PoseAugConfig().replace,
     "of": lambda **changes: PoseAugConfig.of(changes),
 }
 
@@ -223,10 +223,10 @@ def test_unknown_names_are_refused_with_the_closest(
     assert message(zzz=1) == (
         "zzz=1 is not an option of PoseAugConfig; help() on it lists all options."
     )
-    monkeypatch.setitem(RENAMED, "azimuth", "turn")
-    assert message(azimuth=1) == "azimuth= is now called turn=."
-    assert message(azimut=1).endswith("did you mean turn=?")
-    assert message(tunr=1).endswith("did you mean turn=?")
+    monkeypatch.setitem(RENAMED, "azimuth", "yaw")
+    assert message(azimuth=1) == "azimuth= is now called yaw=."
+    assert message(azimut=1).endswith("did you mean yaw=?")
+    assert message(yaww=1).endswith("did you mean yaw=?")
 
 
 def test_former_names_lead_to_options() -> None:
@@ -239,7 +239,7 @@ def test_values_are_stored_plain() -> None:
     assert (config.distance, config.lr, config.pool) == ((2, 8.5), 0.5, 64)
     assert {type(v) for v in (*config.distance, config.lr)} == {int, float}
     assert type(config.pool) is int
-    assert hash(config) == hash(config.but())
+    assert hash(config) == hash(config.replace())
 
 
 def test_copies() -> None:
@@ -258,13 +258,13 @@ def test_repr_is_the_nearest_preset_and_what_differs(preset: str) -> None:
 
 
 def test_repr_of_a_tie_is_the_default() -> None:
-    changes = {"bend": 0.6, "tilt": (-0.45, 0.45), "flex": 0.0, "balance": 0.0}
+    changes = {"bend": 0.6, "tilt": (-0.45, 0.45), "bend_sigma": 0.0, "rare_pose_power": 0.0}
     assert len(PRESETS["random"]) == 7
     assert repr(PoseAugConfig(**changes)).startswith("PoseAugConfig.random(")
-    del changes["balance"]
+    del changes["rare_pose_power"]
     assert repr(PoseAugConfig(**changes)).startswith("PoseAugConfig.default(")
     # Three of random's seven changes and a fourth of its fields changed otherwise: four from each.
-    tied = PoseAugConfig(**changes, balance=1.0)
+    tied = PoseAugConfig(**changes, rare_pose_power=1.0)
     assert repr(tied).startswith("PoseAugConfig.default(")
 
 
@@ -323,8 +323,8 @@ def test_help_and_table_list_every_field() -> None:
         assert field.metadata["meaning"].split(".")[0][:60] in described
     assert "distance = (2.5, 6.5)  [0.1 to 1000; low before high; m]" in described
     assert "ratio = (0.9, 0.5)  [0 to 1; or start and end of the run]" in described
-    assert "turn = pi  [0 to pi; rad]" in described
-    assert "turn_rows = 256  [whole number, 1 to 2**24, or None; rows]" in described
+    assert "yaw = pi  [0 to pi; rad]" in described
+    assert "update_rows = 256  [whole number, 1 to 2**24, or None; rows]" in described
     sections = ("Mixing", "Prior", "Poses", "Learned networks", "Losses", "Optimisation")
     assert [row[0] for row in table if row[0].startswith("**")] == [f"**{s}**" for s in sections]
     assert [described.index(f"\n{s}:\n") for s in sections] == sorted(
@@ -335,11 +335,11 @@ def test_help_and_table_list_every_field() -> None:
 
 def test_but_checks_again_and_leaves_the_original() -> None:
     config = PoseAugConfig()
-    assert config.but(ratio=0.25).ratio == 0.25
+    assert config.replace(ratio=0.25).ratio == 0.25
     assert config.ratio == (0.9, 0.5)
-    assert (config.ratios, config.but(ratio=0.25).ratios) == ((0.9, 0.5), (0.25, 0.25))
+    assert (config.ratios, config.replace(ratio=0.25).ratios) == ((0.9, 0.5), (0.25, 0.25))
     with pytest.raises(ConfigError, match="ratio=2 is out of range"):
-        config.but(ratio=2)
+        config.replace(ratio=2)
 
 
 def test_frozen() -> None:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 def test_every_preset_trains_with_batches_from_anywhere(preset, place):
     model = Lifter().cuda().train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    config = small(preset, every=1, d_every=1, warmup=0, mix="replace", ratio=0.5)
+    config = small(preset, update_every=1, d_every=1, warmup=0, mix="replace", ratio=0.5)
     augmenter = PoseAugmenter(model, optimizer, "poseaug", 2, config=config)
     before = torch.cuda.get_rng_state(), torch.get_rng_state()
     for seed in range(3):
@@ -50,7 +50,9 @@ def test_resume_goes_on_with_the_same_draws():
         torch.manual_seed(0)
         model = Lifter().cuda().train()
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-        return PoseAugmenter(model, optimizer, "poseaug", 2, config=small("default", every=1))
+        return PoseAugmenter(
+            model, optimizer, "poseaug", 2, config=small("default", update_every=1)
+        )
 
     first, second = fresh(), fresh()
     first(batch(rows=16))
@@ -78,11 +80,13 @@ def test_a_pose_is_the_same_on_both_devices():
 def test_the_plugin_follows_a_model_that_moves():
     model = Lifter().train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    augmenter = PoseAugmenter(model, optimizer, "poseaug", 2, config=small("default", every=1))
+    augmenter = PoseAugmenter(
+        model, optimizer, "poseaug", 2, config=small("default", update_every=1)
+    )
     augmenter(batch(rows=16))
     model.cuda()
     augmenter(batch(rows=16))
     optimizer.zero_grad()
     model(batch(rows=16)[1].cuda()).square().mean().backward()
     optimizer.step()
-    assert augmenter.stats()["turns"] == 1
+    assert augmenter.stats()["updates"] == 1

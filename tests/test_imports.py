@@ -26,7 +26,7 @@ RULES = {
     "augment": {"errors", "config", "geometry", "loop", "batches"},
     "adversarial": {*TOOLS, "geometry", "loop", "batches", "augment"},
     "data": {"geometry"},
-    "integrations": {"config", "errors", "batches", "augment", "plugin"},
+    "integrations": {"config", "errors", "loop", "batches", "plugin"},
 }
 ALLOWED = {"torch", "numpy", "einops"}
 

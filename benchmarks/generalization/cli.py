@@ -45,7 +45,7 @@ def make_runs(args: argparse.Namespace) -> list[Run]:
         Run(
             estimator=estimator,
             method=label,
-            config=config and config.but(seed=seed),
+            config=config and config.replace(seed=seed),
             data=args.data and str(args.data.resolve()),
             detections=args.detections,
             subjects=tuple(args.subjects),
@@ -68,7 +68,7 @@ def configs_of(names: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, 
     suffix = "".join(f" {name}={value}" for name, value in overrides.items())
     configs = {name: METHODS[name] for name in names}
     return {
-        name + suffix * (config is not None): config and config.but(**overrides)
+        name + suffix * (config is not None): config and config.replace(**overrides)
         for name, config in configs.items()
     }
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from poseaug_plugin import Skeleton
-from poseaug_plugin.augment.pose_statistics import Repertoire
+from poseaug_plugin.augment.pose_statistics import PoseStatistics
 from poseaug_plugin.data import TEST, TRAIN, Pairs, load_cross_dataset, load_h36m, synthetic
 from poseaug_plugin.data.h36m import Clip
 from poseaug_plugin.data.h36m_cameras import cameras
@@ -136,7 +136,7 @@ def oracle_training_set(pairs: Pairs, subjects: Sequence[str]) -> Pairs:
 def rarest_actions(pairs: Pairs) -> list[str]:
     """Half of the actions, rounded down: those furthest from the mean pose of all pairs."""
     (pose, axes), action = directions(pairs.pose_3d, _SKELETON), action_names(pairs)
-    statistics = Repertoire(_SKELETON, pose.device)
+    statistics = PoseStatistics(_SKELETON, pose.device)
     statistics.add(pose, axes, torch.ones(len(pose), dtype=torch.bool))
     rarity = statistics.rarity(pose)
     order = sorted(set(action), key=lambda name: float(rarity[_rows_with(action, [name])].mean()))

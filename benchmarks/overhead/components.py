@@ -9,9 +9,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from poseaug_plugin import Camera
-from poseaug_plugin.adversarial.discriminators import DISCRIMINATORS, Judged
-from poseaug_plugin.adversarial.fake_pool import Pool
-from poseaug_plugin.adversarial.objectives import asking, estimator_feedback
+from poseaug_plugin.adversarial.discriminators import DISCRIMINATORS, DiscriminatorInput
+from poseaug_plugin.adversarial.fake_pool import FakePool
+from poseaug_plugin.adversarial.objectives import estimator_feedback, make_predict_pairs
 from poseaug_plugin.augment.prior import draw
 from poseaug_plugin.geometry.bones import Bones, bones_to_pose, part_kcs, pose_to_bones
 from poseaug_plugin.geometry.camera import project
@@ -41,18 +41,18 @@ def works(inside: Inside) -> dict[str, Work]:
     bent = aug.bend(bones).pose_3d.requires_grad_()
     placed = made.absolute.requires_grad_()
     everyone = torch.ones(len(poses), dtype=torch.bool, device=sampler.device)
-    pool = Pool(config.pool)
+    pool = FakePool(config.pool)
     pool(pose[torch.arange(config.pool) % len(pose), 0], rng)
 
     def feedback() -> None:
         with estimator.untouched():
-            pairs = {"rt": few.seen(placed, made.camera, skeleton.root, limit=1.0)}
+            pairs = {"rt": few.projected(placed, made.camera, skeleton.root, limit=1.0)}
             if config.feedback == "range":
-                pairs["ba"] = few.seen(
+                pairs["ba"] = few.projected(
                     bent + few.root[:, :, None], camera, skeleton.root, limit=1.0
                 )
-            question = asking(estimator, fmt, skeleton)
-            loss, _ = estimator_feedback(few, pairs, question, config, inside.curriculum, skeleton)
+            question = make_predict_pairs(estimator, fmt, skeleton)
+            loss, _ = estimator_feedback(few, pairs, question, config, inside.schedule, skeleton)
             torch.autograd.grad(loss, [bent, placed], allow_unused=True)
 
     def ask() -> None:
@@ -78,7 +78,7 @@ def works(inside: Inside) -> dict[str, Work]:
     if trainer is None:
         return parts
     parts["augmentor forward"] = lambda: trainer.propose(centre)
-    given = Judged(centre, few.pose_2d[:, few.middle])
+    given = DiscriminatorInput(centre, few.pose_2d[:, few.middle])
     for name in trainer.discriminators:
         seen = DISCRIMINATORS[name].view(given)
         parts[f"{name} forward"] = partial(trainer.nets[name], seen)

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from poseaug_plugin import PoseAugConfig, PoseAugmenter, PoseAugWarning
-from poseaug_plugin.adversarial.discriminators import DISCRIMINATORS, Judged
+from poseaug_plugin.adversarial.discriminators import DISCRIMINATORS, DiscriminatorInput
 from poseaug_plugin.adversarial.trainer import Trainer
-from poseaug_plugin.augment.mixing import TWICE
 from poseaug_plugin.augment.sampler import Sampler
 from poseaug_plugin.batches.protocol import EstimatorFormat
 from poseaug_plugin.data import Batch, Pairs, endless, make_loader
@@ -23,7 +22,8 @@ from poseaug_plugin.geometry.bones import Bones
 from poseaug_plugin.geometry.pose_batch import PoseBatch
 from poseaug_plugin.lifters import SimpleBaseline, VideoPose
 from poseaug_plugin.loop.estimator import Estimator
-from poseaug_plugin.schedule import Curriculum
+from poseaug_plugin.loop.loader import DOUBLING_MIXES
+from poseaug_plugin.schedule import EpochSchedule
 
 from ..training import train_step
 
@@ -52,15 +52,15 @@ def steady(preset: str, seed: int = 0) -> PoseAugConfig | None:
     if preset == "plain":
         return None
     config = PoseAugConfig.default(learned=True) if preset == "residual" else preset
-    return PoseAugConfig.of(config).but(warmup=0, seed=seed)
+    return PoseAugConfig.of(config).replace(warmup=0, seed=seed)
 
 
 def block(presets: Sequence[str]) -> int:
     """Optimizer steps after which every preset has done all that it does, whole times over."""
     made = [steady(preset) for preset in presets]
     # These hand out each batch twice, and take their turn at the first of the two.
-    learning = [(c, 1 + (c.mix in TWICE)) for c in made if c and c.trains]
-    return math.lcm(*(c.every * c.d_every * twice for c, twice in learning))
+    learning = [(c, 1 + (c.mix in DOUBLING_MIXES)) for c in made if c and c.trains]
+    return math.lcm(*(c.update_every * c.d_every * twice for c, twice in learning))
 
 
 def on_device(pairs: Pairs, device: str, rows: int) -> Pairs:
@@ -129,7 +129,7 @@ class Inside:
     trainer: Trainer | None
     estimator: Estimator
     fmt: EstimatorFormat
-    curriculum: Curriculum
+    schedule: EpochSchedule
     poses: PoseBatch
     few: PoseBatch
 
@@ -151,16 +151,16 @@ class Inside:
             engine.sampler,
             engine.trainer,
             augmenter._estimator,
-            cast(EstimatorFormat, augmenter._intake.format),
-            augmenter._curriculum,
+            cast(EstimatorFormat, augmenter._reader.format),
+            augmenter._schedule,
             poses,
-            poses.first(config.turn_rows),
+            poses.first(config.update_rows),
         )
 
     def turn(self) -> None:
         assert self.trainer is not None
         with self.estimator.untouched():
-            self.trainer.turn(self.few, self.estimator, self.fmt, self.curriculum)
+            self.trainer.update(self.few, self.estimator, self.fmt, self.schedule)
 
 
 def fill_pools(augmenter: PoseAugmenter, pairs: Pairs) -> None:
@@ -168,7 +168,7 @@ def fill_pools(augmenter: PoseAugmenter, pairs: Pairs) -> None:
     trainer = augmenter._trainer
     if trainer is None:
         return
-    given = Judged(Bones.of(pairs.root_relative, trainer.skeleton), pairs.pose_2d)
+    given = DiscriminatorInput(Bones.of(pairs.root_relative, trainer.skeleton), pairs.pose_2d)
     for name, pool in trainer.pools.items():
         seen = DISCRIMINATORS[name].view(given)
         chosen = seen[torch.arange(pool.size) % len(pairs)]

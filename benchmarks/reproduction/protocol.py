@@ -36,8 +36,8 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
 from poseaug_plugin import PoseAugConfig, PoseAugmenter
-from poseaug_plugin.augment.mixing import TWICE
 from poseaug_plugin.data import TRAIN, Batch, Pairs
+from poseaug_plugin.loop.loader import DOUBLING_MIXES
 from poseaug_plugin.metrics import report
 
 from ..parallel import OnProgress
@@ -163,7 +163,7 @@ class Run:
     @property
     def passes(self) -> int:
         """Passes of the loader in the second phase."""
-        twice = self.config is not None and self.config.mix in TWICE
+        twice = self.config is not None and self.config.mix in DOUBLING_MIXES
         return self.epochs if twice else 2 * (self.epochs - WARMUP)
 
 

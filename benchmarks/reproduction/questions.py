@@ -47,7 +47,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "feedback off": {"feedback": "off"},
     "feedback range": {"feedback": "range"},
     "feedback exp": {"feedback": "exp"},
-    "released quirks": {"traps": True},
+    "released quirks": {"released_quirks": True},
     "separate passes": {"mix": "passes"},
     **{f"beta {b:g}": {"feedback": "exp", "beta": (b, b)} for b in (1.0, 1.5, 2.0, 3.0, 6.0)},
 }
@@ -129,7 +129,7 @@ def _config(method: str, base: str, seed: int) -> PoseAugConfig | None:
     if method == "plain":
         return None
     preset = base if method in ABLATIONS else method
-    return PoseAugConfig.of(preset).but(seed=seed, **ABLATIONS.get(method, {}))
+    return PoseAugConfig.of(preset).replace(seed=seed, **ABLATIONS.get(method, {}))
 
 
 # Report

@@ -18,7 +18,13 @@ from ..geometry.bones import Bones, part_kcs
 from ..geometry.skeleton import Skeleton
 from .layers import ParallelLinear, leaky
 
-__all__ = ["DISCRIMINATORS", "Discriminator", "Discriminator2d", "Discriminator3d", "Judged"]
+__all__ = [
+    "DISCRIMINATORS",
+    "Discriminator",
+    "Discriminator2d",
+    "Discriminator3d",
+    "DiscriminatorInput",
+]
 
 
 class Discriminator3d(nn.Module):
@@ -86,7 +92,7 @@ class Discriminator2d(nn.Module):
         return self.score(leaky(self.last(self.fourth(h3))))[0]
 
 
-class Judged(NamedTuple):
+class DiscriminatorInput(NamedTuple):
     """What discriminators may look at: the centre frames of pairs, real or augmented."""
 
     bones: Bones  # of (B, K), bent and stretched
@@ -104,7 +110,7 @@ class Discriminator(NamedTuple):
 
     weight: Callable[[PoseAugConfig], float]
     build: Callable[[Skeleton, PoseAugConfig, torch.Generator], nn.Module]
-    view: Callable[[Judged], Tensor]
+    view: Callable[[DiscriminatorInput], Tensor]
 
 
 #: All discriminators there are, by name. A further one is a further row.

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from ..augment.draws import uniform
 
-__all__ = ["Pool"]
+__all__ = ["FakePool"]
 
 
-class Pool:
+class FakePool:
     """A fixed number of rows that lives on the device of what is put in.
 
     Until it is full, rows go in and come out as they are. Then each row, by a fair coin, either

@@ -17,14 +17,20 @@ from ..errors import BatchError, EstimatorError
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 from ..loop.estimator import Estimator
-from ..schedule import Curriculum
+from ..schedule import EpochSchedule
 from .feedback import exp_feedback, ratio_feedback, tier_errors
 from .losses import outside_band, past_limit, squared_error, threshold_penalty
 
-__all__ = ["Ask", "asking", "check_estimator", "estimator_feedback", "regularisation"]
+__all__ = [
+    "PredictPairs",
+    "check_estimator",
+    "estimator_feedback",
+    "make_predict_pairs",
+    "regularisation",
+]
 
 #: What the estimator answers to a batch, and what it should: metres, root-relative.
-Ask = Callable[[PoseBatch], tuple[Tensor, Tensor]]
+PredictPairs = Callable[[PoseBatch], tuple[Tensor, Tensor]]
 
 
 def regularisation(
@@ -48,7 +54,9 @@ def regularisation(
     return loss if learned_bl is None else loss + past_limit(learned_bl, config.reg_bl)
 
 
-def asking(estimator: Estimator, fmt: EstimatorFormat, skeleton: Skeleton) -> Ask:
+def make_predict_pairs(
+    estimator: Estimator, fmt: EstimatorFormat, skeleton: Skeleton
+) -> PredictPairs:
     """How to ask an estimator that answers whole clips, or their centre frames alone."""
 
     def ask(poses: PoseBatch) -> tuple[Tensor, Tensor]:
@@ -103,9 +111,9 @@ def check_estimator(
 def estimator_feedback(
     poses: PoseBatch,
     made: Mapping[str, PoseBatch],
-    ask: Ask,
+    ask: PredictPairs,
     config: PoseAugConfig,
-    curriculum: Curriculum,
+    schedule: EpochSchedule,
     skeleton: Skeleton,
 ) -> tuple[Tensor, Tensor]:
     """L_fb and the mean ratio of errors, augmented over original.
@@ -118,7 +126,7 @@ def estimator_feedback(
         original = ask(poses)
     if config.feedback == "exp":
         harder, easier = squared_error(*ask(made["rt"])), squared_error(*original)
-        beta = curriculum.between(config.beta)
+        beta = schedule.between(config.beta)
         loss = config.feedback_weight * exp_feedback(harder, easier, beta)
         return loss, (harder.detach().mean() / easier.mean().clamp_min(1e-9)).sqrt()
     tiers = [i for i, tier in enumerate(skeleton.joint_tiers) if tier]
@@ -126,10 +134,10 @@ def estimator_feedback(
         tier_errors(*pair, skeleton)[:, tiers]
         for pair in (original, ask(made["rt"]), ask(made["ba"]))
     )
-    least = {"least": 0.0} if config.traps else {}
+    least = {"least": 0.0} if config.released_quirks else {}
     loss = config.rt_weight * ratio_feedback(
-        harder, easier, curriculum.between(config.rt_ratio), config.rt_band, **least
+        harder, easier, schedule.between(config.rt_ratio), config.rt_band, **least
     ) + config.ba_weight * ratio_feedback(
-        harder_ba, easier, curriculum.between(config.ba_ratio), config.ba_band, **least
+        harder_ba, easier, schedule.between(config.ba_ratio), config.ba_band, **least
     )
     return loss, harder.detach().mean() / easier.mean().clamp_min(1e-9)

@@ -18,13 +18,13 @@ from ..geometry.camera import project
 from ..geometry.pose_batch import PoseBatch
 from ..loop.distributed import average
 from ..loop.estimator import Estimator
-from ..schedule import Curriculum
+from ..schedule import EpochSchedule
 from .augmentor import Augmentor
-from .collapse import CollapseWatch, Verdict
-from .discriminators import DISCRIMINATORS, Judged
-from .fake_pool import Pool
+from .collapse import CollapseReport, CollapseWatch
+from .discriminators import DISCRIMINATORS, DiscriminatorInput
+from .fake_pool import FakePool
 from .losses import lsgan_discriminator, lsgan_generator
-from .objectives import asking, estimator_feedback, regularisation
+from .objectives import estimator_feedback, make_predict_pairs, regularisation
 
 __all__ = ["Trainer"]
 
@@ -43,9 +43,9 @@ class Trainer:
         self._weights = torch.Generator().manual_seed(self.config.seed)
         self.nets: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        self.pools: dict[str, Pool] = {}
+        self.pools: dict[str, FakePool] = {}
         self.watch = CollapseWatch()
-        self.turns = 0
+        self.updates = 0
         self.measures: dict[str, Tensor] = {}
         weights = {name: entry.weight(self.config) for name, entry in DISCRIMINATORS.items()}
         #: Weight of each discriminator there is in the augmentor's loss.
@@ -62,7 +62,7 @@ class Trainer:
             net = Augmentor(skeleton, config, weights)
         else:
             net = DISCRIMINATORS[part].build(skeleton, config, weights)
-            self.pools[part] = Pool(config.pool)
+            self.pools[part] = FakePool(config.pool)
         self.nets[part] = net.to(self.device)
         self.optimizers[part] = _adam(net, config.lr)
 
@@ -71,9 +71,9 @@ class Trainer:
         proposal: Proposal = self.nets["augmentor"](centre, self.sampler.generator)
         return proposal
 
-    def turn(
-        self, poses: PoseBatch, estimator: Estimator, fmt: EstimatorFormat, curriculum: Curriculum
-    ) -> list[Verdict]:
+    def update(
+        self, poses: PoseBatch, estimator: Estimator, fmt: EstimatorFormat, schedule: EpochSchedule
+    ) -> list[CollapseReport]:
         """Update the augmentor, and every `d_every` times the discriminators; verdicts on health.
 
         To be called inside `estimator.untouched()`.
@@ -81,7 +81,7 @@ class Trainer:
         config, sampler, middle = self.config, self.sampler, poses.middle
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = config.lr * curriculum.lr_factor
+                group["lr"] = config.lr * schedule.lr_factor
 
         given = Bones.of(poses.pose_3d, self.skeleton)
         bones, _ = sampler.swap_lengths(poses, given)
@@ -89,17 +89,17 @@ class Trainer:
             real_2d = project(poses.absolute[:, middle], poses.camera, limit=1.0)
         else:  # as published: what follows knows these bodies alone
             swapped = bones.pose_3d + poses.root[:, :, None]
-            poses = sampler.see(poses, swapped, poses.camera, limit=1.0)
+            poses = sampler.observe(poses, swapped, poses.camera, limit=1.0)
             real_2d = poses.pose_2d[:, middle]
-        real = Judged(bones.frame(middle), real_2d)
+        real = DiscriminatorInput(bones.frame(middle), real_2d)
 
         proposal = self.propose(real.bones)
         aug = sampler.augment(poses, bones, proposal)
         bent = aug.bend(bones)
         body = aug.stretch(bent)
         placed = aug.place(body, bones, poses.path)
-        made = {"rt": sampler.see(poses, placed, aug.camera, limit=1.0)}
-        fake = Judged(body.frame(middle), made["rt"].pose_2d[:, middle])
+        made = {"rt": sampler.observe(poses, placed, aug.camera, limit=1.0)}
+        fake = DiscriminatorInput(body.frame(middle), made["rt"].pose_2d[:, middle])
 
         measures: dict[str, Tensor] = {}
         straight, turned = real.bones.direction, fake.bones.direction
@@ -107,13 +107,13 @@ class Trainer:
         for name, weight in self.discriminators.items():
             score = self.nets[name](DISCRIMINATORS[name].view(fake))
             loss = loss + weight * lsgan_generator(score)
-        if config.feedback != "off" and curriculum.warm:
+        if config.feedback != "off" and schedule.warm:
             if config.feedback == "range":
                 at = bent.pose_3d + poses.root[:, :, None]
-                made["ba"] = sampler.see(poses, at, poses.camera, limit=1.0)
-            ask = asking(estimator, fmt, self.skeleton)
+                made["ba"] = sampler.observe(poses, at, poses.camera, limit=1.0)
+            ask = make_predict_pairs(estimator, fmt, self.skeleton)
             value, measures["hardness"] = estimator_feedback(
-                poses, made, ask, config, curriculum, self.skeleton
+                poses, made, ask, config, schedule, self.skeleton
             )
             measures["feedback"] = value.detach()
             loss = loss + value
@@ -124,18 +124,20 @@ class Trainer:
             if name in aug.parameters:
                 measures[name] = aug.parameters[name].detach().abs().mean()
 
-        if self.turns % config.d_every == 0:
+        if self.updates % config.d_every == 0:
             for name in self.discriminators:
                 measures.update(self._discriminate(name, real, fake))
-        self.turns += 1
+        self.updates += 1
         self.measures.update(measures)
-        verdicts = self.watch.add(measures)
+        reports = self.watch.add(measures)
         if config.repair:
-            for verdict in verdicts:
-                self.start(verdict.part)
-        return verdicts
+            for report in reports:
+                self.start(report.part)
+        return reports
 
-    def _discriminate(self, name: str, real: Judged, fake: Judged) -> dict[str, Tensor]:
+    def _discriminate(
+        self, name: str, real: DiscriminatorInput, fake: DiscriminatorInput
+    ) -> dict[str, Tensor]:
         """One step of a discriminator, on the real pairs and on a mix of new and past fakes."""
         net, view = self.nets[name], DISCRIMINATORS[name].view
         old = self.pools[name](view(fake).detach(), self.sampler.generator)
@@ -168,7 +170,7 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "turns": self.turns,
+            "updates": self.updates,
             "nets": {name: net.state_dict() for name, net in self.nets.items()},
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             "pools": {name: pool.state_dict() for name, pool in self.pools.items()},
@@ -176,12 +178,12 @@ class Trainer:
             "watch": {
                 "sums": dict(self.watch.sums),
                 "counts": dict(self.watch.counts),
-                "turns": self.watch.turns,
+                "updates": self.watch.updates,
             },
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.turns = state["turns"]
+        self.updates = state["updates"]
         for name, net in self.nets.items():
             net.load_state_dict(state["nets"][name])
         for name, optimizer in self.optimizers.items():
@@ -190,7 +192,7 @@ class Trainer:
             pool.load_state_dict(state["pools"][name], self.device)
         self._weights.set_state(state["weights"].cpu())
         sums = {name: value.to(self.device) for name, value in state["watch"]["sums"].items()}
-        self.watch = CollapseWatch(sums, dict(state["watch"]["counts"]), state["watch"]["turns"])
+        self.watch = CollapseWatch(sums, dict(state["watch"]["counts"]), state["watch"]["updates"])
 
 
 def _adam(net: nn.Module, lr: float) -> torch.optim.Adam:

@@ -58,7 +58,7 @@ def _lengths(
     """Changes (B, G) of length: a factor for each mirror group times one for the whole body."""
     low, high = (
         constant(
-            (*[1 + sign * config.stretch] * skeleton.num_groups, 1 + sign * config.size),
+            (*[1 + sign * config.stretch] * skeleton.num_groups, 1 + sign * config.body_scale),
             uniform.dtype,
             uniform.device,
         )
@@ -73,7 +73,7 @@ def _offset(
 ) -> Tensor:
     """Normal steps (B, J, 3) in metres, left and right mirrored, the root's 0."""
     step = normal(generator, len(empty), skeleton.num_joints, 3)
-    return config.shift * mirrored(step, skeleton)
+    return config.joint_offset * mirrored(step, skeleton)
 
 
 BONE_OPERATORS: dict[str, Operator] = {
@@ -84,7 +84,7 @@ BONE_OPERATORS: dict[str, Operator] = {
         apply=Bones.bend,
     ),
     "gamma_bl": Operator(
-        on=lambda config, _: config.bl and (config.stretch or config.size),
+        on=lambda config, _: config.bl and (config.stretch or config.body_scale),
         uniform=lambda skeleton: skeleton.num_groups + 1,
         draw=_lengths,
         apply=Bones.stretch,
@@ -94,7 +94,9 @@ BONE_OPERATORS: dict[str, Operator] = {
 JOINT_OPERATORS: dict[str, Operator] = {
     "offset": Operator(
         # Bodies, not hands: their bones are as short as these steps.
-        on=lambda config, skeleton: config.shift and config.ba and config.bl and skeleton.left,
+        on=lambda config, skeleton: (
+            config.joint_offset and config.ba and config.bl and skeleton.left
+        ),
         uniform=lambda _: 0,
         draw=_offset,
         apply=shift_along,

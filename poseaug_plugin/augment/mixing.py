@@ -11,15 +11,14 @@ from torch import Tensor
 from ..batches.containers import repeat_rows
 from ..batches.protocol import Format
 from ..geometry.pose_batch import PoseBatch
+from ..loop.loader import DOUBLING_MIXES
 from .draws import uniform
 from .sampler import Sampler
 
-__all__ = ["TWICE", "mixed"]
-
-TWICE = {"alternate", "passes"}  # mixes that hand on every batch real and augmented
+__all__ = ["mix_batch"]
 
 
-def mixed(
+def mix_batch(
     batch: Any, poses: PoseBatch, sampler: Sampler, fmt: Format, ratio: float, before: int
 ) -> tuple[Any, int, Tensor]:
     """The caller's batch with augmented rows; a pair that no camera could take stays real.
@@ -40,7 +39,7 @@ def mixed(
     if not len(chosen):
         return batch, 0, chosen.new_zeros(())
     made, good = sampler.pairs(poses, chosen)
-    if config.mix in TWICE:  # the caller may change the real batch before the twin's turn
+    if config.mix in DOUBLING_MIXES:  # the caller may change the real batch before the twin's turn
         batch = copy.deepcopy(batch)
     if config.mix == "append":  # each twin next to its row: a device of DataParallel gets both
         batch, poses, chosen = repeat_rows(batch, rows), poses.repeat(2), 2 * chosen + 1

@@ -22,16 +22,16 @@ from ..geometry.bones import EPS, unit, upright_bones
 from ..geometry.constants import identity
 from ..geometry.skeleton import Skeleton
 from .draws import normal, uniform
-from .recombine import carry, exchange
+from .recombine import bend_chain, exchange_limbs
 
-__all__ = ["Repertoire"]
+__all__ = ["PoseStatistics"]
 
 MEMORY = 0.02  # share of the running moments that each batch renews
 MOMENTS = ("mean", "cov", "up")  # what it keeps
 RIDGE = 1e-3  # added variance: directions that never move must not count as rare when they do
 
 
-class Repertoire:
+class PoseStatistics:
     """Running moments of bone directions (K * 3 numbers) and of trunks, on the device of the poses.
 
     Poses come as unit bones (B, K, 3) in the body's own axes (`bones.directions`).
@@ -65,7 +65,7 @@ class Repertoire:
         whitening = torch.linalg.solve_triangular(_root(self.cov), eye, upper=False)
         return (spread @ whitening.T).square().mean(1).sqrt()
 
-    def level(self) -> Tensor:
+    def vertical_alignment(self) -> Tensor:
         """The smallest rotation (3, 3) of the camera frame that makes trunks stand upright in it.
 
         None where they hang head down, as no studio's people do, or the skeleton has no trunk on
@@ -81,18 +81,20 @@ class Repertoire:
         found = found - both[:, None] * both / (1 + cosine)
         return torch.where(cosine > -0.9, found, eye)
 
-    def vary(self, directions: Tensor, config: PoseAugConfig, generator: torch.Generator) -> Tensor:
+    def new_poses(
+        self, directions: Tensor, config: PoseAugConfig, generator: torch.Generator
+    ) -> Tensor:
         """A new pose of each of a batch's.
 
         Limbs of the others (`config.crossover`), then bends along the ways each bone moves, up to
         `config.flex` standard deviations, no step going further than a share drawn for the row.
         """
         varied = directions.permute(1, 2, 0)
-        if config.crossover:
-            varied = exchange(varied, self.skeleton, generator)
-        if config.flex and self.batches:
-            steps = config.flex * self._steps(len(directions), generator)
-            varied = carry(varied, steps, self.skeleton)
+        if config.limb_crossover:
+            varied = exchange_limbs(varied, self.skeleton, generator)
+        if config.bend_sigma and self.batches:
+            steps = config.bend_sigma * self._steps(len(directions), generator)
+            varied = bend_chain(varied, steps, self.skeleton)
         return varied.permute(2, 0, 1)
 
     def _steps(self, rows: int, generator: torch.Generator) -> Tensor:

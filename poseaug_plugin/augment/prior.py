@@ -63,11 +63,11 @@ def draw(rows: int, skeleton: Skeleton, config: PoseAugConfig, generator: torch.
 def _view(share: Tensor, config: PoseAugConfig) -> View:
     """A view from even numbers (B, 7): turn, tilt, roll, place, distance, focal length."""
     ends = zip(
-        (-config.turn, config.turn),
+        (-config.yaw, config.yaw),
         config.tilt,
         (-config.roll, config.roll),
-        (-config.place, config.place),
-        (-config.place, config.place),
+        (-config.image_offset, config.image_offset),
+        (-config.image_offset, config.image_offset),
         config.distance,
         map(math.log, config.focal),
     )

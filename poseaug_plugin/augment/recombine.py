@@ -19,10 +19,10 @@ from ..geometry.constants import index_tensor
 from ..geometry.skeleton import Skeleton
 from .draws import uniform
 
-__all__ = ["carry", "exchange"]
+__all__ = ["bend_chain", "exchange_limbs"]
 
 
-def exchange(directions: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:
+def exchange_limbs(directions: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:
     """Each row (K, 3, B) with every limb, and the torso, from a row of its own.
 
     Knees and elbows stay as people have them: a limb comes whole, from its hip or shoulder on.
@@ -32,7 +32,7 @@ def exchange(directions: Tensor, skeleton: Skeleton, generator: torch.Generator)
     return directions.gather(-1, rows[:, None].expand_as(directions))
 
 
-def carry(directions: Tensor, steps: Tensor, skeleton: Skeleton) -> Tensor:
+def bend_chain(directions: Tensor, steps: Tensor, skeleton: Skeleton) -> Tensor:
     """Directions plus `steps` (K, 3, B), made unit; what hangs on a bone turns with it.
 
     Each step is seen from the bone above, as it was before that one bent. Last bones (forearms,

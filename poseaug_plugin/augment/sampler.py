@@ -24,7 +24,7 @@ from ..geometry.skeleton import Skeleton
 from ..loop.distributed import rank
 from .augmentation import Augmentation
 from .draws import weighted
-from .pose_statistics import Repertoire
+from .pose_statistics import PoseStatistics
 from .prior import View, draw, swap_lengths
 
 __all__ = ["Proposal", "Sampler"]
@@ -52,7 +52,7 @@ class Sampler:
     def __init__(self, skeleton: Skeleton, config: PoseAugConfig, device: torch.device) -> None:
         self.skeleton, self.config, self.device = skeleton, config, device
         self.generator = torch.Generator(device).manual_seed(config.seed + 1 + rank())
-        self.repertoire = Repertoire(skeleton, device)
+        self.pose_statistics = PoseStatistics(skeleton, device)
         self.propose: Callable[[Bones], Proposal] = lambda _: Proposal()
 
     @torch.no_grad()
@@ -75,8 +75,8 @@ class Sampler:
         bones, swapped = self.swap_lengths(poses, bones)
         aug = self.augment(poses, bones)
         pose_3d = aug.place(aug.stretch(aug.bend(bones)), bones, poses.path)
-        made = self.see(poses, pose_3d, aug.camera)
-        if self.config.detector:
+        made = self.observe(poses, pose_3d, aug.camera)
+        if self.config.keep_detection_error:
             made = replace(made, pose_2d=made.pose_2d + poses.detection_error(made))
         return made, self.counts(poses, made, pose_3d), swapped, aug
 
@@ -87,22 +87,22 @@ class Sampler:
 
         People of one scene keep their own. How people move is learned from the batch before.
         """
-        config, repertoire = self.config, self.repertoire
-        if not config.watches:
+        config, pose_statistics = self.config, self.pose_statistics
+        if not config.uses_pose_statistics:
             return rows
         axes = bones.axes[:, poses.middle]  # of all frames, once: what follows wants them too
         centre = bones.frame(poses.middle)
         seen = centre.in_body
-        repertoire.add(seen, axes, poses.valid)
-        if not config.redraws or poses.group is not None:
+        pose_statistics.add(seen, axes, poses.valid)
+        if not config.resamples or poses.group is not None:
             return rows
         whole = poses.valid & (centre.length > EPS).all(-1)  # a missing bone is no rare pose
-        weight = repertoire.rarity(seen) ** config.balance * whole
+        weight = pose_statistics.rarity(seen) ** config.rare_pose_power * whole
         return weighted(self.generator, weight, len(rows))
 
     def swap_lengths(self, poses: PoseBatch, bones: Bones) -> tuple[Bones, Tensor | None]:
         """Bones with the lengths of other rows' people, and gamma_bl (B, G) that did it."""
-        if not (self.config.swap and self.config.bl):
+        if not (self.config.swap_lengths and self.config.bl):
             return bones, None
         other = swap_lengths(bones.frame(poses.middle), self.generator)
         return bones.stretch(other[:, None]), other
@@ -115,8 +115,8 @@ class Sampler:
         learned = self.propose(centre) if proposal is None else proposal
         drawn = draw(len(poses), self.skeleton, config, self.generator) if config.prior else None
         shares = [drawn.parameters if drawn else {}, learned.parameters]
-        if config.varies:
-            varied = self.repertoire.vary(centre.in_body, config, self.generator)
+        if config.varies_poses:
+            varied = self.pose_statistics.new_poses(centre.in_body, config, self.generator)
             gamma_ba = torch.baddbmm(centre.direction, varied, centre.axes.mT, beta=-1)
             shares.append({"gamma_ba": gamma_ba})
         parameters: dict[str, Tensor] = {}
@@ -145,28 +145,28 @@ class Sampler:
         if learned.t is not None:
             place = place + learned.t[:, :2]
             distance = distance * learned.t[:, 2].exp()
-        if self.config.levels:
-            R = R @ self.repertoire.level()
+        if self.config.aligns_vertical:
+            R = R @ self.pose_statistics.vertical_alignment()
         camera = zoom(camera, view.focal)
         depth = distance[:, None]
         return R, torch.cat([depth * place / camera[:, :2], depth], -1), camera
 
-    def see(
+    def observe(
         self, poses: PoseBatch, pose_3d: Tensor, camera: Tensor, limit: float | None = None
     ) -> PoseBatch:
         """The rows with other absolute poses (B, T, J, 3), as cameras (B, 9) see them."""
-        traps = self.config.traps
+        released_quirks = self.config.released_quirks
         # Behind the camera the published projection turns left and right round.
-        optics: dict[str, Any] = {"floor": -math.inf} if traps else {}
-        limit = 1.0 if traps else limit
-        return poses.seen(pose_3d, camera, self.skeleton.root, limit=limit, **optics)
+        optics: dict[str, Any] = {"floor": -math.inf} if released_quirks else {}
+        limit = 1.0 if released_quirks else limit
+        return poses.projected(pose_3d, camera, self.skeleton.root, limit=limit, **optics)
 
     def counts(self, poses: PoseBatch, made: PoseBatch, pose_3d: Tensor) -> Tensor:
         """Which pairs (B,) a camera could have taken in every frame; of a scene all or none."""
         config = self.config
         good = (
             (made.pose_2d <= 1).flatten(1).all(1)  # as published: two sides, any depth
-            if config.traps
+            if config.released_quirks
             else in_frame(
                 pose_3d.flatten(1, 2),
                 made.pose_2d.flatten(1, 2),
@@ -185,12 +185,12 @@ class Sampler:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "repertoire": self.repertoire.state_dict(),
+            "pose_statistics": self.pose_statistics.state_dict(),
             "generator": self.generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.repertoire.load_state_dict(state["repertoire"], self.device)
+        self.pose_statistics.load_state_dict(state["pose_statistics"], self.device)
         saved = state["generator"].cpu()
         if saved.shape == self.generator.get_state().shape:  # a CUDA state does not fit a CPU
             self.generator.set_state(saved)

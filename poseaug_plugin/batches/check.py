@@ -19,7 +19,7 @@ from ..geometry.camera import Camera
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import SKELETONS, Skeleton
 from .containers import describe
-from .diagnostics import Measures
+from .diagnostics import Diagnostics
 from .format import BatchFormat
 from .infer import root_kind
 from .protocol import Format
@@ -111,7 +111,7 @@ def inspect(
         )
     # Where and in which unit a format of the caller's own found the 3D is not known.
     known = fmt if type(fmt) is BatchFormat else None
-    found = Measures.of(poses, skeleton)
+    found = Diagnostics.of(poses, skeleton)
     depth = float(poses.root[..., 2].median())
     problems = list(_problems(found, known.unit if known else None))
     problems[:0] = (known and _wrong_root(batch, known, skeleton)) or _wrong_depth(depth)
@@ -167,7 +167,7 @@ def _wrong_depth(depth: float) -> list[str]:
     ]
 
 
-def _problems(found: Measures, unit: float | None) -> Iterator[str]:
+def _problems(found: Diagnostics, unit: float | None) -> Iterator[str]:
     """Problems with their cures.
 
     Args:
@@ -234,7 +234,7 @@ def _problems(found: Measures, unit: float | None) -> Iterator[str]:
         )
 
 
-def _doubts(found: Measures) -> Iterator[str]:
+def _doubts(found: Diagnostics) -> Iterator[str]:
     """Unusual numbers with their likely causes."""
     near, far = USUAL_DISTANCE
     if found.residual > DOUBTED_RESIDUAL:

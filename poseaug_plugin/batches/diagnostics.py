@@ -12,11 +12,11 @@ from ..geometry.camera import fit_root, project
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 
-__all__ = ["Measures"]
+__all__ = ["Diagnostics"]
 
 
 @dataclass(frozen=True)
-class Measures:
+class Diagnostics:
     """Measurements on all frames of a batch.
 
     Residuals are root mean square distances of observed and projected 2D, median over frames,
@@ -35,7 +35,7 @@ class Measures:
     positive: bool  # whether no 2D coordinate is negative
 
     @classmethod
-    def of(cls, poses: PoseBatch, skeleton: Skeleton) -> Measures:
+    def of(cls, poses: PoseBatch, skeleton: Skeleton) -> Diagnostics:
         """Measure a batch."""
         frames, seen = poses.pose_3d.flatten(0, 1), poses.pose_2d.flatten(0, 1)
         camera = poses.camera[:, None].expand(-1, poses.pose_2d.shape[1], 9).flatten(0, 1)

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from .layout import Layout
 
-__all__ = ["Codec"]
+__all__ = ["FieldCodec"]
 
 
 @dataclass(frozen=True)
-class Codec:
+class FieldCodec:
     """How a field holds poses.
 
     Args:

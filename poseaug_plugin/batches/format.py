@@ -14,7 +14,7 @@ from ..geometry.camera import Camera, fit_root, project
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 from .containers import Key, as_tensor, describe, get_field, overwrite, set_fields
-from .field_codec import Codec
+from .field_codec import FieldCodec
 from .image_space import from_image, relative_from_image, to_image
 from .layout import Layout
 
@@ -178,7 +178,7 @@ class BatchFormat:
                 "right field in batch=."
             ) from None
 
-    def _codec_2d(self, raw: Tensor, total: int) -> Codec:
+    def _codec_2d(self, raw: Tensor, total: int) -> FieldCodec:
         joints = self.joints_2d or tuple(range(total))
         layout = Layout.of(raw, len(joints), 2, f"pose_2d (field {self.pose_2d!r})")
         scale, offset = 1.0, (0.0, 0.0)
@@ -186,9 +186,9 @@ class BatchFormat:
             w, h = self.screen
             scale, offset = 2 / w, (-1.0, -h / w)
         stat = _stat(self.stat_2d, "stat_2d", 2 * len(joints))
-        return Codec(layout, joints, total, 2, stat, scale, offset)
+        return FieldCodec(layout, joints, total, 2, stat, scale, offset)
 
-    def _codec_3d(self, raw: Tensor, skeleton: Skeleton, what: str = "") -> Codec:
+    def _codec_3d(self, raw: Tensor, skeleton: Skeleton, what: str = "") -> FieldCodec:
         joints = self.joints_3d or tuple(range(skeleton.num_joints))
         if set(range(skeleton.num_joints)) - set(joints) - {skeleton.root}:
             raise ConfigError(
@@ -198,7 +198,7 @@ class BatchFormat:
             )
         layout = Layout.of(raw, len(joints), 3, what or f"pose_3d (field {self.pose_3d!r})")
         stat = _stat(self.stat_3d, "stat_3d", 3 * len(joints))
-        return Codec(layout, joints, skeleton.num_joints, 3, stat, self.unit)
+        return FieldCodec(layout, joints, skeleton.num_joints, 3, stat, self.unit)
 
     def _camera(self, batch: Any, pose_2d: Tensor, default: Camera) -> Tensor:
         rows = len(pose_2d)
@@ -288,9 +288,9 @@ class BatchFormat:
         return pose - pose[:, :, skeleton.root, None]
 
 
-def _remembered(poses: PoseBatch) -> Codec | None:
+def _remembered(poses: PoseBatch) -> FieldCodec | None:
     """How the 2D was written in the batch that a `BatchFormat` read."""
-    return poses.source if isinstance(poses.source, Codec) else None
+    return poses.source if isinstance(poses.source, FieldCodec) else None
 
 
 def _stat(given: tuple[Any, Any] | None, name: str, size: int) -> tuple[Tensor, Tensor] | None:

@@ -13,10 +13,10 @@ from ..geometry.skeleton import SKELETONS, Skeleton
 from .containers import describe, get_field, keys_of
 from .format import BatchFormat
 
-__all__ = ["recognise", "root_kind"]
+__all__ = ["infer_format", "root_kind"]
 
 
-def recognise(batch: Any, skeleton: Skeleton | None) -> tuple[BatchFormat, Skeleton]:
+def infer_format(batch: Any, skeleton: Skeleton | None) -> tuple[BatchFormat, Skeleton]:
     """The format and skeleton of a batch, from the shapes of its fields.
 
     Args:

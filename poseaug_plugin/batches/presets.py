@@ -10,7 +10,7 @@ from ..errors import ConfigError, look_up
 from .format import BatchFormat
 from .protocol import Format
 
-__all__ = ["FORMATS", "format_of", "martinez"]
+__all__ = ["FORMATS", "martinez", "resolve_format"]
 
 FORMATS: dict[str, BatchFormat] = {
     # VideoPose3D and PoseFormer: (camera or None, 3D, 2D), numpy, root position in joint 0.
@@ -58,7 +58,7 @@ def martinez(
     )
 
 
-def format_of(source: Format | Mapping[str, Any] | str | Any) -> Format:
+def resolve_format(source: Format | Mapping[str, Any] | str | Any) -> Format:
     """The format that `batch=` means.
 
     Args:
@@ -68,7 +68,7 @@ def format_of(source: Format | Mapping[str, Any] | str | Any) -> Format:
     Raises:
         ConfigError: none of these.
 
-    >>> format_of({"pose_2d": "x", "pose_3d": "y", "unit": 0.001})
+    >>> resolve_format({"pose_2d": "x", "pose_3d": "y", "unit": 0.001})
     BatchFormat(pose_2d='x', pose_3d='y', unit=0.001)
     """
     if isinstance(source, Format) and not isinstance(source, type):

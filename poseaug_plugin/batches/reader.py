@@ -17,15 +17,15 @@ from ..geometry.camera import Camera
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 from .check import CheckReport, inspect
-from .infer import recognise
+from .infer import infer_format
 from .protocol import Format, guess_skeleton
 
-__all__ = ["Intake"]
+__all__ = ["BatchReader"]
 
 FARTHEST = 1e6  # metres or screen units; float32 squares of more lose all precision
 
 
-class Intake:
+class BatchReader:
     """Reads batches.
 
     Args:
@@ -126,7 +126,7 @@ class Intake:
         """Infer what was not passed, read the batch, and check it; changes nothing."""
         fmt: Format
         if self._format is None:
-            fmt, skeleton = recognise(batch, self._skeleton)
+            fmt, skeleton = infer_format(batch, self._skeleton)
         else:
             fmt = self._format
             skeleton = self._skeleton or guess_skeleton(fmt, batch)

@@ -24,10 +24,10 @@ __all__ = [
     "mirrored",
     "move",
     "root_relative",
+    "rotate_between",
     "shift",
     "shift_along",
     "stretch",
-    "turned",
 ]
 
 
@@ -116,7 +116,7 @@ def euler_to_matrix(angles: Tensor) -> Tensor:
     return about_z @ about_x @ about_y
 
 
-def turned(vector: Tensor, start: Tensor, end: Tensor) -> Tensor:
+def rotate_between(vector: Tensor, start: Tensor, end: Tensor) -> Tensor:
     """Vectors (..., 3) turned as the smallest rotation takes unit vectors `start` to `end`.
 
     Between opposite directions there is no smallest one: the answer is a mirror image.

@@ -147,7 +147,7 @@ class PoseBatch:
         """(B, T, J, 3) absolute poses, camera frame, metres."""
         return self.pose_3d + self.root[:, :, None]
 
-    def seen(self, pose_3d: Tensor, camera: Tensor, root: int, **optics: Any) -> PoseBatch:
+    def projected(self, pose_3d: Tensor, camera: Tensor, root: int, **optics: Any) -> PoseBatch:
         """The same rows with new poses and their projection.
 
         Args:

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from ..augment.mixing import TWICE
-from ..batches.presets import format_of
+from ..batches.presets import resolve_format
 from ..config import PoseAugConfig
 from ..errors import ConfigError
+from ..loop.loader import DOUBLING_MIXES
 from ..plugin import PoseAugmenter
 
 __all__ = ["attached", "checked"]
@@ -33,7 +33,7 @@ def checked(**options: Any) -> dict[str, Any]:
         )
     PoseAugConfig.of(options.get("config"))
     if options.get("batch") is not None:
-        format_of(options["batch"])
+        resolve_format(options["batch"])
     return options
 
 
@@ -59,7 +59,7 @@ def attached(
     endless = epochs is None or epochs < 1
     augmenter = PoseAugmenter(model, optimizer, epochs=None if endless else epochs, **options)
     try:
-        if augmenter.config.mix in TWICE:
+        if augmenter.config.mix in DOUBLING_MIXES:
             raise ConfigError(
                 f"the config's mix={augmenter.config.mix!r} hands on every batch twice, and the "
                 "framework's loop takes each once; pass e.g. "

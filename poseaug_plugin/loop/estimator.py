@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from ..errors import AttachError
 
-__all__ = ["Estimator", "exact"]
+__all__ = ["Estimator", "full_precision"]
 
 Predict = Callable[[nn.Module, Tensor], Tensor]
 
 
-def exact(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+def full_precision(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Without the autocast that a caller's loop may be in: geometry takes whole float32."""
     try:
         return torch.autocast(device.type, enabled=False)
@@ -92,7 +92,7 @@ class Estimator:
         cuda = [device] if device.type == "cuda" else []
         modules = list(self.model.modules())
         flags = [m.training for m in modules]
-        with torch.random.fork_rng(devices=cuda), exact(device):
+        with torch.random.fork_rng(devices=cuda), full_precision(device):
             try:
                 for module in modules:
                     module.training = False

@@ -1,128 +1,149 @@
-"""The caller's loader, watched: which batches reach the loop in each mix, when an epoch ends."""
+"""The caller's loader, wrapped: which batches reach the loop, and when an epoch ends."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import AttachError
 
-__all__ = ["Deliveries", "WatchedLoader", "unwrapped"]
+__all__ = ["DOUBLING_MIXES", "AugmentedLoader", "AugmentsBatches", "unwrapped"]
 
 Start = Callable[[], Iterator[Any]]
 
+DOUBLING_MIXES = {"alternate", "passes"}  # which deliver every batch twice, real and augmented
+
+
+class AugmentsBatches(Protocol):
+    """What a wrapped loader needs of the augmenter it belongs to."""
+
+    @property
+    def mix(self) -> str:
+        """How augmented pairs reach the loop, see `PoseAugConfig.mix`."""
+
+    @property
+    def active(self) -> bool:
+        """Whether a batch that passes now would be augmented."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of the caller's optimizer so far."""
+
+    def split(self, batch: Any) -> tuple[Any, Any]:
+        """The batch as the caller's loader yields it, and the same with all the 3D there is."""
+
+    def augment(self, batch: Any, full: Any) -> Any:
+        """The augmented batch, or `batch` itself, from the two that `split` returns."""
+
+    def update(self) -> None:
+        """Train the networks on the batch that was augmented last."""
+
+    def end_epoch(self) -> None:
+        """Count an epoch."""
+
 
 @dataclass
-class Pass:
+class _Pass:
     """One iterator's way through the loader."""
 
-    counts: bool = False  # as an epoch, once it is over: something was augmented
-    steps: int | None = None  # of the optimizer when it was last asked for a batch
-    turn: int = 0  # when that was
+    counts: bool = False  # as an epoch when it ends: something was augmented
+    steps: int | None = None  # of the optimizer when a batch was last requested
+    request: int = 0  # the number of that request
 
 
-@dataclass
-class Deliveries:
-    """What reaches the caller's loop.
+class _Deliveries:
+    """What all iterators of one wrapped loader share."""
 
-    Args:
-        mix: of the config.
-        split: a batch as it would be without us, and the same with all the 3D there is.
-        augment: of those two, the augmented batch, or the first itself.
-        take_turn: trains augmentor and discriminators on the batch that was augmented last.
-        active: whether a batch passing now would be augmented.
-        steps: of the caller's optimizer so far.
-        end_epoch: counts an epoch.
-    """
-
-    mix: str
-    split: Callable[[Any], tuple[Any, Any]]
-    augment: Callable[[Any, Any], Any]
-    take_turn: Callable[[], None]
-    active: Callable[[], bool]
-    steps: Callable[[], int]
-    end_epoch: Callable[[], None]
-    trained: Pass | None = None  # whose batches steps follow
-    turns: int = 0
+    def __init__(self, augmenter: AugmentsBatches) -> None:
+        self.augmenter = augmenter
+        self._requests = 0
+        self._trained: _Pass | None = None  # the pass whose batches are being trained on
 
     def both(self, batch: Any) -> list[Any]:
-        """The batch as it would be without us, and its augmented one where there is one."""
-        bare, full = self.split(batch)
-        made = self.augment(bare, full)
-        return [bare] if made is bare else [bare, made]
+        """The batch as the caller's loader yields it, then its augmented one if there is one."""
+        plain, full = self.augmenter.split(batch)
+        augmented = self.augmenter.augment(plain, full)
+        return [plain] if augmented is plain else [plain, augmented]
 
-    def see(self, batch: Any) -> list[Any]:
-        """What is handed on instead of a batch."""
-        if self.mix == "passes":
-            return [self.split(batch)[0]]
+    def deliver(self, batch: Any) -> list[Any]:
+        """What reaches the loop instead of a batch."""
+        if self.augmenter.mix == "passes":
+            return [self.augmenter.split(batch)[0]]
         both = self.both(batch)
-        return both if self.mix == "alternate" else both[-1:]
+        return both if self.augmenter.mix == "alternate" else both[-1:]
 
-    def ahead(self, start: Start) -> list[Any]:
-        """What is handed on before all batches in "passes": an epoch's augmented ones.
+    def augmented_pass(self, start: Start) -> list[Any]:
+        """All augmented batches of an epoch, which come first with mix="passes".
 
-        The released code's order: augmentor and discriminators go over the whole set while the
-        estimator stands still; it then trains on what they made, and on the real pairs last.
+        This is the released code's order: the networks go over the whole set while the estimator
+        stands still. It then trains on what they made, and on the real pairs last.
         """
         made = []
-        for batch in start() if self.active() else ():
+        for batch in start() if self.augmenter.active else ():
             made += self.both(batch)[1:]
-            self.take_turn()
+            self.augmenter.update()
         return made
 
-    def asked(self, one: Pass) -> None:
-        """Before each batch: a pass that was left early is over once another is trained on.
+    def request(self, current: _Pass) -> None:
+        """Note that a pass is asked for a batch.
 
-        Peeking leaves nothing: who takes a single batch is not asked again. Nor do two that are
-        gone through side by side leave each other.
+        A pass that was left early ends when another one is trained on. Taking a single batch to
+        look at it ends nothing, and neither do two passes that are iterated side by side.
         """
-        self.turns += 1
-        steps, before = self.steps(), self.trained
-        stepped = one.steps is not None and steps > one.steps
-        if stepped and before is not one and (before is None or before.turn < one.turn):
-            self.trained = one
+        self._requests += 1
+        steps, before = self.augmenter.steps, self._trained
+        stepped = current.steps is not None and steps > current.steps
+        if (
+            stepped
+            and before is not current
+            and (before is None or before.request < current.request)
+        ):
+            self._trained = current
             if before is not None:
-                self.over(before)
-        one.steps, one.turn = steps, self.turns
+                self.finish(before)
+        current.steps, current.request = steps, self._requests
 
-    def over(self, one: Pass) -> None:
+    def finish(self, finished: _Pass) -> None:
         """Count a pass as an epoch, once."""
-        if one.counts:
-            one.counts = False
-            self.end_epoch()
+        if finished.counts:
+            finished.counts = False
+            self.augmenter.end_epoch()
 
 
-class WatchedLoader:
-    """The caller's loader: same length, same attributes, its batches seen on the way out.
+class AugmentedLoader:
+    """The caller's loader with augmented batches; otherwise what it was: length and attributes.
 
     Args:
         loader: any iterable of batches, or an object with `next_epoch()`.
-        deliveries: what is handed on. Peeking with next(iter(loader)) ends no epoch.
-        times: batches handed on per batch now, for `len`.
+        augmenter: whose batches it delivers. Peeking with `next(iter(loader))` ends no epoch.
 
     Raises:
-        AttachError: mix="passes" over what can be iterated once.
+        AttachError: mix="passes" with a loader that can be iterated only once.
     """
 
-    def __init__(
-        self,
-        loader: Any,
-        deliveries: Deliveries,
-        times: Callable[[], int],
-    ) -> None:
-        if deliveries.mix == "passes" and isinstance(loader, Iterator):
+    def __init__(self, loader: Any, augmenter: AugmentsBatches) -> None:
+        if augmenter.mix == "passes" and isinstance(loader, Iterator):
             raise AttachError(
-                f"mix='passes' goes over the loader twice an epoch, but a {type(loader).__name__} "
-                "can be iterated once; pass a DataLoader, or any object that starts anew."
+                f"a {type(loader).__name__} can be iterated only once, but mix='passes' goes over "
+                "the loader twice per epoch; pass a DataLoader, or any object that starts anew."
             )
-        vars(self).update(_loader=loader, _deliveries=deliveries, _times=times)
+        vars(self).update(_loader=loader, _deliveries=_Deliveries(augmenter))
 
     def __iter__(self) -> Iterator[Any]:
-        return _WatchedIterator(lambda: iter(self._loader), self._deliveries)
+        return _AugmentedIterator(lambda: iter(self._loader), self._deliveries)
 
     def __len__(self) -> int:
-        return int(len(self._loader) * self._times())
+        augmenter = self._deliveries.augmenter
+        return len(self._loader) * (
+            2 if augmenter.mix in DOUBLING_MIXES and augmenter.active else 1
+        )
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(self._loader)})
+
+    def __repr__(self) -> str:
+        return f"AugmentedLoader({self._loader!r}, mix={self._deliveries.augmenter.mix!r})"
 
     def __bool__(self) -> bool:
         return bool(self._loader)
@@ -132,7 +153,7 @@ class WatchedLoader:
             raise AttributeError(name)
         value = getattr(self._loader, name)
         if name == "next_epoch" and callable(value):
-            return lambda *args, **kwargs: _WatchedIterator(
+            return lambda *args, **kwargs: _AugmentedIterator(
                 lambda: iter(value(*args, **kwargs)), self._deliveries
             )
         return value
@@ -143,33 +164,33 @@ class WatchedLoader:
 
 def unwrapped(loader: Any) -> Any:
     """The caller's own loader, whatever it was wrapped in."""
-    return vars(loader)["_loader"] if isinstance(loader, WatchedLoader) else loader
+    return vars(loader)["_loader"] if isinstance(loader, AugmentedLoader) else loader
 
 
-class _WatchedIterator:
+class _AugmentedIterator:
     """A class, not a generator: a generator's grad mode would leak into the caller's loop."""
 
-    def __init__(self, start: Start, deliveries: Deliveries) -> None:
+    def __init__(self, start: Start, deliveries: _Deliveries) -> None:
         self._start, self._deliveries = start, deliveries
         # Two passes: the first comes with the first batch, so that starting is free.
-        self._batches = None if deliveries.mix == "passes" else start()
+        self._batches = None if deliveries.augmenter.mix == "passes" else start()
         self._ready: list[Any] = []
-        self._pass = Pass()
+        self._pass = _Pass()
 
-    def __iter__(self) -> _WatchedIterator:
+    def __iter__(self) -> _AugmentedIterator:
         return self
 
     def __next__(self) -> Any:
-        self._deliveries.asked(self._pass)
+        self._deliveries.request(self._pass)
         if self._batches is None:
-            self._ready = self._deliveries.ahead(self._start)
+            self._ready = self._deliveries.augmented_pass(self._start)
             self._batches = self._start()
         if not self._ready:
             try:
                 batch = next(self._batches)
             except StopIteration:
-                self._deliveries.over(self._pass)
+                self._deliveries.finish(self._pass)
                 raise
-            self._pass.counts = self._pass.counts or self._deliveries.active()
-            self._ready = self._deliveries.see(batch)
+            self._pass.counts = self._pass.counts or self._deliveries.augmenter.active
+            self._ready = self._deliveries.deliver(batch)
         return self._ready.pop(0)

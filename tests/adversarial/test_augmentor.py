@@ -25,8 +25,10 @@ CPU = torch.device("cpu")
 NO_PRIOR = ("paper", "released")
 ALL = ("residual", "random", *NO_PRIOR)
 #: A prior that always draws the same: nothing bent, upright, 4 m away in the middle.
-STILL = dict(turn=0.0, tilt=(0.0, 0.0), roll=0.0, distance=(4.0, 4.0), place=0.0, focal=(1.0, 1.0))
-STILL.update(bend=0.0, stretch=0.0, size=0.0, shift=0.0, swap=False)
+STILL = dict(
+    yaw=0.0, tilt=(0.0, 0.0), roll=0.0, distance=(4.0, 4.0), image_offset=0.0, focal=(1.0, 1.0)
+)
+STILL.update(bend=0.0, stretch=0.0, body_scale=0.0, joint_offset=0.0, swap_lengths=False)
 
 
 def inputs(rows: int, frames: int = 1, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -149,7 +151,7 @@ def test_with_everything_off_nothing_changes() -> None:
     ("preset", "frozen"), [("residual", True), ("released", True), ("paper", False)]
 )
 def test_the_trunk_is_not_learned_where_it_is_frozen(preset: str, frozen: bool) -> None:
-    changes = STILL if preset == "residual" else {"swap": False}
+    changes = STILL if preset == "residual" else {"swap_lengths": False}
     net = loud(make(preset, **changes))
     bent = sample(net).gamma_ba.ne(0).any(-1).all(0)
     stretched = net.learned["gamma_bl"].ne(0).all(0)
@@ -179,7 +181,7 @@ def test_learned_steps_stay_within_their_limits() -> None:
 
 def test_learned_parameters_are_added_to_the_prior() -> None:
     raw = {"ba": [0.3], "bl": [-0.2], "r": [0.1, -0.4, 0.2], "t": [0.5, -0.3, 0.8]}
-    changes = dict(limit_ba=0.3, limit_bl=0.1, limit_r=0.3, limit_t=0.2, swap=False)
+    changes = dict(limit_ba=0.3, limit_bl=0.1, limit_r=0.3, limit_t=0.2, swap_lengths=False)
     net = constant(make(**changes, freeze_trunk=False), **raw)
     made, prior = sample(net), sample(make(**changes, freeze_trunk=False))
     assert torch.allclose(made.gamma_ba - prior.gamma_ba, torch.tensor(0.3 * math.tanh(0.3)))
@@ -196,7 +198,7 @@ def test_learned_parameters_are_added_to_the_prior() -> None:
 @pytest.mark.parametrize("preset", NO_PRIOR)
 def test_without_a_prior_the_outputs_are_the_published_ones(preset: str) -> None:
     raw = {"ba": [0.7], "bl": [0.9], "r": [0.2, -0.5, 1.0], "t": [0.3, -0.6, -2.0]}
-    net = constant(make(preset, swap=False), **raw)
+    net = constant(make(preset, swap_lengths=False), **raw)
     made = sample(net)
     kept = [k for k in range(15) if preset == "paper" or k not in (6, 7)]
     assert torch.equal(made.gamma_ba[:, kept], torch.full((6, len(kept), 3), 0.7))
@@ -210,7 +212,7 @@ def test_without_a_prior_the_outputs_are_the_published_ones(preset: str) -> None
 
 @pytest.mark.parametrize("preset", NO_PRIOR)
 def test_without_a_prior_lengths_stay_within_a_fifth_and_people_in_front(preset: str) -> None:
-    made = sample(loud(make(preset, swap=False), 50.0), rows=200)
+    made = sample(loud(make(preset, swap_lengths=False), 50.0), rows=200)
     assert float(made.gamma_bl.abs().max()) == pytest.approx(0.2)
     assert made.t[:, 2].min() >= 0
     assert made.t[:, 0].min() < 0
@@ -219,7 +221,7 @@ def test_without_a_prior_lengths_stay_within_a_fifth_and_people_in_front(preset:
 def test_the_root_lands_where_the_prior_placed_it_on_the_zoomed_screen() -> None:
     camera = Camera(f=(2.2, 2.4), c=(0.05, -0.1)).intrinsics.expand(300, 9)
     pose, root, _, _ = inputs(300)
-    made = make("random", place=0.4, focal=(0.5, 2.0))(pose, root, camera, generator())
+    made = make("random", image_offset=0.4, focal=(0.5, 2.0))(pose, root, camera, generator())
     seen = project(made.t[:, None], made.camera)[:, 0] - camera[:, 2:4]
     assert 0.38 < float(seen.abs().max()) <= 0.4 + 1e-5
     factor = made.camera[:, :2] / camera[:, :2]
@@ -270,7 +272,7 @@ def test_separate_networks_start_with_the_spread_of_their_own_width() -> None:
     ("preset", "changed"), [("released", {"bl"}), ("paper", {"ba", "bl", "rt"})]
 )
 def test_only_a_network_with_the_length_head_sees_lengths(preset: str, changed: set[str]) -> None:
-    net = make(preset, swap=False)
+    net = make(preset, swap_lengths=False)
     before = sample(net)
     with torch.no_grad():
         net.first.weight[:, 48:63] += 1  # the inputs after 16 joints
@@ -285,7 +287,7 @@ def test_only_a_network_with_the_length_head_sees_lengths(preset: str, changed: 
 
 @pytest.mark.parametrize(("head", "changed"), [*enumerate(["gamma_ba", "gamma_bl", "R", "t"])])
 def test_separate_networks_do_not_touch_each_other(head: int, changed: str) -> None:
-    net = make("released", swap=False)
+    net = make("released", swap_lengths=False)
     before = sample(net)
     with torch.no_grad():
         net.blocks[1].weight[head] *= -1
@@ -340,15 +342,15 @@ def test_a_clip_has_one_gamma_and_one_view_and_walks_on() -> None:
                 made.bend(Bones.of(pose, H36M)).pose_3d[row, frame], bent, atol=1e-6
             )
             spine = (moved[row, frame, 7] - moved[row, frame, 0]) / after[row, frame, 6]
-            turned = made.R[row] @ (bent[7] / bent[7].norm())
-            assert torch.allclose(spine, turned, atol=1e-5)
+            rotate_between = made.R[row] @ (bent[7] / bent[7].norm())
+            assert torch.allclose(spine, rotate_between, atol=1e-5)
     assert torch.allclose(moved[:, 2, 0], made.t)  # the centre frame stands at t
     on_the_spot = made.apply(pose, H36M)
     assert torch.allclose(on_the_spot[:, :, 0], made.t[:, None].expand(4, 5, 3))
 
 
 def test_a_clip_has_one_definition_of_its_joints() -> None:
-    net = make("random", **{**STILL, "shift": 0.05})
+    net = make("random", **{**STILL, "joint_offset": 0.05})
     pose, root, camera, path = inputs(4, 5)
     made = net(pose, root, camera, generator())
     moved = made.apply(pose, H36M, path)

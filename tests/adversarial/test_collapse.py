@@ -7,15 +7,15 @@ import math
 import pytest
 import torch
 
-from poseaug_plugin.adversarial.collapse import WINDOW, CollapseWatch, Verdict
+from poseaug_plugin.adversarial.collapse import WINDOW, CollapseReport, CollapseWatch
 
 HEALTHY = {"loss_d3d": 0.2, "loss_d2d": 0.25, "grad_norm": 0.1, "hardness": 1.5, "feedback": 0.3}
 
 
-def watch(*turns: dict[str, float]) -> list[list[Verdict]]:
+def watch(*updates: dict[str, float]) -> list[list[CollapseReport]]:
     """What each turn answers."""
     watcher = CollapseWatch()
-    return [watcher.add({k: torch.tensor(v) for k, v in turn.items()}) for turn in turns]
+    return [watcher.add({k: torch.tensor(v) for k, v in turn.items()}) for turn in updates]
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_a_dead_part_is_named_once_a_window(sick: dict[str, float], part: str, r
     answers = watch(*[{**HEALTHY, **sick}] * (2 * WINDOW))
     spoken = {turn: found for turn, found in enumerate(answers) if found}
     assert list(spoken) == [WINDOW - 1, 2 * WINDOW - 1]
-    for (verdict,) in spoken.values():
-        assert verdict.part == part
-        assert verdict.reason.startswith(reason)
+    for (report,) in spoken.values():
+        assert report.part == part
+        assert report.reason.startswith(reason)
 
 
 def test_several_parts_can_die_at_once() -> None:
@@ -63,7 +63,7 @@ def test_several_parts_can_die_at_once() -> None:
 def test_the_mean_over_the_window_counts() -> None:
     moment = {**HEALTHY, "loss_d3d": 0.0, "hardness": 0.1}
     assert not any(watch(*[moment, HEALTHY] * (WINDOW // 2)))
-    # A measure taken every second turn is averaged over the turns that took it.
+    # A measure taken every second turn is averaged over the updates that took it.
     rare = {"loss_d3d": 0.003}
     assert not any(watch(*[rare, {}] * (WINDOW // 2)))
 

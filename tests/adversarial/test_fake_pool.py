@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from helpers import generator
-from poseaug_plugin.adversarial.fake_pool import Pool
+from poseaug_plugin.adversarial.fake_pool import FakePool
 
 
 def numbered(start: int, count: int, *shape: int) -> Tensor:
@@ -23,7 +23,7 @@ def numbers(rows: Tensor) -> list[int]:
 
 @pytest.mark.parametrize("shape", [(1,), (16, 2), (9, 16, 3)])
 def test_fills_first_then_every_row_is_either_out_or_stored(shape: tuple[int, ...]) -> None:
-    pool, rng = Pool(10), generator()
+    pool, rng = FakePool(10), generator()
     before = rng.get_state()
     for start in (0, 4):
         assert numbers(pool(numbered(start, 4, *shape), rng)) == [*range(start, start + 4)]
@@ -39,7 +39,7 @@ def test_fills_first_then_every_row_is_either_out_or_stored(shape: tuple[int, ..
 
 
 def test_when_full_what_goes_in_is_kept_or_comes_out_and_about_half_is_swapped() -> None:
-    pool, rng = Pool(1000), generator()
+    pool, rng = FakePool(1000), generator()
     pool(numbered(0, 1000, 2), rng)
     rows = numbered(1000, 1000, 2)
     out = pool(rows, rng)
@@ -51,7 +51,7 @@ def test_when_full_what_goes_in_is_kept_or_comes_out_and_about_half_is_swapped()
 
 
 def test_a_batch_may_be_larger_than_the_pool() -> None:
-    pool, rng = Pool(3), generator()
+    pool, rng = FakePool(3), generator()
     first = pool(numbered(0, 8, 2), rng)
     assert numbers(first)[:3] == [0, 1, 2]
     for start in range(8, 80, 8):
@@ -62,7 +62,7 @@ def test_a_batch_may_be_larger_than_the_pool() -> None:
 
 
 def test_what_comes_out_is_no_view_of_the_pool() -> None:
-    pool, rng = Pool(4), generator()
+    pool, rng = FakePool(4), generator()
     rows = numbered(0, 4, 2)
     out = pool(rows, rng)
     out.fill_(-1.0)
@@ -71,9 +71,9 @@ def test_what_comes_out_is_no_view_of_the_pool() -> None:
 
 
 def test_state_round_trip_goes_on_as_if_nothing_happened() -> None:
-    one, rng = Pool(6), generator()
+    one, rng = FakePool(6), generator()
     one(numbered(0, 4, 3), rng)
-    two, state = Pool(6), one.state_dict()
+    two, state = FakePool(6), one.state_dict()
     two.load_state_dict(state, torch.device("cpu"))
     again = generator()
     again.set_state(rng.get_state())
@@ -82,6 +82,6 @@ def test_state_round_trip_goes_on_as_if_nothing_happened() -> None:
 
 
 def test_an_empty_pool_saves_and_loads() -> None:
-    pool = Pool(4)
-    pool.load_state_dict(Pool(4).state_dict(), torch.device("cpu"))
+    pool = FakePool(4)
+    pool.load_state_dict(FakePool(4).state_dict(), torch.device("cpu"))
     assert torch.equal(pool(numbered(0, 2, 3), generator()), numbered(0, 2, 3))

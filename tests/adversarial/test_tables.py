@@ -44,7 +44,7 @@ def third(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("third")
 def test_a_third_discriminator_is_one_row_trained_saved_and_resumed() -> None:
-    config = small("residual", lr=0.01, stretch=0.9, size=0.9)
+    config = small("residual", lr=0.01, stretch=0.9, body_scale=0.9)
     augmenter, model, optimizer = attached(config)
     before = copy.deepcopy(trained(augmenter, model, optimizer, 1))
     state = snapshot(augmenter)[0]["engine"]["trainer"]
@@ -111,7 +111,9 @@ def test_an_operator_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
         apply=hunch,
     )
     monkeypatch.setitem(BONE_OPERATORS, "hunch", entry)
-    augmenter, _, _ = attached(small("random", bend=0.0, stretch=0.0, size=0.0, swap=False))
+    augmenter, _, _ = attached(
+        small("random", bend=0.0, stretch=0.0, body_scale=0.0, swap_lengths=False)
+    )
     given = batch(rows=8)
     source = Bones.of((given[0] - given[0][:, :1])[:, None], H36M)
     made, _, aug = augmenter.preview(given)

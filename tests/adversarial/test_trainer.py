@@ -33,7 +33,7 @@ from poseaug_plugin.engine import Engine
 from poseaug_plugin.geometry.bones import Bones
 from poseaug_plugin.loop.distributed import all_agree, average
 from poseaug_plugin.loop.estimator import Estimator
-from poseaug_plugin.schedule import Curriculum
+from poseaug_plugin.schedule import EpochSchedule
 
 H36M, CPU = Skeleton.of("h36m_16"), torch.device("cpu")
 POSEAUG = FORMATS["poseaug"]
@@ -56,7 +56,7 @@ def turn(made: Trainer, seed: int = 0, model: Any = None) -> Any:
     torch.manual_seed(3)
     estimator = Estimator(model or Lifter(norm=False))
     with estimator.untouched():
-        return made.turn(poses(seed=seed), estimator, POSEAUG, Curriculum(None, 0))
+        return made.update(poses(seed=seed), estimator, POSEAUG, EpochSchedule(None, 0))
 
 
 # What is built
@@ -130,11 +130,11 @@ def test_a_sample_is_a_true_pair(preset: str, frames: int) -> None:
 def test_the_detectors_error_comes_along_as_large_as_the_person() -> None:
     given = poses(32, 3)
     clean, good, _ = sampler("random").sample(given)
-    same_2d, _, _ = sampler("random", detector=True).sample(given)
+    same_2d, _, _ = sampler("random", keep_detection_error=True).sample(given)
     assert torch.allclose(same_2d.pose_2d, clean.pose_2d, atol=1e-5)  # exact 2D stays exact
     off = 0.02 * torch.randn(given.pose_2d.shape, generator=torch.Generator().manual_seed(0))
     detected = replace(given, pose_2d=given.pose_2d + off)
-    made, still_good, _ = sampler("random", detector=True).sample(detected)
+    made, still_good, _ = sampler("random", keep_detection_error=True).sample(detected)
     assert torch.equal(made.pose_3d, clean.pose_3d)
     assert torch.equal(still_good, good)
     seen = made.camera[:, None, :2] / made.root[..., 2:]
@@ -173,7 +173,7 @@ def test_measures_of_a_turn(preset: str) -> None:
         expected |= {f"loss_{name}", f"{name}_real", f"{name}_fake"}
     assert set(made.measures) == expected
     assert all(value.isfinite() and not value.requires_grad for value in made.measures.values())
-    assert made.turns == 1
+    assert made.updates == 1
 
 
 def test_discriminators_learn_to_tell() -> None:
@@ -271,7 +271,7 @@ def test_a_clip_of_one_gradient_norm() -> None:
     made = trainer(clip=0.01)
     made.optimizers["augmentor"] = torch.optim.SGD(made.nets["augmentor"].parameters(), lr=1.0)
     before = [p.detach().clone() for p in made.nets["augmentor"].parameters()]
-    made.config = made.config.but(lr=1.0)
+    made.config = made.config.replace(lr=1.0)
     turn(made)
     moved = [p.detach() - b for p, b in zip(made.nets["augmentor"].parameters(), before)]
     length = torch.cat([m.flatten() for m in moved]).norm()
@@ -319,7 +319,9 @@ def split_verdicts(rank: int) -> None:
 def run(rank: int, what: str) -> dict[str, Any]:
     """A loop as under DistributedDataParallel: one model, gradients averaged, data apart."""
     every = 2 if what == "a peek on one" else 1
-    augmenter, model, optimizer = attached(small("residual", adv2d=1.0, lr=1e-3, every=every))
+    augmenter, model, optimizer = attached(
+        small("residual", adv2d=1.0, lr=1e-3, update_every=every)
+    )
     batches = [list(batch(seed=10 * rank + i)) for i in range(4)]
     if what == "bad batch on one" and rank == 1:
         batches[1][0] = batches[1][0] * float("nan")
@@ -346,7 +348,7 @@ def run(rank: int, what: str) -> dict[str, Any]:
         "votes": [all_agree(yes, CPU) for yes in (True, rank == 0, False)],
         "nets": snapshot(augmenter)[0]["engine"]["trainer"]["nets"],
         "model": snapshot(model),
-        "turns": augmenter.stats()["turns"],
+        "updates": augmenter.stats()["updates"],
     }
 
 
@@ -373,7 +375,7 @@ def test_two_ranks_stay_together(what: str, ranks: tuple[Path, str]) -> None:
     assert not same(a["nets"], a["start"])
     assert same(a["model"], b["model"])
     assert not torch.equal(a["sample"], b["sample"])  # or two ranks would do the work of one
-    assert a["turns"] == b["turns"] >= 2
+    assert a["updates"] == b["updates"] >= 2
     assert a["mean"] == b["mean"] == 0.5
     assert a["votes"] == b["votes"] == [True, False, False]
 
@@ -382,7 +384,7 @@ def test_a_detectors_error_takes_no_joint_out_of_the_frame() -> None:
     """One row's 2D is nothing like its 3D, so its error is as large as the image and more."""
     given = poses()
     given.pose_2d[0] += 3.0
-    made, good, _ = sampler("random", detector=True, place=0.0).sample(given)
+    made, good, _ = sampler("random", keep_detection_error=True, image_offset=0.0).sample(given)
     assert good.any()
     assert made.pose_2d[good].abs().max() <= 1
 
@@ -402,7 +404,7 @@ def test_a_resumed_rank_draws_for_itself(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_person_with_a_missing_joint_is_no_rare_pose() -> None:
     given = poses(64)
     given.pose_3d[0, :, 12] = given.pose_3d[0, :, 11]  # no left forearm
-    made = sampler("default", balance=20.0)
+    made = sampler("default", rare_pose_power=20.0)
     bones = Bones.of(given.pose_3d, H36M)
     made.source_rows(given, bones, torch.arange(64))
     assert 0 not in made.source_rows(given, bones, torch.arange(64).repeat(50))

@@ -83,8 +83,8 @@ def test_the_share_goes_from_start_to_end_over_the_run() -> None:
 # What is learned from the poses
 
 
-STILL = dict(turn=0.0, tilt=(0.0, 0.0), roll=0.0)
-STILL |= dict(bend=0.0, stretch=0.0, size=0.0, swap=False)
+STILL = dict(yaw=0.0, tilt=(0.0, 0.0), roll=0.0)
+STILL |= dict(bend=0.0, stretch=0.0, body_scale=0.0, swap_lengths=False)
 
 
 def shape(pose_3d: torch.Tensor) -> torch.Tensor:
@@ -111,7 +111,7 @@ def reprojected(pose_3d: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(("balance", "least", "most"), [(0.0, 1, 1), (4.0, 8, 64)])
 def test_rare_poses_come_more_often(balance: float, least: int, most: int) -> None:
-    config = small("random", **STILL, ratio=1.0, balance=balance)
+    config = small("random", **STILL, ratio=1.0, rare_pose_power=balance)
     given = odd_one_out()
     made = attached(config)[0](given)
     odd = shape(given[0][5:6])
@@ -126,7 +126,7 @@ def test_bends_go_where_bones_move() -> None:
     pose_3d = pose_3d[:1].expand(rows, -1, -1).clone()
     pose_3d[:, 11:13] += 0.15 * torch.randn(rows, 1, 3, generator=torch.Generator().manual_seed(0))
     given = (pose_3d, reprojected(pose_3d, camera), action, camera)
-    made = attached(small("random", **STILL, ratio=1.0, flex=3.0))[0](given)
+    made = attached(small("random", **STILL, ratio=1.0, bend_sigma=3.0))[0](given)
     rows_made = changed_rows(given[0], made[0])
     moved = (shape(made[0]) - shape(pose_3d))[rows_made].square().mean(0).sqrt()
     others = [j for j in range(16) if j not in (11, 12)]
@@ -141,7 +141,7 @@ def test_views_are_about_the_vertical_of_the_people(upright: bool) -> None:
     root = pose_3d[:, :1]
     pose_3d = (pose_3d[:1] - root[:1]) @ down.T + root
     given = (pose_3d, reprojected(pose_3d, camera), action, camera)
-    config = small("random", **{**STILL, "turn": math.pi}, ratio=1.0, upright=upright)
+    config = small("random", **{**STILL, "yaw": math.pi}, ratio=1.0, upright=upright)
     made = attached(config)[0](given)[0]
     before, after = (directions(pose, H36M)[1][..., 1] for pose in (pose_3d, made))
     rows_made = changed_rows(pose_3d, made)
@@ -155,7 +155,7 @@ def test_views_are_about_the_vertical_of_the_people(upright: bool) -> None:
 def test_limbs_come_from_other_rows() -> None:
     """No made row is one of the given, but each has the knees and elbows of some of them."""
     given = batch()
-    made = attached(small("random", **STILL, ratio=1.0, crossover=True))[0](given)
+    made = attached(small("random", **STILL, ratio=1.0, limb_crossover=True))[0](given)
     rows_made = changed_rows(given[0], made[0])
     before, after = angles(given[0]), angles(made[0])[rows_made]
     assert ((after[:, None] - before).abs().amax((2, 3)) > 1e-3).all()  # (made, given)
@@ -272,13 +272,13 @@ def test_passes_hand_on_an_epochs_augmented_batches_and_then_its_real_ones() -> 
         batches = iter(seen)
         assert len(given.orders) == 2 * epoch  # starting is free
         made = [next(batches)]
-        assert augmenter.stats()["turns"] == 3 * (epoch + 1)  # all with the estimator as it was
+        assert augmenter.stats()["updates"] == 3 * (epoch + 1)  # all with the estimator as it was
         assert same(snapshot(model), before)
         for each in batches:
             step(model, optimizer, made[-1])
             made.append(each)
         assert not same(snapshot(model), before)
-        assert augmenter.stats()["turns"] == 3 * (epoch + 1)
+        assert augmenter.stats()["updates"] == 3 * (epoch + 1)
         fakes, reals = given.orders[-2:]
         assert len(seen) == len(made) == 6
         for i, twin in zip(fakes, made[:3]):
@@ -296,19 +296,21 @@ def test_passes_take_turns_before_the_feedback_is_warm_and_hand_on_real_batches_
     given = Shuffled(2)
     first = list(augmenter.wrap(given))
     assert [each is given.data[i] for i, each in zip(given.orders[1], first)] == [True, True]
-    assert augmenter.stats()["turns"] == 2
+    assert augmenter.stats()["updates"] == 2
     assert len(list(augmenter.wrap(given))) == 4
 
 
 def test_passes_take_every_so_manieth_batch() -> None:
-    augmenter, _, _ = attached(small("released", mix="passes", warmup=0, every=2))
+    augmenter, _, _ = attached(small("released", mix="passes", warmup=0, update_every=2))
     list(augmenter.wrap(Shuffled(5)))
-    assert augmenter.stats()["turns"] == 2
+    assert augmenter.stats()["updates"] == 2
 
 
 def test_passes_need_a_loader_that_starts_anew() -> None:
     augmenter, _, _ = attached(small("released", mix="passes"))
-    with pytest.raises(AttachError, match="twice an epoch, but a list_iterator"):
+    with pytest.raises(
+        AttachError, match="a list_iterator can be iterated only once, but mix='passes'"
+    ):
         augmenter.wrap(iter([batch()]))
 
 
@@ -333,7 +335,7 @@ def test_a_rejected_pair_leaves_the_real_row(mix: str) -> None:
 def test_only_pairs_a_camera_could_have_taken_get_through() -> None:
     """Half of these people stand too near or out of the frame."""
     given = batch(rows=64)
-    limits = dict(distance=(1.0, 5.0), place=0.9, depth=2.0, frame_height=0.8)
+    limits = dict(distance=(1.0, 5.0), image_offset=0.9, depth=2.0, frame_height=0.8)
     augmenter, _, _ = attached(small("random", ratio=1.0, **limits))
     made = augmenter(given)
     changed = changed_rows(given[0], made[0])
@@ -356,7 +358,7 @@ def test_without_a_prior_nothing_is_augmented_during_warm_up(preset: str, mix: s
         first.append(each)
         optimizer.step()
     assert [id(b) for b in first] == [id(b) for b in plain]
-    assert augmenter.stats()["turns"] == 2  # it learns meanwhile
+    assert augmenter.stats()["updates"] == 2  # it learns meanwhile
     assert augmenter.stats()["rows"] == 0
     list(seen)
     assert augmenter.stats()["rows"] == 16

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from helpers import H36M, PRESETS, generator, people, random_poses
-from poseaug_plugin.augment.pose_statistics import Repertoire
+from poseaug_plugin.augment.pose_statistics import PoseStatistics
 from poseaug_plugin.config import PoseAugConfig
 from poseaug_plugin.geometry.bones import directions
 from poseaug_plugin.geometry.operators import axis_angle_to_matrix, move, stretch
@@ -28,8 +28,8 @@ def everyone(rows: int) -> torch.Tensor:
     return torch.ones(rows, dtype=torch.bool)
 
 
-def learned(*batches: torch.Tensor) -> Repertoire:
-    made = Repertoire(H36M, CPU)
+def learned(*batches: torch.Tensor) -> PoseStatistics:
+    made = PoseStatistics(H36M, CPU)
     for batch in batches:
         made.add(*directions(batch, H36M), everyone(len(batch)))
     return made
@@ -64,12 +64,12 @@ def test_any_skeleton_has_finite_numbers(name: str) -> None:
     skeleton = SKELETONS[name]
     nobody = torch.zeros(4, skeleton.num_joints, 3)
     for pose in (random_poses(skeleton, 4, dtype=torch.float32), nobody):
-        found = Repertoire(skeleton, CPU)
+        found = PoseStatistics(skeleton, CPU)
         given, axes = directions(pose, skeleton)
         found.add(given, axes, everyone(4))
         assert found.rarity(given).isfinite().all()
-        assert found.vary(given, PoseAugConfig(), generator()).isfinite().all()
-        assert_rotation(found.level())
+        assert found.new_poses(given, PoseAugConfig(), generator()).isfinite().all()
+        assert_rotation(found.vertical_alignment())
 
 
 def test_a_chain_has_the_cameras_axes() -> None:
@@ -102,7 +102,7 @@ def test_a_pose_unlike_the_others_is_rare_and_becomes_common_when_seen_often() -
 def test_rows_that_do_not_count_move_nothing() -> None:
     pose = relative(50)
     padded = torch.cat([pose, torch.zeros(10, 16, 3)])
-    alone, among = learned(pose), Repertoire(H36M, CPU)
+    alone, among = learned(pose), PoseStatistics(H36M, CPU)
     among.add(*directions(padded, H36M), torch.arange(60) < 50)
     assert torch.allclose(among.mean, alone.mean, atol=1e-6)
     assert torch.allclose(among.cov, alone.cov, atol=1e-6)
@@ -114,8 +114,10 @@ def test_each_bone_bends_as_it_moves_in_the_data() -> None:
     standing = relative(1).expand(500, -1, -1).clone()
     ahead = directions(standing, H36M)[1][:, None, :, 2]
     standing[:, 11:13] += 0.08 * torch.randn(500, 1, 1, generator=generator()) * ahead
-    given, config = held(standing), PoseAugConfig(crossover=False, flex=1.0)
-    found = (learned(standing).vary(given, config, generator(2)) - given).square().mean(0).sqrt()
+    given, config = held(standing), PoseAugConfig(limb_crossover=False, bend_sigma=1.0)
+    found = (
+        (learned(standing).new_poses(given, config, generator(2)) - given).square().mean(0).sqrt()
+    )
     arm, others = [10, 11], [k for k in range(15) if k not in (10, 11)]
     assert found[arm].norm(dim=-1).min() > 2 * found[others].norm(dim=-1).max()
     assert found[10, 2] > 2 * found[10, :2].max()
@@ -128,14 +130,14 @@ def leaning(angle: float, about: int, rows: int = 200) -> torch.Tensor:
     pose = relative(rows)
     axis = torch.zeros(3)
     axis[about] = angle
-    return pose @ learned(pose).level().T @ axis_angle_to_matrix(axis).T
+    return pose @ learned(pose).vertical_alignment().T @ axis_angle_to_matrix(axis).T
 
 
 @pytest.mark.parametrize("about", [0, 2])
 @pytest.mark.parametrize("angle", [0.3, -1.2])
 def test_people_stand_upright_before_a_camera_that_does_not(angle: float, about: int) -> None:
     pose = leaning(angle, about)
-    level = learned(pose).level()
+    level = learned(pose).vertical_alignment()
     assert_rotation(level)
     upright = directions(pose @ level.T, H36M)[1][..., 1].mean(0)
     assert torch.allclose(upright / upright.norm(), torch.tensor([0.0, -1.0, 0.0]), atol=1e-5)
@@ -145,8 +147,8 @@ def test_people_stand_upright_before_a_camera_that_does_not(angle: float, about:
 
 
 def test_views_stay_as_they_are_where_nobody_knows_which_way_is_up() -> None:
-    assert torch.equal(Repertoire(H36M, CPU).level(), torch.eye(3))
-    assert torch.equal(learned(leaning(torch.pi, 2)).level(), torch.eye(3))
+    assert torch.equal(PoseStatistics(H36M, CPU).vertical_alignment(), torch.eye(3))
+    assert torch.equal(learned(leaning(torch.pi, 2)).vertical_alignment(), torch.eye(3))
 
 
 def assert_rotation(R: torch.Tensor) -> None:
@@ -155,25 +157,25 @@ def assert_rotation(R: torch.Tensor) -> None:
 
 
 def test_nothing_varies_that_is_switched_off() -> None:
-    pose, config = relative(40), PoseAugConfig(crossover=False, flex=0.0)
-    assert torch.equal(learned(pose).vary(held(pose), config, generator()), held(pose))
+    pose, config = relative(40), PoseAugConfig(limb_crossover=False, bend_sigma=0.0)
+    assert torch.equal(learned(pose).new_poses(held(pose), config, generator()), held(pose))
 
 
 def test_before_the_first_batch_limbs_alone_are_exchanged() -> None:
     pose = relative(40)
-    fresh = Repertoire(H36M, CPU).vary(held(pose), PoseAugConfig(), generator())
-    exchanged = learned(pose).vary(held(pose), PoseAugConfig(flex=0.0), generator())
+    fresh = PoseStatistics(H36M, CPU).new_poses(held(pose), PoseAugConfig(), generator())
+    exchanged = learned(pose).new_poses(held(pose), PoseAugConfig(bend_sigma=0.0), generator())
     assert not torch.equal(fresh, held(pose))
     assert torch.equal(fresh, exchanged)
 
 
 def test_it_goes_on_where_it_was_saved() -> None:
-    first, second = learned(relative(40)), Repertoire(H36M, CPU)
+    first, second = learned(relative(40)), PoseStatistics(H36M, CPU)
     second.load_state_dict(first.state_dict(), CPU)
     for one in (first, second):
         one.add(*directions(relative(30, seed=1), H36M), everyone(30))
     assert torch.equal(*(one.rarity(held(relative(8))) for one in (first, second)))
-    assert torch.equal(first.level(), second.level())
+    assert torch.equal(first.vertical_alignment(), second.vertical_alignment())
 
 
 @pytest.mark.parametrize("name", ["h36m_17", "humaneva_15", "mpi_inf_3dhp_17", "smpl_24"])
@@ -191,9 +193,9 @@ def test_up_is_along_the_trunk_whatever_the_order_of_joints(name: str) -> None:
 @pytest.mark.parametrize("name", ["coco_17", "hand_21"])
 def test_a_skeleton_without_a_trunk_on_its_root_says_not_which_way_is_up(name: str) -> None:
     skeleton = SKELETONS[name]
-    found = Repertoire(skeleton, CPU)
+    found = PoseStatistics(skeleton, CPU)
     found.add(*directions(random_poses(skeleton, 9, dtype=torch.float32), skeleton), everyone(9))
-    assert torch.equal(found.level(), torch.eye(3))
+    assert torch.equal(found.vertical_alignment(), torch.eye(3))
 
 
 def test_a_batch_of_padding_alone_teaches_nothing() -> None:

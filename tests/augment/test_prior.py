@@ -47,21 +47,21 @@ def test_bends_are_steps_of_any_direction_and_bounded_length() -> None:
 
 
 def test_lengths_are_a_body_factor_times_a_limb_factor() -> None:
-    body = drawn(size=0.2, stretch=0.0).gamma_bl
+    body = drawn(body_scale=0.2, stretch=0.0).gamma_bl
     assert body.shape == (ROWS, 9)
     assert torch.allclose(body, body[:, :1].expand(-1, 9))
     assert fills(body, -0.2, 0.2)
-    limbs = drawn(size=0.0, stretch=0.1).gamma_bl
+    limbs = drawn(body_scale=0.0, stretch=0.1).gamma_bl
     assert all(fills(limbs[:, group], -0.1, 0.1) for group in range(9))
     assert float(torch.corrcoef(limbs.T).tril(-1).abs().max()) < 0.1
-    both = drawn(size=0.2, stretch=0.1).gamma_bl
+    both = drawn(body_scale=0.2, stretch=0.1).gamma_bl
     assert both.min() >= 0.8 * 0.9 - 1 - 1e-5
     assert both.max() <= 1.2 * 1.1 - 1 + 1e-5
     assert both.max() > 0.25
 
 
 def test_distance_place_and_focal_fill_their_ranges() -> None:
-    made = drawn(distance=(2.0, 8.0), place=0.4, focal=(0.5, 2.0))
+    made = drawn(distance=(2.0, 8.0), image_offset=0.4, focal=(0.5, 2.0))
     assert fills(made.distance, 2, 8)
     assert float(made.distance.median()) == pytest.approx(5, abs=0.2)
     assert fills(made.place[:, 0], -0.4, 0.4)
@@ -70,11 +70,11 @@ def test_distance_place_and_focal_fill_their_ranges() -> None:
     assert float(made.focal.median()) == pytest.approx(1, abs=0.05)  # even in its logarithm
 
 
-LEVEL = {"turn": 0.0, "tilt": (0.0, 0.0), "roll": 0.0}
+LEVEL = {"yaw": 0.0, "tilt": (0.0, 0.0), "roll": 0.0}
 
 
 @pytest.mark.parametrize(
-    ("name", "most", "axis"), [("turn", 0.5, 1), ("tilt", (-0.5, 0.5), 0), ("roll", 0.5, 2)]
+    ("name", "most", "axis"), [("yaw", 0.5, 1), ("tilt", (-0.5, 0.5), 0), ("roll", 0.5, 2)]
 )
 def test_each_angle_turns_about_its_own_axis(name: str, most: object, axis: int) -> None:
     R = drawn(**{**LEVEL, name: most}).R
@@ -92,19 +92,19 @@ def test_a_camera_that_looks_down_has_heads_nearer_than_feet() -> None:
 
 def test_the_person_turns_first_then_the_camera_tilts_then_rolls() -> None:
     """So that a person who stands stays within tilt and roll of standing, whatever the turn."""
-    without_roll = drawn(turn=math.pi, tilt=(-0.4, 0.4), roll=0.0).R @ UP
+    without_roll = drawn(yaw=math.pi, tilt=(-0.4, 0.4), roll=0.0).R @ UP
     assert float(without_roll[:, 0].abs().max()) < 1e-6  # the tilt moves up in y and z alone
-    without_turn = drawn(turn=0.0, tilt=(-0.4, 0.4), roll=0.3).R[:, :, 0]
+    without_turn = drawn(yaw=0.0, tilt=(-0.4, 0.4), roll=0.3).R[:, :, 0]
     assert float(without_turn[:, 2].abs().max()) < 1e-6  # the roll moves x in x and y alone
-    lean = torch.acos((drawn(turn=math.pi, tilt=(-0.4, 0.4), roll=0.3).R @ UP)[:, 1])
+    lean = torch.acos((drawn(yaw=math.pi, tilt=(-0.4, 0.4), roll=0.3).R @ UP)[:, 1])
     assert 0.45 < lean.max() <= math.acos(math.cos(0.4) * math.cos(0.3)) + 1e-4
-    assert drawn(turn=math.pi).R[:, 0, 0].min() < -0.99  # people seen from behind
+    assert drawn(yaw=math.pi).R[:, 0, 0].min() < -0.99  # people seen from behind
 
 
 def test_joints_shift_alike_on_both_sides_and_in_the_middle_stay_there() -> None:
-    for off in ({}, {"bl": False, "shift": 0.03}, {"ba": False, "shift": 0.03}):
+    for off in ({}, {"bl": False, "joint_offset": 0.03}, {"ba": False, "joint_offset": 0.03}):
         assert not hasattr(drawn(**off), "offset")
-    offset = drawn(shift=0.03).offset
+    offset = drawn(joint_offset=0.03).offset
     left, right = offset[:, list(H36M.left)], offset[:, list(H36M.right)]
     assert torch.equal(left * torch.tensor([-1.0, 1.0, 1.0]), right)
     middle = offset[:, [7, 8, 9]]
@@ -124,7 +124,7 @@ def test_what_is_switched_off_is_neutral(off: str) -> None:
 
 def test_the_generator_decides_and_nothing_else_is_drawn_from() -> None:
     before = torch.get_rng_state()
-    one, two, other = (drawn(seed=seed, rows=8, shift=0.02) for seed in (1, 1, 2))
+    one, two, other = (drawn(seed=seed, rows=8, joint_offset=0.02) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     names = {"gamma_ba", "gamma_bl", "offset", "R", "place", "distance", "focal"}
     assert set(vars(one)) == names

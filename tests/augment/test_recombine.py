@@ -15,15 +15,15 @@ TORSO = [0, 3, 6, 7, 8, 9, 12]
 LIMBS = [[1, 2], [4, 5], [10, 11], [13, 14]]  # bones of legs and arms
 
 
-def exchange(directions: Tensor, skeleton: Skeleton, draws: torch.Generator) -> Tensor:
+def exchange_limbs(directions: Tensor, skeleton: Skeleton, draws: torch.Generator) -> Tensor:
     """Of (B, K, 3), as the rest of the package has them."""
-    return recombine.exchange(directions.permute(1, 2, 0), skeleton, draws).permute(2, 0, 1)
+    return recombine.exchange_limbs(directions.permute(1, 2, 0), skeleton, draws).permute(2, 0, 1)
 
 
-def carry(directions: Tensor, steps: Tensor, skeleton: Skeleton) -> Tensor:
+def bend_chain(directions: Tensor, steps: Tensor, skeleton: Skeleton) -> Tensor:
     """The same for bends."""
     rows_last = (x.permute(1, 2, 0) for x in (directions, steps))
-    return recombine.carry(*rows_last, skeleton).permute(2, 0, 1)
+    return recombine.bend_chain(*rows_last, skeleton).permute(2, 0, 1)
 
 
 def held(rows: int, skeleton: Skeleton = H36M, seed: int = 0) -> Tensor:
@@ -43,7 +43,7 @@ def angle(directions: Tensor, first: int, second: int) -> Tensor:
 
 def test_each_piece_comes_whole_from_one_row() -> None:
     given = held(30)
-    made = exchange(given, H36M, generator())
+    made = exchange_limbs(given, H36M, generator())
     sources = []
     for piece in (TORSO, *LIMBS):
         same = (made[:, None, piece] == given[None, :, piece]).all(-1).all(-1)  # (to, from)
@@ -57,22 +57,22 @@ def test_each_piece_comes_whole_from_one_row() -> None:
 def test_on_any_skeleton_every_bone_has_a_source(name: str) -> None:
     skeleton = SKELETONS[name]
     given = held(8, skeleton)
-    made = exchange(given, skeleton, generator())
+    made = exchange_limbs(given, skeleton, generator())
     for bone in range(skeleton.num_bones):
         rows = (made[:, None, bone] == given[None, :, bone]).all(-1)
         assert rows.any(1).all()
-    bent = carry(made, steps(made), skeleton)
+    bent = bend_chain(made, steps(made), skeleton)
     assert torch.allclose(bent.norm(dim=-1), torch.ones(()).double())
 
 
 def test_one_row_keeps_its_limbs() -> None:
     given = held(1)
-    assert torch.equal(exchange(given, H36M, generator()), given)
+    assert torch.equal(exchange_limbs(given, H36M, generator()), given)
 
 
 def test_no_step_no_bend() -> None:
     given = held(5)
-    assert torch.allclose(carry(given, torch.zeros_like(given), H36M), given)
+    assert torch.allclose(bend_chain(given, torch.zeros_like(given), H36M), given)
 
 
 def test_what_hangs_on_a_bone_turns_with_it() -> None:
@@ -80,7 +80,7 @@ def test_what_hangs_on_a_bone_turns_with_it() -> None:
     given = held(20)
     step = torch.zeros_like(given)
     step[:, 1] = steps(given)[:, 1]
-    bent = carry(given, step, H36M)
+    bent = bend_chain(given, step, H36M)
     assert torch.allclose(bent[:, 1], unit(given[:, 1] + step[:, 1]))
     assert (angle(bent, 1, 2) - angle(given, 1, 2)).abs().max() < 1e-9
     assert ((bent - given)[:, 2].norm(dim=-1) > 1e-3).all()
@@ -94,14 +94,14 @@ def test_the_turn_is_the_smallest() -> None:
     given = torch.tensor([[[1.0, 0, 0], [0, 0, 1]]], dtype=torch.float64)
     step = torch.tensor([[[-1.0, 1, 0], [9, 9, 9]]], dtype=torch.float64)
     wanted = torch.tensor([[[0.0, 1, 0], [0, 0, 1]]], dtype=torch.float64)
-    assert torch.allclose(carry(given, step, chain), wanted)
+    assert torch.allclose(bend_chain(given, step, chain), wanted)
 
 
 def test_a_bent_trunk_takes_head_and_arms_along() -> None:
     given = held(20)
     step = torch.zeros_like(given)
     step[:, 6] = steps(given)[:, 6]
-    bent = carry(given, step, H36M)
+    bent = bend_chain(given, step, H36M)
     above = range(7, 15)
     before = given[:, above] @ given[:, above].mT
     assert torch.allclose(bent[:, above] @ bent[:, above].mT, before)
@@ -110,7 +110,7 @@ def test_a_bent_trunk_takes_head_and_arms_along() -> None:
 
 def test_last_bones_have_no_step_of_their_own() -> None:
     given = held(20)
-    bent = carry(given, steps(given), H36M)
+    bent = bend_chain(given, steps(given), H36M)
     for last, before in ((2, 1), (5, 4), (11, 10), (14, 13), (8, 7)):
         assert (angle(bent, last, before) - angle(given, last, before)).abs().max() < 1e-9
 
@@ -118,17 +118,17 @@ def test_last_bones_have_no_step_of_their_own() -> None:
 def test_a_bone_without_length_bends_nothing() -> None:
     given, step = held(4), torch.zeros(4, 15, 3).double()
     given[:, 1], step[:, 1] = 0, 1
-    assert torch.allclose(carry(given, step, H36M), given)
+    assert torch.allclose(bend_chain(given, step, H36M), given)
 
 
 def test_a_bend_to_the_opposite_side_is_finite() -> None:
     given = held(4)
-    assert carry(given, -2 * given, H36M).isfinite().all()
+    assert bend_chain(given, -2 * given, H36M).isfinite().all()
 
 
 def test_one_row_bends_as_well_and_is_not_written_to() -> None:
     given = held(1)
     before = given.clone()
-    made = carry(given, steps(given), H36M)
+    made = bend_chain(given, steps(given), H36M)
     assert torch.equal(given, before)
     assert not torch.allclose(made, given)

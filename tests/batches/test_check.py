@@ -28,7 +28,7 @@ from loop_helpers import (
     train,
 )
 from poseaug_plugin import BatchError, BatchFormat, CheckReport, DataError, Skeleton
-from poseaug_plugin.batches.infer import recognise
+from poseaug_plugin.batches.infer import infer_format
 from poseaug_plugin.data.h36m import load_h36m
 
 H36M = Skeleton.of("h36m_16")
@@ -178,7 +178,7 @@ def test_check_prints_nothing_and_changes_nothing(capsys: pytest.CaptureFixture[
     assert len(batches) == 4
     assert capsys.readouterr() == ("", "")
     optimizer.step()
-    assert augmenter.stats().get("turns", 0) == 0
+    assert augmenter.stats().get("updates", 0) == 0
 
 
 def test_check_does_not_disturb_the_order_of_a_shuffling_loader() -> None:
@@ -217,7 +217,7 @@ def test_check_then_train_works_without_a_format() -> None:
     assert augmenter.check(loader())[0].ok
     for each in augmenter.wrap(loader()):
         step(model, optimizer, each)
-    assert augmenter.stats()["turns"] == 2
+    assert augmenter.stats()["updates"] == 2
 
 
 # Inferring the format from shapes
@@ -232,8 +232,8 @@ def test_check_then_train_works_without_a_format() -> None:
     ids=["semgcn", "poseaug"],
 )
 def test_known_orders_are_inferred(given: Any, fmt: BatchFormat) -> None:
-    assert recognise(given, None) == (fmt, H36M)
-    assert recognise(list(given), H36M) == (fmt, H36M)
+    assert infer_format(given, None) == (fmt, H36M)
+    assert infer_format(list(given), H36M) == (fmt, H36M)
 
 
 @pytest.mark.parametrize("frames", [1, 4])
@@ -246,7 +246,7 @@ def test_the_kind_of_root_is_inferred(root: str, frames: int) -> None:
     given = {"id": np.arange(6), "x": who.pose_2d, "cam": who.camera, "y": pose_3d, "name": "S1"}
     if frames == 1:
         given["x"], given["y"] = given["x"][:, 0], given["y"][:, 0]
-    fmt, skeleton = recognise(given, None)
+    fmt, skeleton = infer_format(given, None)
     assert fmt == BatchFormat(pose_2d="x", pose_3d="y", camera="cam", root=root)
     assert skeleton == H36M
 
@@ -254,7 +254,7 @@ def test_the_kind_of_root_is_inferred(root: str, frames: int) -> None:
 def test_a_batch_whose_format_is_inferred_trains() -> None:
     augmenter, model, optimizer = attached(batch=None)
     train(model, optimizer, augmenter.wrap(loader()))
-    assert augmenter.stats()["turns"] == 2
+    assert augmenter.stats()["updates"] == 2
     assert augmenter.stats()["augmented"] > 0
 
 
@@ -276,7 +276,7 @@ two, three = torch.zeros(8, 16, 2), torch.zeros(8, 16, 3)
 )
 def test_an_ambiguous_batch_is_an_error_that_lists_its_fields(given: Any, words: str) -> None:
     with pytest.raises(BatchError, match=words) as error:
-        recognise(given, None)
+        infer_format(given, None)
     assert "cannot tell which field is what" in str(error.value)
     assert "batch=dict(pose_2d=" in str(error.value)
 

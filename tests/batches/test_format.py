@@ -22,7 +22,7 @@ from loop_helpers import (
 )
 from poseaug_plugin import BatchFormat, Camera, PoseAugmenter, Skeleton
 from poseaug_plugin.batches.containers import describe, keys_of, overwrite, repeat_rows
-from poseaug_plugin.batches.presets import FORMATS, format_of
+from poseaug_plugin.batches.presets import FORMATS, resolve_format
 
 H36M = Skeleton.of("h36m_16")
 ROWS = 8
@@ -268,7 +268,7 @@ def test_later_changes_to_the_arrays_do_not_reach_the_plugin(kind: str) -> None:
                 for row in each[i]:
                     row[:] = 1e3
         optimizer.step()
-        assert augmenter.stats()["turns"] == 1
+        assert augmenter.stats()["updates"] == 1
         return snapshot(augmenter)
 
     assert same(learned(spoil=True), learned(spoil=False))
@@ -308,8 +308,8 @@ def test_formats_by_name_are_what_those_codebases_yield() -> None:
     assert repr(FORMATS["poseaug"]) == (
         "BatchFormat(pose_2d=1, pose_3d=0, camera=3, root='absolute')"
     )
-    assert format_of("semgcn") is FORMATS["semgcn"]
-    assert format_of(dict(pose_2d=1, pose_3d=0)) == FORMATS["semgcn"]
+    assert resolve_format("semgcn") is FORMATS["semgcn"]
+    assert resolve_format(dict(pose_2d=1, pose_3d=0)) == FORMATS["semgcn"]
 
 
 class OnlyReadAndWrite:
@@ -334,7 +334,7 @@ def test_any_object_with_read_and_write_is_a_format(preset: str) -> None:
     made = augmenter(given)
     optimizer.step()
     assert 1 <= len(changed_rows(given["wrapped"][0], made["wrapped"][0])) <= ROWS // 2
-    assert augmenter.stats().get("turns", 0) == (preset == "default")
+    assert augmenter.stats().get("updates", 0) == (preset == "default")
 
 
 # Calling the estimator
@@ -380,7 +380,7 @@ def test_every_layout_trains(layout: str, preset: str) -> None:
     made = augmenter(given)
     optimizer.step()
     assert len(made[0]) == 2 * ROWS
-    assert augmenter.stats()["turns"] == 1
+    assert augmenter.stats()["updates"] == 1
     assert augmenter.stats()["feedback"] > 0
 
 

@@ -14,7 +14,7 @@ from loop_helpers import attached, small
 from poseaug_plugin import BatchFormat, Camera, ConfigError, PoseAugWarning, Skeleton, SkeletonError
 from poseaug_plugin.batches.containers import get_field, set_fields
 from poseaug_plugin.batches.image_space import from_image, to_image
-from poseaug_plugin.batches.presets import FORMATS, format_of, martinez
+from poseaug_plugin.batches.presets import FORMATS, martinez, resolve_format
 from poseaug_plugin.geometry.camera import project
 
 CAMERA = Camera()
@@ -109,7 +109,7 @@ def test_standardised_pixels_without_nose_and_millimetres_without_hip_are_read_a
 
 def test_martinez_by_name_asks_for_the_statistics():
     with pytest.raises(ConfigError, match=r"stat_2d=\(mean, std\)"):
-        format_of("martinez")
+        resolve_format("martinez")
 
 
 def test_a_3d_field_may_lack_only_the_root():
@@ -184,7 +184,7 @@ def test_scenes_are_augmented_as_a_whole_or_not_at_all():
 
 def test_scenes_need_root_positions():
     with pytest.raises(ConfigError, match="root='absolute' or 'slot'"):
-        format_of(dict(pose_2d=1, pose_3d=0, groups=2))
+        resolve_format(dict(pose_2d=1, pose_3d=0, groups=2))
 
 
 # Padding
@@ -308,4 +308,4 @@ def test_causal_windows_are_not_augmented():
 
 def test_formats_are_found_by_name():
     assert set(FORMATS) >= {"videopose3d", "semgcn", "poseaug", "adaptpose", "stgcn", "motionbert"}
-    assert all(format_of(name) is fmt for name, fmt in FORMATS.items())
+    assert all(resolve_format(name) is fmt for name, fmt in FORMATS.items())

@@ -21,7 +21,7 @@ from poseaug_plugin import (
     PoseBatch,
     Skeleton,
 )
-from poseaug_plugin.batches.presets import format_of
+from poseaug_plugin.batches.presets import resolve_format
 from poseaug_plugin.batches.protocol import EstimatorFormat, Format
 
 H36M = Skeleton.of("h36m_16")
@@ -104,9 +104,9 @@ def test_formats_are_told_by_their_methods() -> None:
     assert isinstance(WithInputs(), Format)
     assert not isinstance(WithInputs(), EstimatorFormat)
     own = ReadAndWrite()
-    assert format_of(own) is own
+    assert resolve_format(own) is own
     with pytest.raises(ConfigError, match="nor an object with the methods read and write"):
-        format_of(ReadAndWrite)
+        resolve_format(ReadAndWrite)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_model_that_is_as_good_on_augmented_poses_finds_them_no_harder(fmt: An
     augmenter = PoseAugmenter(model, optimizer, fmt, config=config, skeleton="h36m_16")
     augmenter(millimetres())
     optimizer.step()
-    assert augmenter.stats()["turns"] == 1
+    assert augmenter.stats()["updates"] == 1
     assert augmenter.stats()["hardness"] == pytest.approx(1, abs=0.01)
 
 

@@ -40,7 +40,7 @@ from poseaug_plugin import (
     events,
 )
 from poseaug_plugin.augment.sampler import Sampler
-from poseaug_plugin.batches.presets import format_of
+from poseaug_plugin.batches.presets import resolve_format
 
 NAN, INF = float("nan"), float("inf")
 
@@ -143,7 +143,7 @@ def test_a_bad_first_batch_raises_before_anything_is_changed(what: str) -> None:
     assert same(state(), before)
     assert augmenter.state_dict()["engine"] is None
     train(model, optimizer, augmenter.wrap(loader()))  # and good ones are welcome afterwards
-    assert augmenter.stats()["turns"] == 2
+    assert augmenter.stats()["updates"] == 2
 
 
 def test_the_unit_proposed_for_millimetres_is_the_cure() -> None:
@@ -256,7 +256,7 @@ def test_predict_is_the_cure(model: nn.Module, predict: Any) -> None:
     augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small(), predict=predict)
     augmenter(batch())
     optimizer.step()
-    assert augmenter.stats()["turns"] == 1
+    assert augmenter.stats()["updates"] == 1
 
 
 # Attaching
@@ -345,7 +345,7 @@ def test_a_second_augmenter_on_one_optimizer_is_refused() -> None:
         PoseAugmenter(model, optimizer, "poseaug", config=small())
     assert len(optimizer._optimizer_step_post_hooks) == 1
     train(model, optimizer, first.wrap(loader()))
-    assert first.stats()["turns"] == 2
+    assert first.stats()["updates"] == 2
 
 
 def test_every_error_is_a_value_error_of_ours() -> None:
@@ -406,7 +406,7 @@ def test_a_batch_gone_bad_passes_through_is_counted_and_told_once(what: str) -> 
     assert len(caught) == 1
     assert same(snapshot(bad), before)
     stats = augmenter.stats()
-    assert (stats["bad_batches"], stats["batches"], stats["turns"]) == (2, 3, 3)
+    assert (stats["bad_batches"], stats["batches"], stats["updates"]) == (2, 3, 3)
     assert all(np.isfinite(v) for v in stats.values())
     nets = augmenter.state_dict()["engine"]["trainer"]["nets"].values()
     assert all(value.isfinite().all() for net in nets for value in net.values())
@@ -415,7 +415,7 @@ def test_a_batch_gone_bad_passes_through_is_counted_and_told_once(what: str) -> 
 def test_a_smaller_last_batch_is_no_bad_batch() -> None:
     augmenter, model, optimizer = attached()
     train(model, optimizer, augmenter.wrap(loader(rows=17, size=8)))
-    assert (augmenter.stats()["bad_batches"], augmenter.stats()["turns"]) == (0, 3)
+    assert (augmenter.stats()["bad_batches"], augmenter.stats()["updates"]) == (0, 3)
 
 
 class Moody:
@@ -428,12 +428,12 @@ class Moody:
         self.calls += 1
         if self.fails == "read" and self.calls > 1:
             raise KeyError("not thought of")
-        return format_of("poseaug").read(batch, *rest)
+        return resolve_format("poseaug").read(batch, *rest)
 
     def write(self, *args: Any) -> Any:
         if self.fails == "write" and self.calls > 1:
             raise TypeError("not thought of")
-        return format_of("poseaug").write(*args)
+        return resolve_format("poseaug").write(*args)
 
 
 @pytest.mark.parametrize("fails", ["read", "write"])
@@ -517,7 +517,7 @@ def test_an_optimizer_that_is_never_stepped_is_told_once() -> None:
     another = torch.optim.SGD(model.parameters(), lr=1e-3)  # made later, as for fine-tuning
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        for _ in range(events.NEVER_STEPPED + 5):
+        for _ in range(events.BATCHES_WITHOUT_STEP + 5):
             augmenter(batch())
             another.step()
     assert ["no step of the optimizer that was given" in str(w.message) for w in told] == [True]

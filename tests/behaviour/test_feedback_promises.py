@@ -28,7 +28,7 @@ H36M = Skeleton.of("h36m_16")
 QUIET = dict(adv3d=0.0, adv2d=0.0, feedback="off", reg_weight=0.0)
 
 
-def turns_of(augmenter: PoseAugmenter, optimizer: Any, steps: int) -> None:
+def updates_of(augmenter: PoseAugmenter, optimizer: Any, steps: int) -> None:
     """Steps of an optimizer without gradients: the caller's model stays put."""
     for i in range(steps):
         augmenter(batch(seed=i))
@@ -45,9 +45,9 @@ def nets(augmenter: PoseAugmenter) -> Any:
 @pytest.mark.parametrize("preset", ["residual", "paper", "released"])
 def test_a_turn_trains_the_plugins_networks_alone(preset: str) -> None:
     augmenter, model, optimizer = attached(small(preset, mix="replace"))
-    turns_of(augmenter, optimizer, 1)
+    updates_of(augmenter, optimizer, 1)
     old, before = nets(augmenter), snapshot(model)
-    turns_of(augmenter, optimizer, 1)
+    updates_of(augmenter, optimizer, 1)
     new = nets(augmenter)
     assert set(new) == {"augmentor", "d3d"} | ({"d2d"} if preset != "residual" else set())
     for part in new:
@@ -75,8 +75,8 @@ def test_random_trains_nothing_and_asks_nobody() -> None:
         raise AssertionError("asked")
 
     augmenter, _, optimizer = attached(small("random"), predict=never)
-    turns_of(augmenter, optimizer, 3)
-    assert augmenter.stats()["turns"] == 0
+    updates_of(augmenter, optimizer, 3)
+    assert augmenter.stats()["updates"] == 0
     assert augmenter.state_dict()["engine"]["trainer"] is None
 
 
@@ -85,9 +85,9 @@ def test_feedback_moves_the_augmentor() -> None:
 
     def moved(**changes: Any) -> bool:
         augmenter, _, optimizer = attached(small("residual", **{**QUIET, **changes}))
-        turns_of(augmenter, optimizer, 1)
+        updates_of(augmenter, optimizer, 1)
         old = nets(augmenter)
-        turns_of(augmenter, optimizer, 1)
+        updates_of(augmenter, optimizer, 1)
         return not same(nets(augmenter), old)
 
     assert not moved()
@@ -126,8 +126,8 @@ def test_predict_is_honoured() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     config = small("residual")
     augmenter = PoseAugmenter(model, optimizer, "poseaug", config=config, predict=predict)
-    turns_of(augmenter, optimizer, 1)
-    assert augmenter.stats()["turns"] == 1
+    updates_of(augmenter, optimizer, 1)
+    assert augmenter.stats()["updates"] == 1
     assert {net for net, _ in asked} == {model}
     assert [shape for _, shape in asked] == [(2, 16, 2), (8, 16, 2), (8, 16, 2)]
 
@@ -147,8 +147,8 @@ def test_a_parallel_wrapper_is_unwrapped() -> None:
     outer = Parallel(Lifter())
     optimizer = torch.optim.SGD(outer.parameters(), lr=0.1)
     augmenter = PoseAugmenter(outer, optimizer, "poseaug", config=small())
-    turns_of(augmenter, optimizer, 2)
-    assert augmenter.stats()["turns"] == 2
+    updates_of(augmenter, optimizer, 2)
+    assert augmenter.stats()["updates"] == 2
     assert all(m.training for m in outer.modules())
     outer.eval()
     given = batch()
@@ -164,8 +164,8 @@ def test_turn_rows_bounds_what_the_estimator_judges(rows: int | None, asked: int
         answer: Tensor = net(pose_2d)
         return answer
 
-    augmenter, _, optimizer = attached(small("residual", turn_rows=rows), predict=predict)
-    turns_of(augmenter, optimizer, 1)
+    augmenter, _, optimizer = attached(small("residual", update_rows=rows), predict=predict)
+    updates_of(augmenter, optimizer, 1)
     assert sizes == [2, asked, asked]
 
 
@@ -181,9 +181,9 @@ def test_a_turn_that_fails_is_skipped_and_told_once() -> None:
 
     augmenter, model, optimizer = attached(predict=predict, norm=True)
     with pytest.warns(PoseAugWarning, match="out of memory") as caught:
-        turns_of(augmenter, optimizer, 3)
+        updates_of(augmenter, optimizer, 3)
     assert len(caught) == 1
-    assert augmenter.stats()["turns"] == 0
+    assert augmenter.stats()["updates"] == 0
     assert augmenter.stats()["steps"] == 3
     assert all(m.training for m in model.modules())
 
@@ -191,32 +191,32 @@ def test_a_turn_that_fails_is_skipped_and_told_once() -> None:
 # When
 
 
-@pytest.mark.parametrize(("every", "turns"), [(1, 6), (2, 3), (4, 1)])
-def test_every_counts_batches(every: int, turns: int) -> None:
-    augmenter, _, optimizer = attached(small(every=every))
-    turns_of(augmenter, optimizer, 6)
-    assert augmenter.stats()["turns"] == turns
+@pytest.mark.parametrize(("every", "updates"), [(1, 6), (2, 3), (4, 1)])
+def test_every_counts_batches(every: int, updates: int) -> None:
+    augmenter, _, optimizer = attached(small(update_every=every))
+    updates_of(augmenter, optimizer, 6)
+    assert augmenter.stats()["updates"] == updates
 
 
-@pytest.mark.parametrize(("every", "turns"), [(1, 6), (2, 3), (4, 1)])
-def test_alternate_gets_its_turns_too(every: int, turns: int) -> None:
+@pytest.mark.parametrize(("every", "updates"), [(1, 6), (2, 3), (4, 1)])
+def test_alternate_updates_too(every: int, updates: int) -> None:
     """Each batch is two steps there, of which the first takes the turn."""
-    augmenter, _, optimizer = attached(small(mix="alternate", every=every))
+    augmenter, _, optimizer = attached(small(mix="alternate", update_every=every))
     for _ in augmenter.wrap([batch(seed=i) for i in range(6)]):
         optimizer.step()
-    assert (augmenter.stats()["steps"], augmenter.stats()["turns"]) == (12, turns)
+    assert (augmenter.stats()["steps"], augmenter.stats()["updates"]) == (12, updates)
 
 
-@pytest.mark.parametrize(("batches", "every", "turns"), [(2, 1, 4), (3, 2, 2)])
+@pytest.mark.parametrize(("batches", "every", "updates"), [(2, 1, 4), (3, 2, 2)])
 def test_every_counts_batches_where_gradients_accumulate(
-    batches: int, every: int, turns: int
+    batches: int, every: int, updates: int
 ) -> None:
-    augmenter, _, optimizer = attached(small(every=every))
+    augmenter, _, optimizer = attached(small(update_every=every))
     for i in range(4 * batches):
         augmenter(batch(seed=i))
         if i % batches == batches - 1:
             optimizer.step()
-    assert (augmenter.stats()["steps"], augmenter.stats()["turns"]) == (4, turns)
+    assert (augmenter.stats()["steps"], augmenter.stats()["updates"]) == (4, updates)
 
 
 def test_one_batch_gives_one_turn_however_often_the_optimizer_steps() -> None:
@@ -224,17 +224,17 @@ def test_one_batch_gives_one_turn_however_often_the_optimizer_steps() -> None:
     augmenter(batch())
     for _ in range(3):
         optimizer.step()
-    assert augmenter.stats()["turns"] == 1
+    assert augmenter.stats()["updates"] == 1
     assert augmenter.stats()["steps"] == 3
 
 
 def test_d_every_spaces_the_discriminators() -> None:
     augmenter, _, optimizer = attached(small("paper", mix="replace", d_every=3))
-    turns_of(augmenter, optimizer, 1)
+    updates_of(augmenter, optimizer, 1)
     moved = []
     for i in range(6):
         old = nets(augmenter)
-        turns_of(augmenter, optimizer, 1)
+        updates_of(augmenter, optimizer, 1)
         new = nets(augmenter)
         assert not same(old["augmentor"], new["augmentor"])
         if not same(old["d3d"], new["d3d"]):
@@ -282,7 +282,7 @@ def cosines(pose_3d: Tensor) -> Tensor:
 def test_each_operator_can_be_switched_off(preset: str, off: str) -> None:
     changes: dict[str, Any] = {off: False, "ratio": 1.0, "mix": "append"}
     augmenter, _, optimizer = attached(small(preset, lr=1e-3, **changes))
-    turns_of(augmenter, optimizer, 3)
+    updates_of(augmenter, optimizer, 3)
     given = batch()
     poses, _, _ = augmenter.preview(given)
     before, after = given[0], poses.absolute[:, 0]
@@ -304,19 +304,19 @@ def test_with_all_operators_off_poses_stay() -> None:
     made = augmenter(given)
     optimizer.step()
     assert (made[0] - given[0]).abs().max() < 1e-5
-    assert augmenter.stats()["turns"] == 0
+    assert augmenter.stats()["updates"] == 0
 
 
 @pytest.mark.parametrize("part", ["d3d", "d2d"])
 def test_a_discriminator_of_weight_0_is_not_built(part: str) -> None:
     name = f"adv{part[1:]}"
     augmenter, _, optimizer = attached(small("paper", mix="replace", **{name: 0.0}))
-    turns_of(augmenter, optimizer, 2)
+    updates_of(augmenter, optimizer, 2)
     (state,) = snapshot(augmenter)
     for kind in ("nets", "optimizers", "pools"):
         assert part not in state["engine"]["trainer"][kind]
     assert not any(part in key for key in augmenter.stats())
-    assert augmenter.stats()["turns"] == 2
+    assert augmenter.stats()["updates"] == 2
 
 
 def test_without_feedback_the_model_is_never_asked() -> None:
@@ -331,8 +331,8 @@ def test_without_feedback_the_model_is_never_asked() -> None:
     model = Unaskable()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small("residual", feedback="off"))
-    turns_of(augmenter, optimizer, 2)
-    assert augmenter.stats()["turns"] == 2
+    updates_of(augmenter, optimizer, 2)
+    assert augmenter.stats()["updates"] == 2
     assert not {"feedback", "hardness"} & set(augmenter.stats())
 
 
@@ -345,7 +345,7 @@ def test_stats_are_floats_and_true() -> None:
     train(model, optimizer, augmenter.wrap(loader()), epochs=2)
     stats = augmenter.stats()
     assert {k: type(v) for k, v in stats.items() if type(v) is not float} == {}
-    expected = dict(batches=4, bad_batches=0, steps=4, rows=32, epochs=2, turns=4)
+    expected = dict(batches=4, bad_batches=0, steps=4, rows=32, epochs=2, updates=4)
     assert {name: stats[name] for name in expected} == expected
     assert stats["accepted"] == stats["augmented"] / 32
     assert {"hardness", "feedback", "grad_norm", "loss_augmentor", "loss_d3d", "d2d_fake"} <= set(
@@ -379,14 +379,14 @@ def test_collapse_is_told_and_repaired(
     part: str, repair: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collapse, "WINDOW", 3)
-    verdict = collapse.Verdict(part, "its time has come")
-    monkeypatch.setattr(collapse.CollapseWatch, "_judge", lambda self, means: [verdict])
+    report = collapse.CollapseReport(part, "its time has come")
+    monkeypatch.setattr(collapse.CollapseWatch, "_judge", lambda self, means: [report])
     heard: list[Event] = []
     config = small("residual", repair=repair, adv2d=1.0, lr=1e-3)
     augmenter, _, optimizer = attached(config, callbacks=[heard.append])
-    turns_of(augmenter, optimizer, 2)
+    updates_of(augmenter, optimizer, 2)
     assert "collapse" not in {e.kind for e in heard}
-    turns_of(augmenter, optimizer, 1)
+    updates_of(augmenter, optimizer, 1)
     cure = "restarted" if repair else "left as it is"
     assert [e.message for e in heard if e.kind == "collapse"] == [
         f"{part} {cure}: its time has come"
@@ -398,13 +398,13 @@ def test_collapse_is_told_and_repaired(
     assert empty == ({part} & {"d3d", "d2d"} if repair else set())
     at_prior = not state["nets"]["augmentor"]["last.weight"][1].any()
     assert at_prior is (repair and part == "augmentor")
-    turns_of(augmenter, optimizer, 1)  # and it goes on
-    assert augmenter.stats()["turns"] == 4
+    updates_of(augmenter, optimizer, 1)  # and it goes on
+    assert augmenter.stats()["updates"] == 4
 
 
 def test_preview_shows_what_would_be_and_changes_nothing() -> None:
     augmenter, model, optimizer = attached(small(ratio=1.0))
-    turns_of(augmenter, optimizer, 1)
+    updates_of(augmenter, optimizer, 1)
     given = batch()
     before = snapshot(augmenter, model, given)
     poses, good, parameters = augmenter.preview(given)
@@ -423,7 +423,7 @@ def test_the_seed_decides_and_nothing_else() -> None:
         torch.manual_seed(noise)
         augmenter, _, optimizer = attached(small(seed=seed))
         torch.manual_seed(noise)
-        turns_of(augmenter, optimizer, 1)
+        updates_of(augmenter, optimizer, 1)
         return snapshot(augmenter(batch()))
 
     assert same(result(0, 1), result(0, 2))
@@ -452,11 +452,11 @@ def test_a_part_called_module_is_not_the_model() -> None:
     optimizer = torch.optim.SGD(model.head.parameters(), lr=1e-3)
     augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small())
     train(model, optimizer, augmenter.wrap(loader()))
-    assert augmenter.stats()["turns"] == 2
+    assert augmenter.stats()["updates"] == 2
 
 
 def test_an_answer_that_is_no_number_teaches_nothing() -> None:
-    """And stops nothing: the turns after it go on."""
+    """And stops nothing: the updates after it go on."""
     answers = iter([1.0, 1.0, float("nan"), 1.0, 1.0])  # the first is the check's
     model, optimizer = trained(norm=False)
     augmenter = PoseAugmenter(

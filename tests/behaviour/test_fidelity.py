@@ -21,7 +21,7 @@ from helpers import unit_bones
 from loop_helpers import Lifter, people
 from poseaug_plugin import Camera, ConfigError, PoseAugConfig, PoseBatch, Skeleton
 from poseaug_plugin.adversarial.discriminators import Discriminator2d, Discriminator3d
-from poseaug_plugin.adversarial.fake_pool import Pool
+from poseaug_plugin.adversarial.fake_pool import FakePool
 from poseaug_plugin.adversarial.feedback import ratio_feedback, tier_errors
 from poseaug_plugin.adversarial.losses import (
     lsgan_discriminator,
@@ -37,7 +37,7 @@ from poseaug_plugin.geometry.bones import Bones, bones_to_pose, kcs, lengths, po
 from poseaug_plugin.geometry.camera import in_frame, project
 from poseaug_plugin.geometry.operators import axis_angle_to_matrix, bend, move, stretch
 from poseaug_plugin.loop.estimator import Estimator
-from poseaug_plugin.schedule import Curriculum
+from poseaug_plugin.schedule import EpochSchedule
 
 H36M, CPU, POSEAUG = Skeleton.of("h36m_16"), torch.device("cpu"), FORMATS["poseaug"]
 
@@ -83,8 +83,8 @@ def slow_bend(pose: Pose, gamma: Tensor) -> Pose:
     for k in range(15):
         if k not in FROZEN_BONES:
             long = size(bones[k])
-            turned = bones[k] / long + gamma[k]
-            bones[k] = turned / size(turned) * long
+            rotate_between = bones[k] / long + gamma[k]
+            bones[k] = rotate_between / size(rotate_between) * long
     return slow_pose(bones, pose[0])
 
 
@@ -290,13 +290,13 @@ class Reference:
         self.parts = {name: SlowAdam(net) for name, net in made.nets.items()}
         self.pools = {"d3d": SlowPool(), "d2d": SlowPool()}
         self.model = copy.deepcopy(model).eval()
-        self.turns = 0
+        self.updates = 0
         self.losses: dict[str, float] = {}
 
     def lift(self, pose_2d: Pose) -> Pose:
         return points(self.model(torch.stack(pose_2d)[None])[0])
 
-    def turn(self, poses: list[Pose], camera: Tensor, draws: torch.Generator, done: int) -> None:
+    def update(self, poses: list[Pose], camera: Tensor, draws: torch.Generator, done: int) -> None:
         """`poses` are absolute; `done` of 50 epochs are over."""
         lr = 1e-4 * (1 - done / 51)
         relative = [[joint - pose[0] for joint in pose] for pose in poses]
@@ -337,10 +337,10 @@ class Reference:
             loss = loss + feedback
         self.losses["augmentor"] = loss.item()
         self.parts["augmentor"].descend(loss, lr)
-        if self.turns % 2 == 0:
+        if self.updates % 2 == 0:
             for part in ("d3d", "d2d"):
                 self._judge(part, reals[part], fakes[part], draws, lr)
-        self.turns += 1
+        self.updates += 1
 
     def _judge(
         self, part: str, reals: list[Pose], fakes: list[Pose], draws: torch.Generator, lr: float
@@ -432,8 +432,8 @@ def test_the_preset_has_the_published_numbers() -> None:
         ba_ratio=(3, 5), ba_band=2, ba_weight=0.1, rt_ratio=(17, 17), rt_band=15, rt_weight=0.01
     )
     published |= dict(bend_target=0.205, bend_band=0.165, reg_bl=0.1, limit_bl=0.2, limit_ba=None)
-    published |= dict(adv2d=1, adv3d=6, reg_weight=3, lr=1e-4, clip=1, every=1, d_every=2)
-    published |= dict(pool=4096, warmup=2, noise=48, width=256, d_width=256, turn_rows=None)
+    published |= dict(adv2d=1, adv3d=6, reg_weight=3, lr=1e-4, clip=1, update_every=1, d_every=2)
+    published |= dict(pool=4096, warmup=2, noise=48, width=256, d_width=256, update_rows=None)
     published |= dict(feedback="range", reg="range", networks="separate", kcs="parts", prior=False)
     assert {name: getattr(config, name) for name in published} == published
 
@@ -457,11 +457,11 @@ def test_the_networks_have_the_published_sizes() -> None:
 @pytest.mark.parametrize("epoch", [1, 3, 25, 50])
 def test_schedules(epoch: int) -> None:
     """The published code counts epochs from 1, and decays by epochs behind it."""
-    curriculum, config = Curriculum(50, 2, epoch - 1), released()
-    assert curriculum.warm is (epoch > 2)
-    assert curriculum.between(config.ba_ratio) == pytest.approx(3 + 2 * epoch / 50)
-    assert curriculum.between(config.rt_ratio) == 17
-    assert curriculum.lr_factor == pytest.approx(1 - (epoch - 1) / 51)
+    schedule, config = EpochSchedule(50, 2, epoch - 1), released()
+    assert schedule.warm is (epoch > 2)
+    assert schedule.between(config.ba_ratio) == pytest.approx(3 + 2 * epoch / 50)
+    assert schedule.between(config.rt_ratio) == 17
+    assert schedule.lr_factor == pytest.approx(1 - (epoch - 1) / 51)
 
 
 # Operators
@@ -512,7 +512,7 @@ def test_projection(clamped: bool) -> None:
 
 def test_all_operators_in_the_published_order() -> None:
     """Angles, then lengths, then view; the networks' outputs through their published ranges."""
-    made, poses = doubled_trainer(swap=False), doubles()
+    made, poses = doubled_trainer(swap_lengths=False), doubles()
     draws = torch.Generator().manual_seed(5)
     noise = torch.randn(4, ROWS, NOISE, generator=torch.Generator().manual_seed(5))
     made.sampler.generator = draws
@@ -591,7 +591,7 @@ def test_feedback_is_zero_inside_the_band(target: float, band: float) -> None:
 
 
 def test_regularisation_of_angles_costs_doing_nothing_too() -> None:
-    made, poses = doubled_trainer(swap=False), doubles()
+    made, poses = doubled_trainer(swap_lengths=False), doubles()
     calm = Proposal()
     absolute_poses = absolute(poses)
     for scale in (0.0, 0.5, 1.0, 3.0):
@@ -621,7 +621,7 @@ def test_regularisation_of_lengths() -> None:
 
 
 def test_the_pool_fills_up_and_passes_then_a_fair_coin_swaps() -> None:
-    pool, draws = Pool(1000), torch.Generator().manual_seed(0)
+    pool, draws = FakePool(1000), torch.Generator().manual_seed(0)
     first = torch.arange(1000.0)[:, None]
     for part in first.split(300):
         assert torch.equal(pool(part, draws), part)
@@ -637,17 +637,17 @@ def test_the_pool_fills_up_and_passes_then_a_fair_coin_swaps() -> None:
 # One whole update, and two more
 
 
-@pytest.mark.parametrize(("done", "turns"), [(10, 3), (1, 1)])
-def test_an_update_is_the_published_one(done: int, turns: int) -> None:
-    """Three turns: A and both D; A alone; all again, with a pool that is full by then."""
+@pytest.mark.parametrize(("done", "updates"), [(10, 3), (1, 1)])
+def test_an_update_is_the_published_one(done: int, updates: int) -> None:
+    """Three updates: A and both D; A alone; all again, with a pool that is full by then."""
     made, model = doubled_trainer(), lifter()
     reference, estimator = Reference(made, model), Estimator(model)
-    for i in range(turns):
+    for i in range(updates):
         poses, draws = doubles(i, aside=4.5), torch.Generator()
         draws.set_state(made.sampler.generator.get_state())
-        reference.turn([points(p) for p in absolute(poses)], poses.camera, draws, done)
+        reference.update([points(p) for p in absolute(poses)], poses.camera, draws, done)
         with estimator.untouched():
-            made.turn(poses, estimator, POSEAUG, Curriculum(50, 2, done))
+            made.update(poses, estimator, POSEAUG, EpochSchedule(50, 2, done))
 
         losses, measures = reference.losses, made.measures
         for part, slow in reference.parts.items():
@@ -678,10 +678,10 @@ def test_in_float32_it_is_the_same_update_to_rounding() -> None:
     draws.set_state(made.sampler.generator.get_state())
     names = "pose_2d", "pose_3d", "root", "camera", "extra_2d"
     singles: Any = {name: getattr(given, name).float() for name in names}
-    reference.turn([points(p) for p in absolute(given)], given.camera, draws, 10)
+    reference.update([points(p) for p in absolute(given)], given.camera, draws, 10)
     estimator = Estimator(model.float())
     with estimator.untouched():
-        made.turn(replace(given, **singles), estimator, POSEAUG, Curriculum(50, 2, 10))
+        made.update(replace(given, **singles), estimator, POSEAUG, EpochSchedule(50, 2, 10))
     for part, slow in reference.parts.items():
         loss = float(made.measures[f"loss_{part}"])
         assert loss == pytest.approx(reference.losses[part], rel=1e-4)
@@ -700,7 +700,7 @@ def published_frame_test(pose_2d: Tensor) -> Tensor:
 
 def posed(x: float, y: float, z: float, **changes: Any) -> tuple[PoseBatch, Tensor]:
     """Samples of a trainer that only places everybody at (x, y, z), and which of them count."""
-    made = doubled_trainer(swap=False, **changes)
+    made = doubled_trainer(swap_lengths=False, **changes)
     with torch.no_grad():
         made.nets["augmentor"].last.weight.zero_()
         made.nets["augmentor"].last.bias.zero_()
@@ -722,7 +722,7 @@ def test_the_frame_has_four_sides(x: float, y: float, published: bool) -> None:
     pairs, good = posed(x, y, 6.0)
     assert published_frame_test(pairs.pose_2d[:, 0]).tolist() == [published] * ROWS
     assert good.tolist() == [x == y == 0] * ROWS
-    assert posed(x, y, 6.0, traps=True)[1].tolist() == [published] * ROWS
+    assert posed(x, y, 6.0, released_quirks=True)[1].tolist() == [published] * ROWS
 
 
 def test_frame_height_moves_the_upper_and_the_lower_side() -> None:
@@ -752,8 +752,8 @@ def test_depth_says_how_near_is_too_near() -> None:
     assert released().depth == 0.1
     assert posed(0, 0, 6.0)[1].all()
     assert posed(0, 0, 6.0, depth=7.0)[1].sum() == 0
-    assert posed(0, 0, 6.0, depth=7.0, traps=True)[1].all()
-    pairs, _ = posed(0, 0, 0.02, traps=True)  # half of each person is behind the camera
+    assert posed(0, 0, 6.0, depth=7.0, released_quirks=True)[1].all()
+    pairs, _ = posed(0, 0, 0.02, released_quirks=True)  # half of each person is behind the camera
     seen = [slow_project(points(p), c) for p, c in zip(absolute(pairs), pairs.camera)]
     assert (absolute(pairs)[..., 2] < 0).any()
     assert close(pairs.pose_2d[:, 0], stacked(seen), atol=1e-9)
@@ -787,7 +787,7 @@ def test_pairs_for_the_caller_are_not_clamped() -> None:
     assert not close(pairs.pose_2d[:, 0], both[0], atol=0.1)
     assert published_frame_test(both[0]).all()
     assert not good.any()
-    pairs, good = posed(-3.0, -1.5, 2.0, traps=True)
+    pairs, good = posed(-3.0, -1.5, 2.0, released_quirks=True)
     assert close(pairs.pose_2d[:, 0], both[0], atol=1e-9)
     assert good.all()
 
@@ -825,11 +825,11 @@ def test_a_perfect_answer_to_the_original_is_held_for_a_millimetre_off() -> None
         return poses.pose_3d if pose_2d.equal(poses.pose_2d) else model(pose_2d)
 
     estimator = Estimator(lifter(), knows)
-    for traps in (False, True):
-        made = doubled_trainer(swap=False, traps=traps)
+    for released_quirks in (False, True):
+        made = doubled_trainer(swap_lengths=False, released_quirks=released_quirks)
         with estimator.untouched():
-            made.turn(poses, estimator, POSEAUG, Curriculum(50, 2, 10))
-        assert made.measures["feedback"].isfinite() == (not traps)
+            made.update(poses, estimator, POSEAUG, EpochSchedule(50, 2, 10))
+        assert made.measures["feedback"].isfinite() == (not released_quirks)
 
 
 def test_the_estimator_is_asked_in_evaluation_mode() -> None:
@@ -847,7 +847,7 @@ def test_the_estimator_is_asked_in_evaluation_mode() -> None:
     estimator = Estimator(model)
     with estimator.untouched():
         asked = [estimator(poses.pose_2d[:, 0]) for _ in range(2)]
-        made.turn(poses, estimator, POSEAUG, Curriculum(50, 2, 10))
+        made.update(poses, estimator, POSEAUG, EpochSchedule(50, 2, 10))
     assert torch.equal(*asked)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(module.training for module in model.modules())
@@ -890,7 +890,7 @@ def test_bodies_are_swapped_before_all_else() -> None:
     assert close(aug.apply(poses.pose_3d, H36M), absolute(pairs)[:, None])  # told of the whole way
     ratios = torch.stack([torch.stack(swap) for swap in factors])
     assert close(aug.gamma_bl, (1 + torch.stack([bl for _, bl, _, _ in drawn])) * ratios - 1)
-    alone = doubled_trainer(swap=False)
+    alone = doubled_trainer(swap_lengths=False)
     proposal = alone.propose(Bones.of(poses.pose_3d[:, 0], H36M))
     alone.sampler.propose = lambda _: proposal
     _, _, plain = alone.sampler.sample(poses)

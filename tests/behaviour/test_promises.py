@@ -75,7 +75,7 @@ def test_an_active_plugin_does_change_training(closure: bool) -> None:
     train(model, optimizer, augmenter.wrap(loader()), closure=closure)
     plain = trained()
     train(*plain, loader(), closure=closure)
-    assert augmenter.stats()["turns"] == 2
+    assert augmenter.stats()["updates"] == 2
     assert not same(snapshot(model), snapshot(plain[0]))
 
 
@@ -86,7 +86,7 @@ def test_an_active_plugin_does_change_training(closure: bool) -> None:
 def test_an_active_plugin_leaves_shuffles_and_dropout_alone(preset: str) -> None:
     def run(plugin: bool) -> tuple[Any, list[Any], float]:
         model, optimizer = trained()
-        batches, turns, seen = loader(shuffle=True), 0.0, []
+        batches, updates, seen = loader(shuffle=True), 0.0, []
         if plugin:
             config = small(preset, mix="replace")
             augmenter = PoseAugmenter(model, optimizer, "poseaug", 4, config=config)
@@ -96,8 +96,8 @@ def test_an_active_plugin_leaves_shuffles_and_dropout_alone(preset: str) -> None
                 seen.append(each[2])
                 step(model, optimizer, each)
         if plugin:
-            turns = augmenter.stats().get("turns", 0)
-        return streams(), seen, turns
+            updates = augmenter.stats().get("updates", 0)
+        return streams(), seen, updates
 
     with_plugin, without = run(True), run(False)
     assert same(with_plugin[:2], without[:2])
@@ -135,7 +135,7 @@ def test_a_turn_leaves_the_model_as_it_was(preset: str) -> None:
     before = state()
     augmenter(batch())
     optimizer.step()
-    assert augmenter.stats()["turns"] == 1
+    assert augmenter.stats()["updates"] == 1
     assert augmenter.stats()["feedback"] != 0
     assert same(state(), before)
     assert all(p.grad is None for p in model.frozen.parameters())
@@ -150,7 +150,7 @@ def test_clipped_gradients_stay_clipped() -> None:
         optimizer.step()
         norms = torch.stack([p.grad.norm() for p in model.parameters()])
         assert float(norms.norm()) <= 0.5 + 1e-5
-    assert augmenter.stats()["turns"] == 2
+    assert augmenter.stats()["updates"] == 2
 
 
 # On and off
@@ -190,7 +190,7 @@ def test_attach_again_after_detach() -> None:
     second = PoseAugmenter(model, optimizer, "poseaug", config=small())
     first.detach()  # an old handle must not unhook the new one
     train(model, optimizer, second.wrap(loader()))
-    assert second.stats()["turns"] == 2
+    assert second.stats()["updates"] == 2
     with pytest.raises(AttachError, match="already"):
         PoseAugmenter(model, optimizer)
 
@@ -201,10 +201,10 @@ def test_enable_goes_on_after_disable() -> None:
     train(model, optimizer, wrapped)
     augmenter.disable()
     train(model, optimizer, wrapped)
-    assert augmenter.stats()["turns"] == 2
+    assert augmenter.stats()["updates"] == 2
     augmenter.enable()
     train(model, optimizer, wrapped)
-    assert augmenter.stats()["turns"] == 4
+    assert augmenter.stats()["updates"] == 4
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -228,7 +228,7 @@ def test_a_batch_read_before_a_pause_trains_nothing_inside_it() -> None:
     with augmenter.paused():
         optimizer.step()
     optimizer.step()
-    assert augmenter.stats()["turns"] == 0
+    assert augmenter.stats()["updates"] == 0
 
 
 @pytest.mark.parametrize("how", ["eval", "no_grad", "inference", "set_grad_enabled"])
@@ -283,7 +283,7 @@ def test_copies_of_the_optimizer_do_not_run_the_plugin(clone: Any) -> None:
     clone(optimizer).step()
     assert augmenter.stats()["steps"] == 0
     optimizer.step()
-    assert augmenter.stats()["turns"] == 1
+    assert augmenter.stats()["updates"] == 1
 
 
 def test_dropping_the_augmenter_frees_it() -> None:

@@ -45,7 +45,7 @@ def saved(*things: Any) -> io.BytesIO:
 @pytest.mark.parametrize("every", [1, 2])
 @pytest.mark.parametrize("preset", ["default", "random", "paper", "released"])
 def test_four_steps_are_some_and_a_load_and_the_rest(preset: str, every: int, at: int) -> None:
-    config = small(preset, every=every, d_every=2, warmup=1, pool=12)
+    config = small(preset, update_every=every, d_every=2, warmup=1, pool=12)
     batches = [batch(seed=i) for i in range(4)]
 
     def halves(augmenter: PoseAugmenter, model: Any, optimizer: Any, part: list[Any]) -> None:
@@ -70,12 +70,12 @@ def test_four_steps_are_some_and_a_load_and_the_rest(preset: str, every: int, at
     np.random.set_state(global_streams[1])
     random.setstate(python_stream)
     halves(*second, batches[at:])
-    assert (expected[2]["turns"] > 0) is (preset != "random")
+    assert (expected[2]["updates"] > 0) is (preset != "random")
     assert same(snapshot(*second), expected[0])
     assert same(streams(), expected[1])
-    counted = second[0].stats()  # measures of turns before the load are not kept
+    counted = second[0].stats()  # measures of updates before the load are not kept
     assert counted == {name: expected[2][name] for name in counted}
-    assert {"batches", "steps", "rows", "augmented", "epochs", "turns"} <= set(counted)
+    assert {"batches", "steps", "rows", "augmented", "epochs", "updates"} <= set(counted)
 
 
 def test_a_state_saved_before_the_first_batch_loads() -> None:
@@ -91,7 +91,7 @@ def test_loading_goes_back_even_to_the_very_beginning() -> None:
     train(model, optimizer, augmenter.wrap(loader()))
     first = snapshot(augmenter)
     augmenter.load_state_dict(beginning)
-    assert augmenter.stats()["turns"] == 0
+    assert augmenter.stats()["updates"] == 0
     seed_all()
     again, optimizer_again = trained(norm=False)
     model.load_state_dict(again.state_dict())

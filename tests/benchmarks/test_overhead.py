@@ -78,7 +78,7 @@ def test_a_loop_is_in_steady_state(pairs, preset, updates):
     assert all(pool.filled == pool.size for pool in pools)
     loop.run(8)
     stats = loop.augmenter.stats()
-    assert stats["turns"] == updates
+    assert stats["updates"] == updates
     assert ("hardness" in stats) == (updates > 0)  # feedback is active from the first update
 
 
@@ -87,7 +87,7 @@ def test_loading_alone_makes_no_update(pairs):
         model, config = loops.MODELS["mlp256"](), loops.steady("residual")
         loop = loops.Loop(pairs, 32, model, "cpu", config, make_loader)
         loop.load(9)
-        assert loop.augmenter.stats()["turns"] == 0
+        assert loop.augmenter.stats()["updates"] == 0
         assert loop.augmenter.stats()["augmented"] > 0
 
 
@@ -174,7 +174,7 @@ def test_axes_have_the_given_size(name):
 def test_the_scaling_loop_makes_updates():
     loop = scaling.FixedBatchLoop(16, 3, scaling.face(32), loops.steady("residual"), "cpu")
     loop.run(8)
-    assert loop.augmenter.stats()["turns"] == 2
+    assert loop.augmenter.stats()["updates"] == 2
     assert loop.augmenter.stats()["bad_batches"] == 0
 
 

@@ -15,9 +15,9 @@ from poseaug_plugin.geometry.operators import (
     bend,
     move,
     root_relative,
+    rotate_between,
     shift,
     stretch,
-    turned,
 )
 from poseaug_plugin.geometry.skeleton import SKELETONS, Skeleton
 
@@ -136,8 +136,8 @@ def test_shift_goes_along_the_body_and_takes_no_other_joint_along(name: str) -> 
     assert torch.equal(shift(pose, alone, skeleton)[..., others, :], pose[..., others, :])
     offset[..., skeleton.root, :] = 0
     R, t = axis_angle_to_matrix(noise(5, 1, 3, scale=3.0)), noise(5, 1, 3)
-    turned = move(shift(pose, offset, skeleton), R, t, skeleton)
-    assert torch.allclose(shift(move(pose, R, t, skeleton), offset, skeleton), turned)
+    rotate_between = move(shift(pose, offset, skeleton), R, t, skeleton)
+    assert torch.allclose(shift(move(pose, R, t, skeleton), offset, skeleton), rotate_between)
 
 
 def test_move_turns_about_the_root() -> None:
@@ -193,6 +193,6 @@ def test_turned_is_the_rotation_about_the_axis_between_two_directions() -> None:
     axis = torch.linalg.cross(start, end)
     angle = torch.acos((start * end).sum(-1, keepdim=True))
     R, vector = axis_angle_to_matrix(angle * unit(axis)), noise(6, 3, seed=3)
-    assert torch.allclose(turned(vector, start, end), (R @ vector[..., None])[..., 0])
-    assert torch.allclose(turned(start, start, end), end)
-    assert torch.allclose(turned(vector, start, start), vector)
+    assert torch.allclose(rotate_between(vector, start, end), (R @ vector[..., None])[..., 0])
+    assert torch.allclose(rotate_between(start, start, end), end)
+    assert torch.allclose(rotate_between(vector, start, start), vector)

@@ -90,7 +90,7 @@ def test_every_tensor_is_indexed_even_of_new_fields(change: Any, rows: list[int]
 
 def test_rows_are_put_and_the_rest_is_kept() -> None:
     poses = PoseBatch(**arrays(), source="mine")
-    other = poses.seen(poses.absolute + 0.1, poses.camera, 0).pick(torch.tensor([5, 5]))
+    other = poses.projected(poses.absolute + 0.1, poses.camera, 0).pick(torch.tensor([5, 5]))
     made = poses.put(torch.tensor([1, 3]), other)
     assert torch.equal(made.pose_2d[[1, 3]], other.pose_2d)
     assert torch.equal(made.root[[0, 2, 4, 5]], poses.root[[0, 2, 4, 5]])

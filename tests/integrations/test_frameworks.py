@@ -119,7 +119,7 @@ def test_lightning_augments_training_batches_alone(pl, callback):
     assert all(torch.equal(b[1], pose_2d[b[2]]) for b in module.validated)
     stats = hook.augmenter.stats()
     assert (stats["steps"], stats["batches"], stats["epochs"]) == (6, 6, 2)
-    assert stats["turns"] > 0
+    assert stats["updates"] > 0
     assert "batch_to_device" not in vars(trainer.strategy)
 
 
@@ -260,7 +260,7 @@ def test_mmengine_augments_steps_and_counts(mmengine, monkeypatch, tmp_path):
     model = mm_model(mmengine)
     stats = run(mmengine, model).stats()
     assert (stats["steps"], stats["batches"], stats["epochs"]) == (6, 6, 2)
-    assert stats["turns"] > 0
+    assert stats["updates"] > 0
     pose_3d, pose_2d = pairs()
     for (inputs, labels), start in zip(model.given, 2 * [*range(0, ROWS, BATCH)]):
         rows = slice(start, start + BATCH)

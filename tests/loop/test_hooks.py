@@ -17,7 +17,7 @@ from torch.utils.data.distributed import DistributedSampler
 from loop_helpers import attached, batch, changed_rows, loader, people, small, train, trained
 from poseaug_plugin import PoseAugmenter
 from poseaug_plugin.loop.hooks import StepHook, inner_optimizer
-from poseaug_plugin.loop.loader import Deliveries, WatchedLoader
+from poseaug_plugin.loop.loader import AugmentedLoader
 
 
 class Counter:
@@ -80,7 +80,7 @@ def test_the_optimizer_inside_wrappers_is_hooked(how: str) -> None:
     assert inner_optimizer(outer) is inner
     augmenter = PoseAugmenter(model, outer, "poseaug", config=small())
     train(model, outer, augmenter.wrap(loader()))
-    assert augmenter.stats()["turns"] == 2
+    assert augmenter.stats()["updates"] == 2
 
 
 def test_a_scheduler_is_no_obstacle() -> None:
@@ -88,7 +88,7 @@ def test_a_scheduler_is_no_obstacle() -> None:
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
     train(model, optimizer, augmenter.wrap(loader()))
     scheduler.step()
-    assert augmenter.stats()["turns"] == 2
+    assert augmenter.stats()["updates"] == 2
 
 
 # The loader
@@ -259,16 +259,25 @@ def test_the_callers_grad_mode_is_not_touched_between_batches() -> None:
 
 def test_a_watched_loader_hands_on_all_that_is_delivered() -> None:
     ends: list[int] = []
-    deliveries = Deliveries(
-        mix="alternate",
-        split=lambda b: (b, b),
-        augment=lambda bare, full: 10 * full,
-        take_turn=lambda: None,
-        active=lambda: True,
-        steps=lambda: 0,
-        end_epoch=lambda: ends.append(1),
-    )
-    seen = WatchedLoader([1, 2], deliveries, lambda: 2)
+
+    class TenTimes:
+        """An augmenter of numbers."""
+
+        mix, active, steps = "alternate", True, 0
+
+        def split(self, batch: int) -> tuple[int, int]:
+            return batch, batch
+
+        def augment(self, batch: int, full: int) -> int:
+            return 10 * full
+
+        def update(self) -> None:
+            raise AssertionError("no network here")
+
+        def end_epoch(self) -> None:
+            ends.append(1)
+
+    seen = AugmentedLoader([1, 2], TenTimes())
     assert len(seen) == 4
     batches = iter(seen)
     assert (list(batches), ends) == ([1, 10, 2, 20], [1])
@@ -352,4 +361,4 @@ def test_a_pause_between_batch_and_step_keeps_the_turn() -> None:
             augmenter(each)
         model(each[1]).square().mean().backward()
         optimizer.step()
-    assert augmenter.stats()["turns"] == 3
+    assert augmenter.stats()["updates"] == 3

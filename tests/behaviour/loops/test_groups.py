@@ -54,7 +54,7 @@ each_mix = pytest.mark.parametrize("mix", ["replace", "append", "alternate"])
 def test_a_scene_moves_as_one_rigid_thing(mix: str) -> None:
     """With only the view changed, every distance between any two joints of a scene holds."""
     given = scenes()
-    made = augmented(given, mix, ba=False, bl=False, place=0.1, distance=(4.0, 6.0))
+    made = augmented(given, mix, ba=False, bl=False, image_offset=0.1, distance=(4.0, 6.0))
     changed = set(changed_rows(given["y"], made["y"]))
     assert len(changed) >= 4
     for pair in pairs_of(given):
@@ -70,7 +70,7 @@ def test_a_scene_moves_as_one_rigid_thing(mix: str) -> None:
 @pytest.mark.parametrize("root", ["absolute", "slot"])
 def test_people_of_their_own_stand_where_they_stood_to_each_other(root: str, mix: str) -> None:
     given = scenes(root)
-    made = augmented(given, mix, place=0.1, distance=(4.0, 6.0))
+    made = augmented(given, mix, image_offset=0.1, distance=(4.0, 6.0))
     changed = set(changed_rows(given["y"], made["y"]))
     assert len(changed) >= 4
     for pair in pairs_of(given):
@@ -84,7 +84,7 @@ def test_people_of_their_own_stand_where_they_stood_to_each_other(root: str, mix
 @each_mix
 def test_one_person_out_of_the_frame_spoils_the_scene(mix: str) -> None:
     given = scenes()
-    limits = dict(place=0.6, distance=(2.0, 5.0), ratio=1.0)
+    limits = dict(image_offset=0.6, distance=(2.0, 5.0), ratio=1.0)
     made = augmented(given, mix, **limits)
     changed = set(changed_rows(given["y"], made["y"]))
     assert 2 <= len(changed) < 2 * SCENES
@@ -127,7 +127,7 @@ def test_an_empty_place_in_a_scene_spoils_it_not(first: bool) -> None:
     parts = [empty, given] if first else [given, empty]
     padded = {name: torch.cat([part[name] for part in parts]) for name in given}
     people = slice(SCENES, None) if first else slice(2 * SCENES)
-    config = small("random", ratio=1.0, ba=False, bl=False, place=0.1, distance=(4, 6))
+    config = small("random", ratio=1.0, ba=False, bl=False, image_offset=0.1, distance=(4, 6))
     made = attached(config, FORMAT)[0](padded)
     changed = changed_rows(padded["y"], made["y"])
     assert len(changed) >= SCENES

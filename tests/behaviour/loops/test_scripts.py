@@ -26,7 +26,7 @@ EPOCHS = 2
 MIXES = ("off", "replace", "append", "alternate")
 AUGMENTS = MIXES[1:]
 TIMES = {"append": 2}  # rows per row
-TWICE = {"alternate": 2}  # batches per batch
+DOUBLING_MIXES = {"alternate": 2}  # batches per batch
 
 each_script = pytest.mark.parametrize("script", SCRIPTS)
 each_mix = pytest.mark.parametrize("mix", MIXES)
@@ -100,7 +100,7 @@ def run(name: str, mix: str = "bare", spoil: bool = False, **config: Any) -> Run
                 script.optimizer,
                 script.format,
                 EPOCHS,
-                config=small(**how, **config, shift=0.0),  # left and right bones stay alike
+                config=small(**how, **config, joint_offset=0.0),  # left and right bones stay alike
                 predict=script.predict,
             )
             script.loader = augmenter.wrap(script.loader)
@@ -128,7 +128,7 @@ def pairs(name: str, mix: str) -> list[tuple[Any, Any]]:
     bare, seen = ran(name).seen, ran(name, mix).seen
     if mix == "append":
         seen = [tuple(part(field, 1) for field in batch) for batch in seen]
-    return list(zip(bare, seen[TWICE.get(mix, 1) - 1 :: TWICE.get(mix, 1)]))
+    return list(zip(bare, seen[DOUBLING_MIXES.get(mix, 1) - 1 :: DOUBLING_MIXES.get(mix, 1)]))
 
 
 def part(field: Any, which: int) -> Any:
@@ -168,7 +168,7 @@ def rows_changed(bare: Any, made: Any) -> list[list[int]]:
 @each_script
 def test_it_trains_with_its_own_steps_schedule_and_epochs(script: str, mix: str) -> None:
     bare, made = ran(script), ran(script, mix)
-    times = TWICE.get(mix, 1)
+    times = DOUBLING_MIXES.get(mix, 1)
     assert made.moved
     assert all(map(math.isfinite, [*made.script.losses, *made.evaluations]))
     assert len(made.lrs) == len(made.seen) == times * len(bare.lrs)
@@ -179,7 +179,7 @@ def test_it_trains_with_its_own_steps_schedule_and_epochs(script: str, mix: str)
     stats = made.augmenter.stats()
     assert stats["bad_batches"] == 0
     assert stats["epochs"] == (0 if mix == "off" else EPOCHS)
-    assert stats["turns"] == (0 if mix == "off" else len(made.lrs) // times)
+    assert stats["updates"] == (0 if mix == "off" else len(made.lrs) // times)
     expected = mix == "alternate" and made.script.norm
     assert ["BatchNorm" in words for words in made.warned] == [True] * expected
 
@@ -208,7 +208,7 @@ def test_replace_keeps_the_random_streams(script: str) -> None:
 @each_script
 def test_containers_types_and_shapes_stay(script: str, mix: str) -> None:
     bare, seen = ran(script).seen, ran(script, mix).seen
-    times = TWICE.get(mix, 1)
+    times = DOUBLING_MIXES.get(mix, 1)
     assert set(ran(script, mix).kinds) == set(ran(script).kinds)
     for i, batch in enumerate(seen):
         given = bare[i // times]
@@ -222,23 +222,23 @@ def test_other_rows_are_bit_for_bit_what_they_were(script: str, mix: str) -> Non
     if mix == "append":
         originals = [[part(f, 0) for f in batch] for batch in ran(script, mix).seen]
     else:
-        originals = ran(script, mix).seen[:: TWICE.get(mix, 1)]
+        originals = ran(script, mix).seen[:: DOUBLING_MIXES.get(mix, 1)]
     for given, kept in zip(ran(script).seen, originals if mix != "replace" else []):
         assert same(snapshot(*given), snapshot(*kept))
     most = 0.5 if mix == "replace" else 1
     camera = {"videopose3d": 0, "stgcn": 0, "poseaug": 3, "adaptpose": 3}.get(
         str(ran(script).script.format)
     )
-    tally = 0
+    counters = 0
     for given, made in pairs(script, mix):
         changed = rows_changed(given, made)
         augmented = max(changed, key=len)
         assert len(augmented) <= math.ceil(most * len(given[-1]))
-        tally += len(augmented)
+        counters += len(augmented)
         for field, rows in enumerate(changed):
             of_pose = np.asarray(given[field]).dtype.kind == "f" and np.ndim(given[field]) > 1
             assert rows == (augmented if of_pose or (field == camera and rows) else [])
-    assert tally >= 0.2 * most * sum(len(given[-1]) for given in ran(script).seen)
+    assert counters >= 0.2 * most * sum(len(given[-1]) for given in ran(script).seen)
 
 
 @each_augmenting_mix
