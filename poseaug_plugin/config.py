@@ -113,12 +113,13 @@ class PoseAugConfig:
     depth: float = number(
         0.5, 1e-3, 100, "m", "Smallest depth of a joint; pairs with a nearer joint are rejected."
     )
-    frame_height: float = number(
-        1.0,
+    frame_height: float | None = number(
+        None,
         0.1,
         10,
         "screen",
-        "Half height of the image, h / w; pairs with a joint outside the image are rejected.",
+        "Half height of the image, h / w; pairs with a joint outside the image are rejected. None: "
+        "that of the batch format's screen= or of camera=, else 1.",
     )
     ba: bool = option(True, "Change bone angles.")
     bl: bool = option(True, "Change bone lengths.")

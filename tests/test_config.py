@@ -115,9 +115,10 @@ def test_nothing_to_augment_with_is_refused() -> None:
 
 
 def test_none_means_unlimited_where_the_field_says_so() -> None:
-    config = PoseAugConfig(limit_ba=None, update_rows=None)
-    assert (config.limit_ba, config.update_rows) == (None, None)
-    for name in sorted(set(NUMBERS_OUT_OF_RANGE) - {"limit_ba", "update_rows"}):
+    optional = ("limit_ba", "update_rows", "frame_height")
+    config = PoseAugConfig(**dict.fromkeys(optional))
+    assert [getattr(config, name) for name in optional] == [None] * 3
+    for name in sorted(set(NUMBERS_OUT_OF_RANGE) - set(optional)):
         refused(**{name: None})
 
 

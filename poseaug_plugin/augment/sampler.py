@@ -171,7 +171,7 @@ class Sampler:
                 pose_3d.flatten(1, 2),
                 made.pose_2d.flatten(1, 2),
                 depth=config.depth,
-                height=config.frame_height,
+                height=config.frame_height or poses.frame_height,
             )
         )
         leader = poses.leader

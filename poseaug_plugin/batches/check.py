@@ -18,7 +18,7 @@ from ..errors import BatchError, DataError, PoseAugError
 from ..geometry.camera import Camera
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import SKELETONS, Skeleton
-from .containers import describe
+from .containers import describe, describes_rows, get_field, keys_of
 from .diagnostics import Diagnostics
 from .format import BatchFormat
 from .infer import root_kind
@@ -33,6 +33,10 @@ DEPTH = 0.2, 100.0  # metres to the root
 DOUBTED_RESIDUAL = 0.025
 DOUBTED_ASYMMETRY = 0.05
 USUAL_DISTANCE = 2.0, 10.0  # metres
+PIXELS = 10.0  # screen units; larger coordinates or focal lengths are in pixels
+IMAGE_SPACE = 0.01  # screen units between 2D and the 3D's x and y
+# Frames of one person keep their size and move little; people of one image do neither.
+PEOPLE_SPREAD, PEOPLE_STEP = 0.01, 0.3  # share of the body size; metres
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def inspect(
                 f"{int(bad.sum())} of {len(bad)} rows have NaN or infinite {name} coordinates "
                 f"(first: row {int(bad.nonzero()[0])}); drop or repair them before training."
             )
-    poses = poses.usable()
+    whole, poses = poses, poses.usable()
     if not len(poses):
         raise BatchError(
             "every row is padding (2D or 3D are all zeros); pass batches that have at least one "
@@ -113,8 +117,10 @@ def inspect(
     known = fmt if type(fmt) is BatchFormat else None
     found = Diagnostics.of(poses, skeleton)
     depth = float(poses.root[..., 2].median())
-    problems = list(_problems(found, known.unit if known else None))
-    problems[:0] = (known and _wrong_root(batch, known, skeleton)) or _wrong_depth(depth)
+    problems = _wrong_kind(found, known)  # one of these explains all that follows
+    if not problems:
+        problems = list(_problems(found, known.unit if known else None))
+        problems[:0] = (known and _wrong_root(batch, known, skeleton)) or _wrong_depth(depth)
     others = _others(batch, known, skeleton) if known and problems and find_other else ()
     return CheckReport(
         format=fmt,
@@ -127,8 +133,27 @@ def inspect(
         asymmetry=found.asymmetry,
         distance=found.distance,
         problems=(*others, *problems),
-        doubts=() if problems else tuple(_doubts(found)),
+        doubts=() if problems else (*_doubts(found), *_stale_fields(batch, known, len(whole))),
     )
+
+
+def _stale_fields(batch: Any, fmt: BatchFormat | None, rows: int) -> Iterator[str]:
+    """Fields that may describe the old pose of an augmented row."""
+    if fmt is None:
+        return
+    used = {fmt.pose_2d, fmt.pose_3d, fmt.camera, fmt.groups}
+    stale = [
+        key
+        for key in keys_of(batch)
+        if key not in used and not any(str(name).startswith(f"{key}.") for name in used)
+        if describes_rows(get_field(batch, key), rows)
+    ]
+    if stale:
+        yield (
+            f"the fields {stale} hold numbers for each row and are passed through unchanged: if "
+            "they describe the pose (a box, a camera, velocities), they are wrong for augmented "
+            "rows. Name a camera field as camera= in batch=, and compute the others in the loop"
+        )
 
 
 def _others(batch: Any, fmt: BatchFormat, skeleton: Skeleton) -> Iterator[str]:
@@ -147,10 +172,43 @@ def _others(batch: Any, fmt: BatchFormat, skeleton: Skeleton) -> Iterator[str]:
             continue
 
 
+def _wrong_kind(found: Diagnostics, fmt: BatchFormat | None) -> list[str]:
+    """What makes all other numbers meaningless: pixels, image space, people read as frames."""
+    if found.size_2d > PIXELS or found.focal > PIXELS:
+        size = (
+            f"coordinates are about {found.size_2d:.0f}"
+            if found.size_2d > PIXELS
+            else f"the focal length is {found.focal:.0f}"
+        )
+        return [
+            f"the 2D is in pixels ({size}; screen units are below {PIXELS:g}): pass screen=(w, h), "
+            "the size of the images, in batch=; cameras in pixels are converted as well"
+        ]
+    metric = fmt is not None and fmt.space == "metric"
+    if metric and found.image_space < min(IMAGE_SPACE, found.residual):
+        return [
+            "the 3D is in image space: its x and y are those of the 2D (they differ by "
+            f"{found.image_space:.4f}). Pass space='image' in batch=, with root='relative' if the "
+            "root is subtracted from the 3D (mmpose: batch='mmpose_motionbert') and "
+            "root='absolute' if not (batch='motionbert')"
+        ]
+    if found.length_spread > PEOPLE_SPREAD and found.root_step > PEOPLE_STEP:
+        return [
+            "the frames of a row look like different people: their size differs by "
+            f"{found.length_spread:.0%} and their roots are {found.root_step:.1f} m apart. (B, T, "
+            "J, C) is read as T frames of one person; yield one row per person, and a field with "
+            "the image's number for groups="
+        ]
+    return []
+
+
 def _wrong_root(batch: Any, fmt: BatchFormat, skeleton: Skeleton) -> list[str]:
-    if fmt.space != "metric":  # 2.5D does not show where its root is
-        return []
-    kind = root_kind(fmt.decoded_3d(batch, skeleton), skeleton)
+    pose_3d = fmt.decoded_3d(batch, skeleton)
+    if fmt.space == "image":
+        subtracted = float(pose_3d[:, :, skeleton.root].abs().max()) < 1e-3
+        kind = "relative" if subtracted else "absolute"
+    else:
+        kind = root_kind(pose_3d, skeleton)
     if kind == fmt.root:
         return []
     return [f"the 3D looks like root={kind!r}, not root={fmt.root!r}: pass root={kind!r} in batch="]

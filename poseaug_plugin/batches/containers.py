@@ -17,10 +17,12 @@ __all__ = [
     "Key",
     "as_tensor",
     "describe",
+    "describes_rows",
     "get_field",
     "keys_of",
     "overwrite",
     "repeat_rows",
+    "representable",
     "set_fields",
 ]
 
@@ -190,8 +192,7 @@ def overwrite(old: Any, new: Tensor, rows: Tensor) -> Any:
     """A copy of `old` with `rows` (B,) bool replaced; same type, dtype and device."""
     if isinstance(old, np.ndarray):
         out = old.copy()
-        picked = rows.cpu().numpy()
-        out[picked] = _values(new, old.dtype)[picked]
+        out[rows.cpu().numpy()] = _values(new[rows.to(new.device)], old.dtype)
         return out
     if isinstance(old, (list, tuple)):
         return type(old)(
@@ -199,6 +200,29 @@ def overwrite(old: Any, new: Tensor, rows: Tensor) -> Any:
         )
     keep = rows.to(old.device).view(-1, *[1] * (old.ndim - 1))
     return torch.where(keep, _rounded(new.detach(), old), old)
+
+
+def describes_rows(value: Any, rows: int) -> bool:
+    """Whether a field is an array of measurements, one or more for each row; ids are not."""
+    shape, dtype = tuple(getattr(value, "shape", ())), str(getattr(value, "dtype", ""))
+    if shape[:1] != (rows,):
+        return False
+    return "float" in dtype or ("int" in dtype and len(shape) > 1)
+
+
+def representable(old: Any, new: Tensor) -> Tensor | None:
+    """Rows (B,) bool of `new` whose numbers the dtype of `old` can hold; None for all of them.
+
+    float16 ends at 65504 (60 m in millimetres), and integers at their own bounds.
+    """
+    first = old[0] if isinstance(old, (list, tuple)) and len(old) else old
+    if not isinstance(first, (Tensor, np.ndarray)):
+        return None
+    dtype = first.dtype if isinstance(first, Tensor) else torch.from_numpy(first[:0].copy()).dtype
+    if dtype in (torch.float32, torch.float64, torch.bfloat16):
+        return None
+    limits = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
+    return ((new >= limits.min) & (new <= limits.max)).flatten(1).all(1)
 
 
 def _like(old: Any, new: Tensor) -> Any:

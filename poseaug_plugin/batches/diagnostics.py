@@ -33,6 +33,11 @@ class Diagnostics:
     distance: float  # metres to the fitted root, median
     centred: bool  # whether every person's 2D is centred on the same point
     positive: bool  # whether no 2D coordinate is negative
+    size_2d: float  # absolute 2D coordinate, median over joints and frames
+    focal: float  # the cameras' focal length, median
+    image_space: float  # root mean square distance of root-relative 2D and the 3D's x and y
+    length_spread: float  # relative spread of body size within a clip, median over clips
+    root_step: float  # metres between the roots of neighbouring frames, median; 0 without clips
 
     @classmethod
     def of(cls, poses: PoseBatch, skeleton: Skeleton) -> Diagnostics:
@@ -65,6 +70,18 @@ class Diagnostics:
             distance=float(root[:, 2].median()),
             centred=many and move and bool(spread.min() < 1e-5),
             positive=many and bool((seen >= 0).all()),
+            size_2d=float(seen.abs().median()),
+            focal=float(poses.camera[:, :2].median()),
+            image_space=float(
+                (_relative(frames, skeleton)[..., :2] - _relative(seen, skeleton))
+                .square()
+                .sum(-1)
+                .mean(-1)
+                .sqrt()
+                .median()
+            ),
+            length_spread=_length_spread(poses.pose_3d, skeleton),
+            root_step=_root_step(root.view(*poses.pose_3d.shape[:2], 3)),
         )
 
 
@@ -82,6 +99,23 @@ def _off(pose_3d: Tensor, seen: Tensor, camera: Tensor) -> float:
     """Residual of absolute poses (N, J, 3) against 2D (N, J, 2), screen units."""
     off = project(pose_3d, camera) - seen
     return float(off.square().sum(-1).mean(-1).sqrt().median())
+
+
+def _relative(points: Tensor, skeleton: Skeleton) -> Tensor:
+    return points - points[:, skeleton.root, None]
+
+
+def _length_spread(pose_3d: Tensor, skeleton: Skeleton) -> float:
+    """Of clips (B, T, J, 3)."""
+    size = lengths(pose_to_bones(pose_3d, skeleton)).sum(-1)  # (B, T)
+    spread = (size.amax(1) - size.amin(1)) / size.mean(1).clamp_min(1e-9)
+    return float(spread.median())
+
+
+def _root_step(root: Tensor) -> float:
+    """Of root positions (B, T, 3)."""
+    steps = (root[:, 1:] - root[:, :-1]).norm(dim=-1)
+    return float(steps.median()) if steps.numel() else 0.0
 
 
 def _bones(frames: Tensor, skeleton: Skeleton) -> tuple[float, float]:

@@ -25,6 +25,7 @@ class FieldCodec:
         total: number of joints of the skeleton.
         channels: 2 or 3; further channels of the field are not part of the pose.
         stat: (mean, std), each (J * C,) or (J, C), that the field is standardised with, or None.
+            Where std is 0 the value is the mean.
         scale, offset: after the statistics, pose = field * scale + offset. Metres per unit and 0,
             or for pixels 2 / w and -(1, h / w).
     """
@@ -43,7 +44,7 @@ class FieldCodec:
         x, extra = x[..., : self.channels], x[..., self.channels :]
         if self.stat is not None:
             mean, std = self._stat(x)
-            x = x * std + mean
+            x = torch.where(std > 0, x * std + mean, mean)
         if self._rescales:
             x = x * self.scale + x.new_tensor(self.offset)
         if self._has_all:
@@ -52,8 +53,15 @@ class FieldCodec:
         whole[:, :, list(self.joints)] = x
         return whole, extra
 
-    def encode(self, pose: Tensor, extra: Tensor | None = None) -> Tensor:
-        """The field that holds poses (B, T, J, C); differentiable."""
+    def encode(
+        self, pose: Tensor, extra: Tensor | None = None, old: Tensor | None = None
+    ) -> Tensor:
+        """The field that holds poses (B, T, J, C); differentiable.
+
+        Args:
+            old: a field of the same shape. Dimensions whose standard deviation is 0, which hold no
+                information, are copied from it; without it they are 0.
+        """
         x = pose
         if not self._has_all:
             x = x[:, :, list(self.joints)]
@@ -61,7 +69,8 @@ class FieldCodec:
             x = (x - x.new_tensor(self.offset)) / self.scale
         if self.stat is not None:
             mean, std = self._stat(x)
-            x = (x - mean) / std
+            kept = 0.0 if old is None else self.layout.canonical(old)[..., : self.channels].to(x)
+            x = torch.where(std > 0, (x - mean) / torch.where(std > 0, std, 1.0), kept)
         if extra is not None and extra.shape[-1]:
             x = torch.cat([x, extra], -1)
         return self.layout.shaped(x)

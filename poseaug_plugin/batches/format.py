@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import BatchError, ConfigError, WindowError
 from ..geometry.camera import Camera, fit_root, project
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
-from .containers import Key, as_tensor, describe, get_field, overwrite, set_fields
+from .cameras import as_given, from_pixels, intrinsics_of
+from .containers import Key, as_tensor, describe, get_field, overwrite, representable, set_fields
 from .field_codec import FieldCodec
 from .image_space import from_image, relative_from_image, to_image
 from .layout import Layout
@@ -28,11 +30,14 @@ class BatchFormat:
     Args:
         pose_2d, pose_3d, camera: index (tuple, list) or name (mapping, named tuple, dataclass) of
             the field. Without a camera field, or if it is None, the augmenter's `camera=` is used.
+            A camera is (B, 9), fx fy cx cy k1 k2 k3 p1 p2, or a matrix (B, 3, 3).
         root: "absolute" (camera frame), "relative" (root joint at the origin), or "slot"
             (root-relative, but the root joint holds its absolute position, as in VideoPose3D).
-        space: "metric", or "image" for the 2.5D targets of MotionBERT (see `image_space`).
+        space: "metric", or "image" for the 2.5D targets of MotionBERT (see `image_space`), whose
+            root is "absolute" (the loader keeps it) or "relative" (subtracted, as in mmpose).
         unit: metres per unit of the 3D; 0.001 for millimetres.
-        screen: (w, h) of the image if the 2D is in pixels.
+        screen: (w, h) of the image if the 2D is in pixels. A camera in pixels is converted as
+            well, and augmented people stay inside this image.
         stat_2d, stat_3d: (mean, std) of the field's dimensions if it is standardised.
         joints_2d, joints_3d: the skeleton's joints that the field holds, in the field's order.
             Default: all. A 3D field may lack only the root.
@@ -113,6 +118,9 @@ class BatchFormat:
         lens = self._camera(batch, pose_2d, camera)
         valid = raw_2d.flatten(1).any(1) & raw_3d.flatten(1).any(1).to(pose_2d.device)
         if self.space == "image":
+            if self.root == "relative":  # the 2D has the root's position
+                at = pose_2d[:, :, skeleton.root, None] - pose_3d[:, :, skeleton.root, None, :2]
+                pose_3d = pose_3d + F.pad(at, (0, 1))
             pose_3d = from_image(pose_3d, lens, skeleton)
         root = pose_3d[:, :, skeleton.root]
         if self.root == "slot":
@@ -138,6 +146,7 @@ class BatchFormat:
             has_camera=self.camera is not None,
             extra_2d=extra,
             group=self._groups(batch, pose_2d),
+            frame_height=self.screen[1] / self.screen[0] if self.screen else camera.height,
             source=codec_2d,  # `inputs` writes the 2D in the same way
         )
 
@@ -205,12 +214,14 @@ class BatchFormat:
         if self.camera is None or self._raw(batch, "camera") is None:
             return default.intrinsics.to(pose_2d).repeat(rows, 1)
         camera = self._field(batch, "camera")
-        if camera.shape != (rows, 9):
+        if camera.shape not in ((rows, 9), (rows, 3, 3)):
             raise BatchError(
                 f"camera (field {self.camera!r}) has shape {tuple(camera.shape)}, expected "
-                f"({rows}, 9): fx fy cx cy k1 k2 k3 p1 p2 in screen units."
+                f"({rows}, 9): fx fy cx cy k1 k2 k3 p1 p2 in screen units, or matrices "
+                f"({rows}, 3, 3)."
             )
-        return camera.to(pose_2d)
+        camera = intrinsics_of(camera.to(pose_2d))
+        return camera if self.screen is None else from_pixels(camera, self.screen)
 
     def _groups(self, batch: Any, pose_2d: Tensor) -> Tensor | None:
         if self.groups is None:
@@ -236,18 +247,37 @@ class BatchFormat:
             self._field(batch, "pose_2d"), skeleton.num_joints
         )
         new = {
-            self.pose_2d: codec_2d.encode(poses.pose_2d, poses.extra_2d),
-            self.pose_3d: codec_3d.encode(pose_3d),
+            self.pose_2d: codec_2d.encode(
+                poses.pose_2d, poses.extra_2d, self._standardised(batch, "pose_2d")
+            ),
+            self.pose_3d: codec_3d.encode(pose_3d, old=self._standardised(batch, "pose_3d")),
         }
         if self.camera is not None and self._raw(batch, "camera") is not None:
-            new[self.camera] = poses.camera
+            old = self._raw(batch, "camera")
+            plain = self.screen is None and getattr(old, "ndim", 0) == 2
+            new[self.camera] = (
+                poses.camera
+                if plain
+                else as_given(
+                    poses.camera, self._field(batch, "camera").to(poses.camera.device), self.screen
+                )
+            )
+        for key, value in new.items():
+            fits = representable(get_field(batch, key), value)
+            rows = rows if fits is None else rows & fits.to(rows.device)
         written = {key: overwrite(get_field(batch, key), value, rows) for key, value in new.items()}
         return set_fields(batch, written)
+
+    def _standardised(self, batch: Any, name: str) -> Tensor | None:
+        """A field that is standardised; its constant dimensions are kept as they are."""
+        stat = self.stat_2d if name == "pose_2d" else self.stat_3d
+        return None if stat is None else self._field(batch, name)
 
     def _placed(self, poses: PoseBatch, skeleton: Skeleton) -> Tensor:
         """(B, T, J, 3) poses with the root where the codebase keeps it."""
         if self.space == "image":
-            return to_image(poses.absolute, poses.camera, skeleton.root)
+            uvd = to_image(poses.absolute, poses.camera, skeleton.root)
+            return uvd - uvd[:, :, skeleton.root, None] if self.root == "relative" else uvd
         if self.root == "absolute":
             return poses.absolute
         pose_3d = poses.pose_3d.clone()

@@ -24,12 +24,22 @@ FORMATS: dict[str, BatchFormat] = {
     # ST-GCN (Cai et al.): (camera, 3D, 2D, action, subject, scale, box, camera number).
     "stgcn": BatchFormat(camera=0, pose_3d=1, pose_2d=2, root="slot"),
     # MotionBERT and MotionAGFormer on Human3.6M: (2D and confidence, 2.5D).
-    "motionbert": BatchFormat(pose_2d=0, pose_3d=1, space="image", skeleton="h36m_17"),
+    "motionbert": BatchFormat(
+        pose_2d=0, pose_3d=1, space="image", root="absolute", skeleton="h36m_17"
+    ),
     # MotionAGFormer on MPI-INF-3DHP: millimetres / 1024, root joint 14.
     "mpi3dhp": BatchFormat(pose_2d=0, pose_3d=1, unit=1.024, skeleton="mpi_inf_3dhp_17"),
     # mmpose's VideoPoseLifting: a list of (2J, T), and data samples that hold the targets.
     "mmpose": BatchFormat(
         pose_2d="inputs", pose_3d="data_samples.gt_instance_labels.lifting_target_label"
+    ),
+    # mmpose's MotionBERT: 2D and visibility, and 2.5D with the root subtracted.
+    "mmpose_motionbert": BatchFormat(
+        pose_2d="inputs",
+        pose_3d="data_samples.gt_instance_labels.lifting_target_label",
+        space="image",
+        root="relative",
+        skeleton="h36m_17",
     ),
 }
 

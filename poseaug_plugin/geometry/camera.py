@@ -30,12 +30,14 @@ class Camera:
         f, c: focal lengths and centre, normalised screen units. The default is Human3.6M's
             average focal length and no offset.
         k, p: radial and tangential distortion.
+        height: half height of the image, h / w; the half width is 1.
     """
 
     f: tuple[float, float] = (2.29, 2.29)
     c: tuple[float, float] = (0.0, 0.0)
     k: tuple[float, float, float] = (0.0, 0.0, 0.0)
     p: tuple[float, float] = (0.0, 0.0)
+    height: float = 1.0
 
     def __post_init__(self) -> None:
         for name, size in (("f", 2), ("c", 2), ("k", 3), ("p", 2)):
@@ -66,7 +68,7 @@ class Camera:
         """
         fx, fy = (2 * v / w for v in f)
         centre = (c[0] / w * 2 - 1, c[1] / w * 2 - h / w)
-        return cls((fx, fy), centre, (k[0], k[1], k[2]), (p[0], p[1]))
+        return cls((fx, fy), centre, (k[0], k[1], k[2]), (p[0], p[1]), h / w)
 
     @property
     def intrinsics(self) -> Tensor:

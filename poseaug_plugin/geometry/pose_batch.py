@@ -43,6 +43,7 @@ class PoseBatch:
         extra_2d: (B, T, K, E), further 2D channels such as a confidence, of the K joints that have
             2D. Default: none, E = 0.
         group: (B,), equal for the people of one image, who are augmented as one scene.
+        frame_height: half height of the images, h / w, in screen units; the half width is 1.
         source: anything the format needs to remember about the batch it read. The plugin never
             looks at it. A tensor must have B rows, and is indexed with the others.
 
@@ -63,6 +64,7 @@ class PoseBatch:
     has_camera: bool = True
     extra_2d: Tensor = None  # type: ignore[assignment]  # filled in below
     group: Tensor | None = None
+    frame_height: float = 1.0
     source: object = None
 
     def __post_init__(self) -> None:

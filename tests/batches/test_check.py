@@ -71,7 +71,7 @@ WRONGS = {
     "flipped y": r"does not project onto its 2D \(residual .*y flipped",
     "swapped sides": r"does not project onto its 2D .*left and right swapped",
     "world frame": r"does not project onto its 2D .*world frame",
-    "pixels": r"does not project onto its 2D .*pixels instead of screen units",
+    "pixels": r"the 2D is in pixels \(coordinates are about \d+; .*pass screen=\(w, h\)",
     "joint order": r"order.*skeleton=",
 }
 

@@ -135,7 +135,7 @@ def test_image_space_is_inverted_up_to_the_size_and_encoded_back_exactly():
 
 def test_a_prediction_in_image_space_is_converted_to_metres():
     pose, pose_2d = upright(frames=3)
-    fmt = BatchFormat(0, 1, space="image")
+    fmt = BatchFormat(0, 1, space="image", root="absolute")
     intrinsics = CAMERA.intrinsics.expand(len(pose), 9)
     image = to_image(pose, intrinsics, H36M.root)
     poses = fmt.read((pose_2d, image), H36M, CAMERA)

@@ -91,7 +91,7 @@ def spoiled(what: str) -> tuple[Any, ...]:
     elif what == "no camera":
         given = given[:3]
     elif what == "camera matrix":
-        given[3] = torch.eye(3).repeat(8, 1, 1)
+        given[3] = torch.eye(4).repeat(8, 1, 1)
     elif what == "field of strings":
         given[0] = given[2]
     elif what == "no field":
@@ -120,7 +120,7 @@ FIRST: dict[str, tuple[type[PoseAugError], str]] = {
     "fewer 3D rows": (BatchError, r"\(8, 1\) but pose_3d \(5, 1\)"),
     "other frames": (BatchError, r"\(8, 4\) but pose_3d \(8, 9\); every 2D frame needs its own 3D"),
     "no camera": (BatchError, r"no field 3 for camera; it is a tuple of .*\(8, 16, 3\).*batch="),
-    "camera matrix": (BatchError, r"shape \(8, 3, 3\), expected \(8, 9\): fx fy cx cy"),
+    "camera matrix": (BatchError, r"shape \(8, 4, 4\), expected \(8, 9\): fx fy cx cy"),
     "field of strings": (BatchError, r"pose_3d \(field 0\) is .* expected one array or tensor"),
     "no field": (BatchError, r"pose_3d \(field 0\)"),
     "swapped fields": (BatchError, r"pose_3d \(field 0\) has shape \(8, 16, 2\)"),

@@ -92,7 +92,7 @@ BAD: dict[str, tuple[str, Callable[[list[Any]], Any], type, str]] = {
     "videopose3d flipped y": ("videopose3d", field(2, upside_down), DataError, "y flipped"),
     "videopose3d sides": ("videopose3d", field(2, swapped), DataError, "left and right swapped"),
     "videopose3d world": ("videopose3d", field(1, world), DataError, "world frame"),
-    "videopose3d pixels": ("videopose3d", field(2, pixels), DataError, "pixels instead of screen"),
+    "videopose3d pixels": ("videopose3d", field(2, pixels), DataError, "2D is in pixels"),
     "videopose3d joints": (
         "videopose3d",
         lambda b: [b[0], fourteen(b[1]), fourteen(b[2])],
@@ -111,7 +111,7 @@ BAD: dict[str, tuple[str, Callable[[list[Any]], Any], type, str]] = {
     "stgcn flipped y": ("stgcn", field(2, upside_down), DataError, "y flipped"),
     "stgcn sides": ("stgcn", field(1, swapped), DataError, "left and right swapped"),
     "stgcn world": ("stgcn", field(1, world), DataError, "world frame"),
-    "stgcn pixels": ("stgcn", field(2, pixels), DataError, "pixels instead of screen"),
+    "stgcn pixels": ("stgcn", field(2, pixels), DataError, "2D is in pixels"),
     "motionbert flipped y": ("motionbert", field(0, upside_down), DataError, "y flipped"),
     "motionbert sides": ("motionbert", field(1, swapped), DataError, "left and right swapped"),
     "motionbert pixels": ("motionbert", field(1, pixels), DataError, "residual|longest|differ"),

@@ -1,0 +1,42 @@
+"""Converts a batch's cameras to nine intrinsics in screen units, and back to what they were."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["as_given", "from_pixels", "intrinsics_of"]
+
+PIXELS = 20.0  # focal lengths above this are in pixels: in screen units they are below
+
+
+def intrinsics_of(camera: Tensor) -> Tensor:
+    """(B, 9) from cameras (B, 9) or matrices (B, 3, 3), in the unit they are in."""
+    if camera.ndim == 2:
+        return camera
+    focal = camera.diagonal(dim1=1, dim2=2)[:, :2]
+    return F.pad(torch.cat([focal, camera[:, :2, 2]], -1), (0, 5))
+
+
+def from_pixels(camera: Tensor, screen: tuple[float, float]) -> Tensor:
+    """Intrinsics (B, 9) in screen units; those in pixels of a (w, h) image are converted."""
+    w, h = screen
+    scaled = camera[:, :4] * (2 / w) - camera.new_tensor([0.0, 0.0, 1.0, h / w])
+    pixels = camera[:, :1] > PIXELS
+    return torch.cat([torch.where(pixels, scaled, camera[:, :4]), camera[:, 4:]], -1)
+
+
+def as_given(camera: Tensor, old: Tensor, screen: tuple[float, float] | None) -> Tensor:
+    """Intrinsics (B, 9), screen units, in the unit and shape of the batch's `old` cameras."""
+    if screen is not None:
+        w, h = screen
+        pixels = (camera[:, :4] + camera.new_tensor([0.0, 0.0, 1.0, h / w])) * (w / 2)
+        were_pixels = intrinsics_of(old)[:, :1] > PIXELS
+        camera = torch.cat([torch.where(were_pixels, pixels, camera[:, :4]), camera[:, 4:]], -1)
+    if old.ndim == 2:
+        return camera
+    matrix = old.clone()
+    matrix[:, [0, 1], [0, 1]] = camera[:, :2]
+    matrix[:, :2, 2] = camera[:, 2:4]
+    return matrix

@@ -1,0 +1,261 @@
+"""What used to be misread without a word: image space, pixels, statistics, people as frames."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from helpers import H36M, cameras, people
+from loop_helpers import attached, small
+from poseaug_plugin import BatchFormat, Camera, ConfigError, DataError, Skeleton
+from poseaug_plugin.batches.check import inspect
+from poseaug_plugin.batches.image_space import to_image
+from poseaug_plugin.batches.presets import FORMATS
+from poseaug_plugin.geometry.camera import project
+
+H36M_17 = Skeleton.of("h36m_17")
+ALL = torch.ones(8, dtype=torch.bool)
+
+
+def problems(batch: Any, fmt: BatchFormat, skeleton: Skeleton = H36M) -> str:
+    poses = fmt.read(batch, skeleton, Camera())
+    return " | ".join(inspect(batch, poses, fmt, skeleton).problems)
+
+
+def doubts(batch: Any, fmt: BatchFormat) -> str:
+    poses = fmt.read(batch, H36M, Camera())
+    return " | ".join(inspect(batch, poses, fmt, H36M).doubts)
+
+
+def pairs(rows: int = 8, frames: int = 1) -> tuple[Tensor, Tensor]:
+    """Absolute 3D (B, T, 16, 3) and exact 2D by the default camera."""
+    pose_3d = people(rows, frames)
+    return pose_3d, project(pose_3d, Camera().intrinsics)
+
+
+# Image space
+
+
+@pytest.mark.parametrize("subtracted", [False, True])
+@pytest.mark.parametrize("noise", [0.0, 0.004])
+def test_image_space_is_told_from_metres_by_the_numbers(subtracted: bool, noise: float) -> None:
+    pose_3d, pose_2d = pairs(64)
+    uvd = to_image(pose_3d, Camera().intrinsics[None], root=0)
+    uvd = uvd - uvd[:, :, :1] if subtracted else uvd
+    pose_2d = pose_2d + noise * torch.randn(pose_2d.shape, generator=torch.Generator())
+    root = "relative" if subtracted else "absolute"
+    found = problems((uvd, pose_2d), BatchFormat(pose_3d=0, pose_2d=1, root=root))
+    assert "the 3D is in image space" in found
+    assert "space='image'" in found
+    assert "mmpose_motionbert" in found
+    right = BatchFormat(pose_3d=0, pose_2d=1, space="image", root=root)
+    assert not problems((uvd, pose_2d), right)
+    other = BatchFormat(
+        pose_3d=0, pose_2d=1, space="image", root="absolute" if subtracted else "relative"
+    )
+    assert f"root={root!r}" in problems((uvd, pose_2d), other)
+
+
+@pytest.mark.parametrize("distance", [2.0, 2.29, 3.0])
+def test_metres_are_not_taken_for_image_space(distance: float) -> None:
+    """At as many metres as the focal length, a metre is a screen unit."""
+    pose_3d = people(64)
+    pose_3d = pose_3d - pose_3d[:, :, :1] + torch.tensor([0.0, 0.0, distance])
+    pose_2d = project(pose_3d, Camera().intrinsics)
+    assert not problems((pose_3d, pose_2d), BatchFormat(pose_3d=0, pose_2d=1, root="absolute"))
+
+
+def test_image_space_with_the_root_subtracted_comes_back_as_it_was_and_projects() -> None:
+    pose_3d, pose_2d = pairs(8)
+    uvd = to_image(pose_3d, Camera().intrinsics[None], root=0)
+    batch = uvd - uvd[:, :, :1], pose_2d
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, space="image", root="relative")
+    poses = fmt.read(batch, H36M, Camera())
+    assert torch.allclose(project(poses.absolute, Camera().intrinsics), pose_2d, atol=1e-5)
+    written = fmt.write(batch, poses, ALL, H36M)
+    assert torch.allclose(written[0], batch[0], atol=1e-5)
+    augmenter, _, _ = attached(small("random", ratio=1.0), batch=fmt, skeleton=H36M)
+    new_3d, new_2d = augmenter(batch)
+    changed = (new_3d != batch[0]).flatten(1).any(1)
+    assert changed.sum() >= 4
+    xy = new_3d[changed][..., :2]
+    assert torch.allclose(xy, (new_2d - new_2d[:, :, :1])[changed], atol=1e-4)
+
+
+def test_mmposes_motionbert_has_a_name() -> None:
+    fmt = FORMATS["mmpose_motionbert"]
+    assert (fmt.space, fmt.root) == ("image", "relative")
+    assert FORMATS["motionbert"].root == "absolute"
+
+
+# Pixels
+
+
+def pixel_batch() -> tuple[Tensor, Tensor, Tensor]:
+    """Absolute 3D, 2D and cameras in pixels of 1920 x 1080."""
+    pose_3d, camera = people(8)[:, 0], cameras(8)
+    pose_2d = (project(pose_3d, camera[:, None][:, 0]) + torch.tensor([1.0, 1080 / 1920])) * 960
+    pixels = camera.clone()
+    pixels[:, :2] *= 960
+    pixels[:, 2:4] = (pixels[:, 2:4] + torch.tensor([1.0, 1080 / 1920])) * 960
+    return pose_3d, pose_2d, pixels
+
+
+def test_pixels_with_a_camera_in_pixels_are_refused_with_the_cure() -> None:
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, camera=2, root="absolute")
+    assert "in pixels" in problems(pixel_batch(), fmt)
+    assert "pass screen=(w, h)" in problems(pixel_batch(), fmt)
+    pose_3d, _, pixels = pixel_batch()
+    screen_units = project(pose_3d, cameras(8))
+    assert "focal length is 2196" in problems((pose_3d, screen_units, pixels), fmt)
+
+
+@pytest.mark.parametrize("matrix", [False, True])
+def test_a_screen_converts_the_camera_too_and_back(matrix: bool) -> None:
+    pose_3d, pose_2d, pixels = pixel_batch()
+    if matrix:  # pinhole: exact without the distortion
+        pixels[:, 4:] = 0
+        unit = cameras(8)
+        unit[:, 4:] = 0
+        pose_2d = (project(pose_3d, unit) + torch.tensor([1.0, 1080 / 1920])) * 960
+        K = torch.zeros(8, 3, 3)
+        K[:, 0, 0], K[:, 1, 1], K[:, :2, 2], K[:, 2, 2] = *pixels[:, :2].T, pixels[:, 2:4], 1
+        pixels = K
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, camera=2, root="absolute", screen=(1920, 1080))
+    batch = pose_3d, pose_2d, pixels
+    assert not problems(batch, fmt)
+    poses = fmt.read(batch, H36M, Camera())
+    expected = cameras(8)
+    expected[:, 4:] *= not matrix
+    assert torch.allclose(poses.camera, expected, atol=1e-5)
+    written = fmt.write(batch, poses, ALL, H36M)
+    assert torch.allclose(written[2], pixels, rtol=1e-5, atol=1e-3)
+    augmenter, _, _ = attached(small("random", ratio=1.0), batch=fmt, skeleton=H36M)
+    made = augmenter(batch)
+    again = fmt.read(made, H36M, Camera())
+    assert torch.allclose(project(again.absolute, again.camera[:, None]), again.pose_2d, atol=1e-4)
+    assert not torch.equal(made[2], pixels)  # the focal length is the new one
+
+
+def test_matrices_in_screen_units_are_read_and_written_back() -> None:
+    pose_3d = people(8)[:, 0]
+    unit = cameras(8)
+    unit[:, 4:] = 0
+    K = torch.eye(3).repeat(8, 1, 1)
+    K[:, 0, 0], K[:, 1, 1], K[:, :2, 2] = unit[:, 0], unit[:, 1], unit[:, 2:4]
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, camera=2, root="absolute")
+    batch = pose_3d, project(pose_3d, unit), K
+    assert torch.equal(fmt.read(batch, H36M, Camera()).camera, unit)
+    augmenter, _, _ = attached(small("random", ratio=1.0), batch=fmt, skeleton=H36M)
+    made = augmenter(batch)
+    assert made[2].shape == K.shape
+    again = fmt.read(made, H36M, Camera())
+    assert torch.allclose(project(again.absolute, again.camera[:, None]), again.pose_2d, atol=1e-4)
+
+
+# The frame
+
+
+@pytest.mark.parametrize("told_by", ["screen", "camera", "config"])
+def test_people_stay_inside_the_images_own_height(told_by: str) -> None:
+    pose_3d, pose_2d, pixels = pixel_batch()
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, camera=2, root="absolute", screen=(1920, 1080))
+    batch: tuple[Tensor, ...] = (pose_3d, pose_2d, pixels)
+    changes: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    if told_by != "screen":
+        fmt = BatchFormat(pose_3d=0, pose_2d=1, root="absolute")
+        batch = pose_3d, project(pose_3d, Camera().intrinsics)
+        if told_by == "camera":
+            options["camera"] = Camera.from_pixels((2198, 2198), (960, 540), 1920, 1080)
+        else:
+            changes["frame_height"] = 1080 / 1920
+    batch = tuple(field.repeat(64, *[1] * (field.ndim - 1)) for field in batch)
+    config = small("random", ratio=1.0, image_offset=0.5, **changes)
+    augmenter, _, _ = attached(config, batch=fmt, skeleton=H36M, **options)
+    made, accepted, _ = augmenter.preview(batch)
+    assert 50 < accepted.sum() < 500
+    y = made.pose_2d[accepted][..., 1].abs()
+    assert 0.5 < float(y.max()) <= 1080 / 1920
+
+
+# Statistics
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.3])
+def test_a_deviation_of_0_stays_finite_and_keeps_what_is_there(mean: float) -> None:
+    """Root-relative data has it at the root, where some write 0 and some anything."""
+    pose_3d, pose_2d = pairs(8)
+    relative = (pose_3d - pose_3d[:, :, :1])[:, 0]
+    means, std = torch.full((48,), 0.0), torch.full((48,), 0.5)
+    std[:3], means[:3] = 0.0, 0.0
+    field = relative.flatten(1) / 0.5
+    field[:, :3] = mean
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, stat_3d=(means, std))
+    augmenter, _, _ = attached(small("random", ratio=1.0), batch=fmt, skeleton=H36M)
+    made = augmenter((field, pose_2d[:, 0]))
+    assert made[0].isfinite().all()
+    assert (made[0] != field).any()
+    assert torch.equal(made[0][:, :3], field[:, :3])
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy"])
+def test_numbers_that_the_callers_dtype_cannot_hold_leave_the_row_as_it_is(kind: str) -> None:
+    """float16 ends at 65504: 65 m in millimetres."""
+    pose_3d, pose_2d = pairs(64)
+    half = (pose_3d[:, 0] * 1000).half()
+    batch: tuple[Any, ...] = half, pose_2d[:, 0]
+    if kind == "numpy":
+        batch = half.numpy(), pose_2d[:, 0].numpy()
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, root="absolute", unit=0.001)
+    config = small("random", ratio=1.0, distance=(20.0, 110.0))
+    augmenter, _, _ = attached(config, batch=fmt, skeleton=H36M)
+    made = augmenter(batch)
+    values = torch.as_tensor(np.asarray(made[0]).astype(np.float32))
+    assert values.isfinite().all()
+    changed = (values != half.float()).flatten(1).any(1)
+    assert 10 < changed.sum() < 64
+    assert values[changed][..., 2].max() > 40_000
+
+
+# People and fields
+
+
+def test_people_of_one_image_are_not_frames() -> None:
+    pose_3d, _ = pairs(24)
+    crowd = pose_3d[:, 0].view(8, 3, 16, 3).clone()
+    crowd[:, 1] *= 1.06
+    crowd[:, :, :, 0] += torch.tensor([-1.0, 0.0, 1.0])[:, None]
+    batch = crowd, project(crowd, Camera().intrinsics)
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, root="absolute")
+    assert "look like different people" in problems(batch, fmt)
+    assert "groups=" in problems(batch, fmt)
+    clip, clip_2d = pairs(8, 9)
+    assert not problems((clip, clip_2d), fmt)
+
+
+def test_fields_that_may_describe_the_old_pose_are_doubted_by_name() -> None:
+    pose_3d, pose_2d = (field[:, 0] for field in pairs(8))
+    fmt = BatchFormat(pose_3d="x", pose_2d="y", root="absolute")
+    batch = {"x": pose_3d, "y": pose_2d, "box": torch.zeros(8, 4), "id": torch.arange(8)}
+    batch["name"] = ["walking"] * 8
+    found = doubts(batch, fmt)
+    assert "['box']" in found
+    assert "passed through unchanged" in found
+    assert not doubts({k: v for k, v in batch.items() if k != "box"}, fmt)
+
+
+def test_a_wrong_kind_stops_training_at_the_first_batch() -> None:
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, camera=2, root="absolute")
+    augmenter, _, _ = attached(small("random"), batch=fmt, skeleton=H36M)
+    with pytest.raises(DataError, match=r"pass screen=\(w, h\)"):
+        augmenter(pixel_batch())
+
+
+def test_groups_still_need_positions() -> None:
+    with pytest.raises(ConfigError, match="has no positions"):
+        BatchFormat(pose_3d=0, pose_2d=1, groups=2)
