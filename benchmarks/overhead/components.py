@@ -84,7 +84,7 @@ def works(inside: Inside) -> dict[str, Work]:
         parts[f"{name} forward"] = partial(trainer.nets[name], seen)
     if config.feedback != "off":
         parts["feedback"] = feedback
-    parts["one turn"] = inside.turn
+    parts["one update"] = inside.update
     return parts
 
 

@@ -157,7 +157,7 @@ class Inside:
             poses.first(config.update_rows),
         )
 
-    def turn(self) -> None:
+    def update(self) -> None:
         assert self.trainer is not None
         with self.estimator.untouched():
             self.trainer.update(self.few, self.estimator, self.fmt, self.schedule)

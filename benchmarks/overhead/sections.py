@@ -7,6 +7,7 @@ import copy
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -30,12 +31,14 @@ from ..timing import (
 )
 from .components import operators, works
 from .loops import LOADERS, MODELS, Inside, Loop, block, on_device, steady
+from .operations import OperationCounter, profiled_operations
 from .published_step import PublishedStep
 from .scaling import AXES, FixedBatchLoop
 
 __all__ = ["BASIC", "SECTIONS"]
 
 Args = argparse.Namespace
+FOLDERS = ("batches", "geometry", "augment", "adversarial", "plugin")
 
 
 def loops(args: Args) -> Iterator[Row]:
@@ -173,7 +176,7 @@ def profiles(args: Args) -> Iterator[Row]:
             if config is None or not config.trains:
                 continue
             inside = Inside.of(pairs, rows, MODELS[model](), device, config)
-            for row in operators(inside.turn, config.d_every, device):
+            for row in operators(inside.update, config.d_every, device):
                 yield {**dict(device=device, model=model, rows=rows, method=method), **row}
 
 
@@ -220,9 +223,9 @@ def published(args: Args) -> Iterator[Row]:
         blocks: dict[str, Work] = {
             "plain": partial(plain.run, steps),
             "published": partial(theirs.run, steps),
-            "update": partial(repeat, inside.turn, steps),
+            "update": partial(repeat, inside.update, steps),
             "sample": partial(repeat, sample, steps),
-            "update, our lifter": partial(repeat, on_ours.turn, steps),
+            "update, our lifter": partial(repeat, on_ours.update, steps),
         }
         times = time_interleaved(blocks, args.rounds, device, f"published, {model}, {rows} rows")
         times["update and sample"] = [a + b for a, b in zip(times["update"], times["sample"])]
@@ -237,11 +240,35 @@ def published(args: Args) -> Iterator[Row]:
             }
 
 
+def counted_operations(args: Args) -> Iterator[Row]:
+    """Operations of one `augmenter(batch)`, by folder of the package; the same for any rows."""
+    for device in args.device:
+        pairs = on_device(data(args.data, args.seed), device, 64)
+        for name in args.methods:
+            config = steady(name, args.seed)
+            assert config is not None
+            inside = Inside.of(pairs, 64, MODELS["mlp256"](), device, config)
+            call = partial(inside.augmenter, inside.batch)
+            repeat(call, 3)  # the pose statistics change its course
+            with OperationCounter() as counter:
+                call()
+            folders: Counter[str] = Counter()
+            for module, count in counter.by_module.items():
+                folders[module.split("/")[0] if "/" in module else "plugin"] += count
+            yield {
+                **dict(device=device, method=name),
+                "no views": counter.total,
+                **{folder: folders[folder] for folder in FOLDERS},
+                "all, by the profiler": profiled_operations(call),
+            }
+
+
 SECTIONS: dict[str, Callable[[Args], Iterator[Row]]] = {
     "loops": loops,
     "loaders": loaders,
     "memory": memory,
     "imports": imports,
+    "operations": counted_operations,
     "components": components,
     "profile": profiles,
     "scaling": scaling,

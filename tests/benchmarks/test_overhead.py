@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks import environment, timing
-from benchmarks.overhead import cli, loops, published_step, scaling, sections
+from benchmarks.overhead import cli, loops, operations, published_step, scaling, sections
 from benchmarks.tables import format_value
 from poseaug_plugin.data.synthetic import make
 from poseaug_plugin.geometry.skeleton import SKELETONS
@@ -123,7 +123,7 @@ def test_components_and_their_operations():
     found = cli.main([*SMALL, "--components", "--methods", "random,released"])["components"]
     rows = {(row["method"], row["component"]): row for row in found}
     assert ("random", "one sample") in rows
-    assert ("random", "one turn") not in rows
+    assert ("random", "one update") not in rows
     for row in found:
         assert row["ms"].lower > 0
     parts, width = SKELETONS["h36m_16"].parts, 256
@@ -261,3 +261,31 @@ def test_the_published_loop_gets_its_batches(checkout, pairs):
 def test_a_folder_that_is_not_a_checkout_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="model_gan_train"):
         published_step.PublishedStep(tmp_path, "mlp", 256, [], "cpu")
+
+
+@pytest.mark.parametrize("rows", [8, 64])
+@pytest.mark.parametrize(
+    ("preset", "most", "profiled"), [("default", 240, 1100), ("random", 120, 600)]
+)
+def test_a_batch_costs_a_bounded_number_of_operations(pairs, preset, most, profiled, rows):
+    """On a GPU each costs a launch: 5 to 10 microseconds, however few the rows."""
+    inside = loops.Inside.of(pairs, rows, loops.MODELS["mlp256"](), "cpu", loops.steady(preset))
+    for _ in range(3):
+        inside.augmenter(inside.batch)
+    with operations.OperationCounter() as counter:
+        inside.augmenter(inside.batch)
+    assert most / 2 < counter.total <= most
+    assert set(counter.by_module) > {"augment/prior", "geometry/camera", "batches/format"}
+    count = operations.profiled_operations(lambda: inside.augmenter(inside.batch))
+    assert count <= profiled
+
+
+def test_the_operations_are_told_by_folder():
+    rows = cli.main([*SMALL, "--operations", "--methods", "default,random"])["operations"]
+    assert [row["method"] for row in rows] == ["default", "random"]
+    for row in rows:
+        folders = [
+            row[name] for name in ("batches", "geometry", "augment", "adversarial", "plugin")
+        ]
+        assert sum(folders) == row["no views"] < row["all, by the profiler"]
+        assert row["adversarial"] == 0
