@@ -28,6 +28,8 @@ __all__ = [
 
 Key = int | str
 
+MOST_FIELDS = 10  # that a message lists
+
 
 def as_tensor(value: Any, what: str) -> Tensor:
     """A float32 copy of an array, a tensor, or a list of them with equal shapes.
@@ -99,12 +101,20 @@ def describe(batch: Any) -> str:
     except BatchError:
         return f"a {type(batch).__name__}"
     parts = []
-    for key in keys:
+    for key in keys[:MOST_FIELDS]:
         value = get_field(batch, key)
         shape = tuple(value.shape) if hasattr(value, "shape") else None
         size = shape if shape is not None else f"len {len(value)}" if _sized(value) else ""
         parts.append(f"{key!r}: {type(value).__name__} {size}".strip())
-    return f"a {type(batch).__name__} of {{{', '.join(parts)}}}"
+    more = f", and {len(keys) - MOST_FIELDS} more" if len(keys) > MOST_FIELDS else ""
+    told = f"a {type(batch).__name__} of {{{', '.join(parts)}{more}}}"
+    if isinstance(batch, (list, tuple)) and batch and isinstance(batch[0], Mapping):
+        fields = ", ".join(map(repr, list(batch[0])[:MOST_FIELDS]))
+        told += (
+            f" (rows are mappings with {fields}: collate them into one mapping of arrays, e.g. by "
+            "torch.utils.data.default_collate)"
+        )
+    return told
 
 
 def _shape(value: Any) -> str:

@@ -22,6 +22,8 @@ from .layout import Layout
 
 __all__ = ["BatchFormat"]
 
+STATISTICS = ("stat_2d", "stat_3d")
+
 
 @dataclass(frozen=True)
 class BatchFormat:
@@ -41,7 +43,7 @@ class BatchFormat:
         stat_2d, stat_3d: (mean, std) of the field's dimensions if it is standardised.
         joints_2d, joints_3d: the skeleton's joints that the field holds, in the field's order.
             Default: all. A 3D field may lack only the root.
-        groups: field with one number per row, equal for the people of one image. They are
+        groups: field with one number or name per row, equal for the people of one image. They are
             augmented as one scene and keep their positions relative to each other.
         skeleton: name of a preset, if the number of joints does not identify it.
 
@@ -99,7 +101,7 @@ class BatchFormat:
     def __repr__(self) -> str:
         """The arguments that differ from the defaults."""
         given = ((f, getattr(self, f.name)) for f in dataclasses.fields(self))
-        words = ", ".join(f"{f.name}={value!r}" for f, value in given if value != f.default)
+        words = ", ".join(f"{f.name}={_short(value)}" for f, value in given if _differs(f, value))
         return f"{type(self).__name__}({words})"
 
     # Reading
@@ -226,7 +228,17 @@ class BatchFormat:
     def _groups(self, batch: Any, pose_2d: Tensor) -> Tensor | None:
         if self.groups is None:
             return None
-        groups = torch.as_tensor(self._raw(batch, "groups"), device=pose_2d.device)
+        raw = self._raw(batch, "groups")
+        if isinstance(raw, (list, tuple)) and all(isinstance(name, str) for name in raw):
+            numbers = {name: number for number, name in enumerate(dict.fromkeys(raw))}
+            raw = [numbers[name] for name in raw]
+        try:
+            groups = torch.as_tensor(raw, device=pose_2d.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise BatchError(
+                f"groups (field {self.groups!r}) is {type(raw).__name__}, expected one number or "
+                "name for each row, equal for the people of one image."
+            ) from None
         if groups.shape != pose_2d.shape[:1]:
             raise BatchError(
                 f"groups (field {self.groups!r}) has shape {tuple(groups.shape)}, expected one "
@@ -316,6 +328,17 @@ class BatchFormat:
             root = poses.root if pose.shape[1] == frames else poses.root[:, poses.middle, None]
             return relative_from_image(pose, root, poses.camera, skeleton)
         return pose - pose[:, :, skeleton.root, None]
+
+
+def _differs(field: dataclasses.Field[Any], value: Any) -> bool:
+    return value is not field.default and (field.name in STATISTICS or value != field.default)
+
+
+def _short(value: Any) -> str:
+    """The repr of an argument, statistics abbreviated."""
+    if isinstance(value, (tuple, list)) and len(value) == 2 and hasattr(value[0], "__len__"):
+        return f"(mean, std) of {torch.as_tensor(value[0]).numel()} dimensions"
+    return repr(value)
 
 
 def _remembered(poses: PoseBatch) -> FieldCodec | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import BatchError
@@ -27,13 +28,27 @@ def infer_format(batch: Any, skeleton: Skeleton | None) -> tuple[BatchFormat, Sk
     """
     counts = {skeleton.num_joints} if skeleton else {s.num_joints for s in SKELETONS.values()}
     found: dict[int, list[Any]] = {2: [], 3: [], 9: []}
+    shapes = []
     for key in keys_of(batch):
         shape = tuple(getattr(get_field(batch, key), "shape", ()))
+        shapes.append(shape)
         if len(shape) in (3, 4) and shape[-1] in (2, 3) and shape[-2] in counts:
             found[shape[-1]].append(key)
         elif len(shape) == 2 and shape[-1] == 9:
             found[9].append(key)
+    if not found[2] and len(found[3]) == 2:  # 2D with a confidence, and 3D
+        sure = [key for key in found[3] if _has_confidence(get_field(batch, key))]
+        if len(sure) == 1:
+            found[2], found[3] = sure, [key for key in found[3] if key not in sure]
     if len(found[2]) != 1 or len(found[3]) != 1 or len(found[9]) > 1:
+        flat = [shape for shape in shapes if len(shape) == 2 and shape[1] in (32, 34, 48, 51)]
+        if len(flat) == 2:
+            raise BatchError(
+                f"cannot tell which field is what: {describe(batch)} has only flat fields, as "
+                "3d-pose-baseline, whose are standardised: pass batch=martinez(stat_2d=(mean, std), "
+                "stat_3d=(mean, std)), from poseaug_plugin.batches.presets import martinez. "
+                "Others: name the fields, batch=dict(pose_2d=0, pose_3d=1, ...)."
+            )
         raise BatchError(
             f"cannot tell which field is what: {describe(batch)} has the candidates {found[2]} for "
             f"2D, {found[3]} for 3D, {found[9]} for the camera. Name the fields, e.g. "
@@ -44,6 +59,12 @@ def infer_format(batch: Any, skeleton: Skeleton | None) -> tuple[BatchFormat, Sk
     skeleton = skeleton or fmt.guess_skeleton(batch)
     kind = root_kind(fmt.decoded_3d(batch, skeleton), skeleton)
     return dataclasses.replace(fmt, root=kind), skeleton
+
+
+def _has_confidence(field: Any) -> bool:
+    """Whether the third channel holds confidences: numbers from 0 to 1, most of them far from 0."""
+    third = torch.as_tensor(field)[..., 2]
+    return bool((third >= 0).all() and (third <= 1).all() and third.double().mean() > 0.1)
 
 
 def root_kind(pose_3d: Tensor, skeleton: Skeleton) -> Any:

@@ -56,8 +56,8 @@ class Layout:
             raise BatchError(
                 f"{what} has shape {shape}, expected (B, {joints}, {channels}), "
                 f"(B, T, {joints}, {channels}), (B, {joints * channels}) or "
-                f"(N, {channels}, T, {joints}, 1) for a skeleton of {joints} joints; pass the "
-                "data's skeleton= and the right fields in batch=."
+                f"(N, {channels}, T, {joints}, 1) for a skeleton of {joints} joints; "
+                f"{_cure(sizes, joints, channels, what)}."
             )
         return cls(pattern, joints)
 
@@ -72,3 +72,21 @@ class Layout:
     @property
     def _ours(self) -> str:
         return "b t j c" if "t" in self.pattern else "b 1 j c"
+
+
+def _cure(sizes: dict[str, int], joints: int, channels: int, what: str) -> str:
+    """The likely cause of a shape that does not fit, and what to pass."""
+    found, width = sizes.get("j", 0), sizes.get("c", 0)
+    option = "joints_2d" if channels == 2 else "joints_3d"
+    others = "; with another number of joints pass the data's skeleton="
+    if found == joints and width > channels:
+        return (
+            f"it has {width} channels: yield the first {channels} alone (further ones, as "
+            f"velocities, would describe the old pose), or add them in the model{others}"
+        )
+    if found == joints - 1 and width in (channels, channels + 1):
+        return (
+            f"it lacks one joint: pass {option}=(...) in batch=, the skeleton's joints that it "
+            f"holds in its own order (3D without its root: all others){others}"
+        )
+    return "pass the data's skeleton= and the right fields in batch="

@@ -268,7 +268,10 @@ two, three = torch.zeros(8, 16, 2), torch.zeros(8, 16, 3)
         ((two, three, three), r"\[1, 2\] for 3D"),
         ((three,), r"\[\] for 2D"),
         ((two, three, torch.zeros(8, 9), torch.zeros(8, 9)), r"\[2, 3\] for the camera"),
-        ((two.flatten(1), three.flatten(1)), r"\(8, 32\).*\(8, 48\).*\[\] for 2D"),
+        (
+            (two.flatten(1), three.flatten(1)),
+            r"\(8, 32\).*\(8, 48\).*only flat fields.*martinez\(stat_2d=",
+        ),
         ({"x": two, "z": two, "y": three}, r"\['x', 'z'\] for 2D"),
         ((torch.zeros(8, 99, 2), torch.zeros(8, 99, 3)), r"\(8, 99, 2\).*\[\] for 2D"),
         (("text", 3), r"'?0'?: str"),

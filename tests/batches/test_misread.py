@@ -11,7 +11,7 @@ from torch import Tensor
 
 from helpers import H36M, cameras, people
 from loop_helpers import attached, small
-from poseaug_plugin import BatchFormat, Camera, ConfigError, DataError, Skeleton
+from poseaug_plugin import BatchError, BatchFormat, Camera, ConfigError, DataError, Skeleton
 from poseaug_plugin.batches.check import inspect
 from poseaug_plugin.batches.image_space import to_image
 from poseaug_plugin.batches.presets import FORMATS
@@ -259,3 +259,65 @@ def test_a_wrong_kind_stops_training_at_the_first_batch() -> None:
 def test_groups_still_need_positions() -> None:
     with pytest.raises(ConfigError, match="has no positions"):
         BatchFormat(pose_3d=0, pose_2d=1, groups=2)
+
+
+# Messages that name the one likely cause
+
+
+def raised(batch: Any, fmt: BatchFormat | None = None) -> str:
+    augmenter, _, _ = attached(small("random"), batch=fmt)
+    with pytest.raises(BatchError) as caught:
+        augmenter(batch)
+    return str(caught.value)
+
+
+def test_flat_fields_name_martinez() -> None:
+    found = raised((torch.randn(8, 32), torch.randn(8, 48)))
+    assert "batch=martinez(stat_2d=(mean, std)" in found
+
+
+def test_two_fields_with_three_channels_are_told_apart_by_the_confidence() -> None:
+    pose_3d, pose_2d = (field[:, 0] for field in pairs(8))
+    seen = torch.cat([pose_2d, torch.full((8, 16, 1), 0.9)], -1)
+    augmenter, _, _ = attached(small("random", ratio=1.0), batch=None)
+    made = augmenter((seen, pose_3d))
+    assert torch.equal(made[0][..., 2], seen[..., 2])
+    assert not torch.equal(made[0], seen)
+
+
+def test_a_list_of_mappings_is_told_in_one_line() -> None:
+    pose_3d, pose_2d = (field[:, 0] for field in pairs(64))
+    rows = [{"keypoints": a, "target": b} for a, b in zip(pose_2d, pose_3d)]
+    found = raised(rows)
+    assert "and 54 more" in found
+    assert "'keypoints', 'target'" in found
+    assert "default_collate" in found
+    assert len(found) < 1200
+
+
+@pytest.mark.parametrize(
+    ("channels", "cure"), [(5, "it has 5 channels"), (2, "it lacks one joint")]
+)
+def test_shapes_that_are_nearly_right_name_what_is_wrong(channels: int, cure: str) -> None:
+    pose_3d, pose_2d = (field[:, 0] for field in pairs(8))
+    given = (
+        pose_2d[:, :15] if channels == 2 else torch.cat([pose_2d, pose_2d, pose_2d], -1)[..., :5]
+    )
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, root="absolute", skeleton="h36m_16")
+    assert cure in raised((pose_3d, given), fmt)
+
+
+def test_statistics_do_not_fill_the_screen() -> None:
+    stat = torch.zeros(48), torch.ones(48)
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, stat_3d=stat)
+    assert repr(fmt) == "BatchFormat(pose_2d=1, pose_3d=0, stat_3d=(mean, std) of 48 dimensions)"
+
+
+def test_images_may_have_names() -> None:
+    pose_3d, pose_2d = (field[:, 0] for field in pairs(8))
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, groups=2, root="absolute")
+    names = ["a.jpg", "a.jpg", "b.jpg", "c.jpg", "b.jpg", "d.jpg", "d.jpg", "d.jpg"]
+    group = fmt.read((pose_3d, pose_2d, names), H36M, Camera()).group
+    assert group is not None
+    assert group.tolist() == [0, 0, 1, 2, 1, 3, 3, 3]
+    assert "one number or name for each row" in raised((pose_3d, pose_2d, [object()] * 8), fmt)
