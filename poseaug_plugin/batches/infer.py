@@ -44,8 +44,8 @@ def infer_format(batch: Any, skeleton: Skeleton | None) -> tuple[BatchFormat, Sk
         flat = [shape for shape in shapes if len(shape) == 2 and shape[1] in (32, 34, 48, 51)]
         if len(flat) == 2:
             raise BatchError(
-                f"cannot tell which field is what: {describe(batch)} has only flat fields, as "
-                "3d-pose-baseline, whose are standardised: pass batch=martinez(stat_2d=(mean, std), "
+                f"cannot tell which field is what: {describe(batch)} has only flat fields. "
+                "3d-pose-baseline's are standardised: pass batch=martinez(stat_2d=(mean, std), "
                 "stat_3d=(mean, std)), from poseaug_plugin.batches.presets import martinez. "
                 "Others: name the fields, batch=dict(pose_2d=0, pose_3d=1, ...)."
             )
