@@ -1,4 +1,4 @@
-"""What the README says is true: its code runs, and what it names exists."""
+"""What the documents say is true: the README's code runs, and what they name exists."""
 
 import dataclasses
 import importlib.util
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from poseaug_plugin import BatchFormat, Camera, PoseAugConfig, PoseAugmenter
+from poseaug_plugin.config import RENAMED
 from poseaug_plugin.data import synthetic
 from poseaug_plugin.lifters import SimpleBaseline
 
@@ -106,6 +107,13 @@ def test_presets_are_those_of_the_config():
     table = README.split("| preset | content |")[1].split("\n\n")[0]
     for name in re.findall(r"^\| `(\w+)`", table, flags=re.MULTILINE):
         assert isinstance(getattr(PoseAugConfig, name)(), PoseAugConfig)
+
+
+def test_the_changelog_lists_the_renamed_options():
+    rows = re.findall(
+        r"^ *\| `(\w+)` \| `(\w+)` \|$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+    assert dict(rows) == RENAMED
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
