@@ -31,6 +31,7 @@ from poseaug_plugin.data import (
     load_test,
     synthetic,
 )
+from poseaug_plugin.data.archives import Archive
 from poseaug_plugin.geometry.camera import project
 
 _SIDES_SWAPPED = [0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 13, 14, 15, 10, 11, 12]
@@ -246,9 +247,9 @@ def _check_file(
 
 def _size(path: Path) -> str:
     """Number of poses and joints of any file of ``FILE_SOURCES``."""
-    with np.load(path, allow_pickle=True) as archive:
-        key = {"positions_3d", "positions_2d", "pose3d", "S"} & set(archive.files)
-        clips = list(_arrays(archive[key.pop()]))
+    archive = Archive(path)
+    key = {"positions_3d", "positions_2d", "pose3d", "S"} & set(archive)
+    clips = list(_arrays(archive[key.pop()]))
     joints = sorted({clip.shape[1] for clip in clips})
     return f"{sum(map(len, clips)):,} x {' or '.join(map(str, joints))}"
 

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .archives import Archive
 from .h36m_cameras import CAMERA_NAMES, StudioCamera, cameras, normalise_screen
 
 # Indices of the 16 joints in a file with this number of joints.
@@ -242,15 +243,18 @@ def load_pose_npz(path: str | Path) -> Pairs:
 
 
 def load_arrays(path: Path) -> dict[str, Array]:
-    """Load all arrays of an archive without unpickling.
+    """Load all arrays of an archive, see `archives.Archive`.
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: The archive contains objects.
+        ValueError: The file is damaged, or contains other objects than arrays.
     """
     _check_exists(path)
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    arrays = dict(Archive(path))
+    objects = [name for name, array in arrays.items() if array.dtype.hasobject]
+    if objects:
+        raise ValueError(f"{path.name}: {objects} are Object arrays, expected numbers or strings")
+    return arrays
 
 
 def check_metres(pose_3d: Array, where: str) -> None:
@@ -294,10 +298,10 @@ def _lookup(table: Mapping[str, Any], key: str, where: str) -> Any:
 def _load_pickled(path: Path, key: str) -> dict[str, Any]:
     """The dictionary that VideoPose3D's archives store as a pickled object array."""
     _check_exists(path)
-    with np.load(path, allow_pickle=True) as archive:
-        table: dict[str, Any] = _lookup(archive, key, path.name).item()
-        if "metadata" in archive:
-            _check_joint_order(archive["metadata"].item(), path.name)
+    archive = Archive(path)
+    table: dict[str, Any] = _lookup(archive, key, path.name).item()
+    if "metadata" in archive:
+        _check_joint_order(archive["metadata"].item(), path.name)
     return table
 
 

@@ -1,0 +1,78 @@
+"""Archives are read as NumPy reads them, but nothing in them runs, and no header is believed."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from poseaug_plugin.data.archives import Archive
+from poseaug_plugin.data.h36m import load_h36m
+
+
+def test_arrays_and_dictionaries_come_back(tmp_path: Path) -> None:
+    table = {"S1": {"Walking 1": np.arange(6.0).reshape(1, 2, 3)}, "n": [1, 2.5, "x", None, True]}
+    table["scalar"] = np.float32(3)  # type: ignore[assignment]
+    given = {
+        "numbers": np.arange(12).reshape(3, 4)[:, ::2],
+        "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "empty": np.zeros((0, 16, 3)),
+        "names": np.array(["a", "bc"]),
+        "ragged": np.array([np.zeros(2), np.ones(3)], dtype=object),
+    }
+    np.savez_compressed(tmp_path / "a.npz", table=table, **given)  # type: ignore[arg-type]
+    archive = Archive(tmp_path / "a.npz")
+    assert set(archive) == {"table", *given}
+    for name, value in given.items():
+        found = archive[name]
+        assert (found.dtype, found.shape) == (value.dtype, value.shape)
+        assert all(np.array_equal(a, b) for a, b in zip(found, value))
+    found = archive["table"].item()
+    assert np.array_equal(found["S1"]["Walking 1"], table["S1"]["Walking 1"])
+    assert found["n"] == table["n"]
+    assert found["scalar"] == 3
+    archive["numbers"][0] = 7  # writable, as NumPy's
+    with pytest.raises(KeyError):
+        archive["other"]
+
+
+class Runs:
+    """What runs a command when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.file}",)
+
+
+def test_nothing_in_a_file_runs(tmp_path: Path) -> None:
+    trace = tmp_path / "ran"
+    np.savez(tmp_path / "data_3d_h36m.npz", positions_3d={"S1": Runs(trace)})  # type: ignore[arg-type]
+    np.savez(tmp_path / "data_2d_h36m_gt.npz", positions_2d={})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"data_3d_h36m.npz, positions_3d: .*system"):
+        load_h36m(tmp_path, ["S1"])
+    assert not trace.exists()
+
+
+def test_a_header_that_asks_for_more_than_there_is_takes_no_memory(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    huge = {"descr": "<f8", "fortran_order": False, "shape": (10**9, 17, 3)}
+    np.lib.format.write_array_header_1_0(header, huge)
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as file:
+        file.writestr("x.npy", header.getvalue() + bytes(48))
+    with pytest.raises(
+        ValueError, match=r"x.npz, x: its header says 408000000000 bytes, but .* 48"
+    ):
+        Archive(tmp_path / "x.npz")["x"]
+
+
+def test_what_is_no_archive_says_so(tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match=r"no \.npz archive"):
+        Archive(tmp_path / "x.npz")
