@@ -1,4 +1,4 @@
-"""One small file per framework; importing one imports its framework."""
+"""Integrations, one module per framework. Importing such a module imports its framework."""
 
 from __future__ import annotations
 
@@ -14,22 +14,28 @@ from ..errors import ConfigError
 from ..loop.loader import DOUBLING_MIXES
 from ..plugin import PoseAugmenter
 
-__all__ = ["attached", "checked"]
+__all__ = ["attach", "check_options"]
 
-_OURS = {"model", "optimizer", "epochs"}  # the framework knows them
+_FROM_FRAMEWORK = {"model", "optimizer", "epochs"}
 
 
-def checked(**options: Any) -> dict[str, Any]:
-    """Arguments for `PoseAugmenter` beside what the framework gives, refused before it starts.
+def check_options(**options: Any) -> dict[str, Any]:
+    """Check the arguments for `PoseAugmenter` that do not come from the framework.
+
+    An error is raised when the callback or hook is created, not when training starts.
+
+    Returns:
+        The options.
 
     Raises:
-        ConfigError: one that it does not take, or an unknown batch format or config.
+        ConfigError: an option, the batch format or the config is unknown.
     """
-    known = set(inspect.signature(PoseAugmenter).parameters) - _OURS
-    if set(options) - known:
+    known = set(inspect.signature(PoseAugmenter).parameters) - _FROM_FRAMEWORK
+    unknown = sorted(set(options) - known)
+    if unknown:
         raise ConfigError(
-            f"{sorted(set(options) - known)} are no options here, only {sorted(known)}: model, "
-            "optimizer and epochs are the framework's own."
+            f"{unknown} are not options here; pass only {sorted(known)}. The model, the optimizer "
+            "and the number of epochs come from the framework."
         )
     PoseAugConfig.of(options.get("config"))
     if options.get("batch") is not None:
@@ -37,32 +43,33 @@ def checked(**options: Any) -> dict[str, Any]:
     return options
 
 
-def attached(
+def attach(
     model: nn.Module,
     optimizer: Any,
     epochs: int | None,
     options: Mapping[str, Any],
     saved: Mapping[str, Any] | None,
 ) -> PoseAugmenter:
-    """An augmenter for a loop that hands each batch on once, where it was left off.
+    """Create an augmenter for a framework's loop, and restore its state.
 
     Args:
-        optimizer: torch's, or the framework's around it.
-        epochs: as the framework has it; -1 where it trains without end.
-        options: the rest of the augmenter's arguments.
-        saved: what an earlier one's `state_dict()` returned.
+        model: the model in training.
+        optimizer: the torch optimizer, or the framework's wrapper of it.
+        epochs: length of the run; None or below 1 if it has no end.
+        options: the other arguments of `PoseAugmenter`.
+        saved: what `state_dict()` of an earlier augmenter returned. None: start a new run.
 
     Raises:
-        ConfigError: a mix that hands batches on twice.
-        PoseAugError: the augmenter's own.
+        ConfigError: the config's mix yields every batch twice.
+        PoseAugError: as `PoseAugmenter` and its `load_state_dict`.
     """
-    endless = epochs is None or epochs < 1
-    augmenter = PoseAugmenter(model, optimizer, epochs=None if endless else epochs, **options)
+    unlimited = epochs is None or epochs < 1
+    augmenter = PoseAugmenter(model, optimizer, epochs=None if unlimited else epochs, **options)
     try:
         if augmenter.config.mix in DOUBLING_MIXES:
             raise ConfigError(
-                f"the config's mix={augmenter.config.mix!r} hands on every batch twice, and the "
-                "framework's loop takes each once; pass e.g. "
+                f"mix={augmenter.config.mix!r} yields every batch twice, but the framework's loop "
+                "takes each batch once; pass a config with mix='replace' or 'append', e.g. "
                 "config=PoseAugConfig.paper(mix='replace')."
             )
         if saved is not None:

@@ -1,4 +1,4 @@
-"""A callback for Lightning: `Trainer(callbacks=[PoseAugCallback(batch="semgcn")])`."""
+"""Lightning: `Trainer(callbacks=[PoseAugCallback(batch="semgcn")])`."""
 
 from __future__ import annotations
 
@@ -6,32 +6,36 @@ from typing import Any
 
 try:
     from lightning.pytorch import Callback
-except ImportError:  # the same under its other name
+except ImportError:  # the older package name
     from pytorch_lightning import Callback  # type: ignore[assignment, unused-ignore]
 
 from ..plugin import PoseAugmenter
-from . import attached, checked
+from . import attach, check_options
 
 __all__ = ["PoseAugCallback"]
 
 
 class PoseAugCallback(Callback):  # type: ignore[misc, unused-ignore]
-    """`PoseAugmenter` for a fit: batches on their way in, state in checkpoints.
+    """Augments the batches of a fit, and keeps the augmenter's state in checkpoints.
 
-    Batches are augmented as `training_step` would get them: on the device, behind the data hooks.
-    The model is the whole LightningModule, asked as `module(pose_2d)`, or as `predict` says; the
-    optimizer the first of its optimizers.
+    Batches are augmented just before `training_step`: on the device, after the data hooks. The
+    model is the LightningModule; modes with feedback call it as `module(pose_2d)`, or as `predict`
+    says. The optimizer is the first of the trainer's optimizers.
 
     Args:
         batch: as for `PoseAugmenter`.
-        **options: the rest of its arguments, but model, optimizer and epochs.
+        **options: the other arguments of `PoseAugmenter`, except model, optimizer and epochs, which
+            come from Lightning.
+
+    Attributes:
+        augmenter: the `PoseAugmenter`, or None before the first fit.
 
     Raises:
-        ConfigError: an option that it does not take, or an unknown format or config.
+        ConfigError: an option, the batch format or the config is unknown.
     """
 
     def __init__(self, batch: Any = None, **options: Any) -> None:
-        self.options = checked(batch=batch, **options)
+        self.options = check_options(batch=batch, **options)
         self.augmenter: PoseAugmenter | None = None
         self._saved: dict[str, Any] | None = None
         self._fitting = False
@@ -43,10 +47,10 @@ class PoseAugCallback(Callback):  # type: ignore[misc, unused-ignore]
         optimizer, epochs = trainer.optimizers[0], trainer.max_epochs
         saved, self._saved = self._saved, None
         if saved is None and self.augmenter is not None and trainer.current_epoch:
-            saved = self.augmenter.state_dict()  # the trainer goes on, with more epochs
-        augmenter = attached(pl_module, optimizer, epochs, self.options, saved)
+            saved = self.augmenter.state_dict()  # fit() again, with more epochs
+        augmenter = attach(pl_module, optimizer, epochs, self.options, saved)
         move = trainer.strategy.batch_to_device
-        # A callback may look at a batch but not exchange it: the strategy hands it on.
+        # Callbacks cannot replace a batch, so the strategy's method that moves it is replaced.
         trainer.strategy.batch_to_device = lambda *args, **named: augmenter(move(*args, **named))
         self.augmenter = augmenter
 
@@ -66,5 +70,5 @@ class PoseAugCallback(Callback):  # type: ignore[misc, unused-ignore]
         return {} if self.augmenter is None else self.augmenter.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if self._fitting:  # a checkpoint that is validated comes the same way
+        if self._fitting:  # not when a checkpoint is loaded for validation
             self._saved = state_dict

@@ -1,4 +1,4 @@
-"""Frameworks' hooks, in the framework's own loop."""
+"""The callback for Lightning and the hook for mmengine, in the frameworks' own loops."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from poseaug_plugin.batches.presets import FORMATS
 from poseaug_plugin.geometry.camera import project
 
 ROWS, BATCH = 24, 8  # three batches an epoch
-pytestmark = pytest.mark.filterwarnings("ignore")  # what frameworks warn of is theirs
+pytestmark = pytest.mark.filterwarnings("ignore")  # warnings of the frameworks
 
 
 def framework(name: str):
-    """The module, or a skip; some warn while they are imported."""
+    """Import a framework without its warnings, or skip the test."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pytest.importorskip(name, exc_type=ImportError)
 
 
 def pairs():
-    """Root-relative 3D and 2D of one frame each."""
+    """Root-relative 3D and 2D of single frames."""
     pose = people(ROWS)
     return (pose - pose[:, :, :1])[:, 0], project(pose, Camera().intrinsics)[:, 0]
 
@@ -45,7 +45,7 @@ def pl(request, monkeypatch, tmp_path):
 
 @pytest.fixture
 def callback():
-    """Makes a PoseAugCallback."""
+    """A function that creates a PoseAugCallback."""
     framework("lightning.pytorch")
     module = importlib.import_module("poseaug_plugin.integrations.lightning")
     return lambda **options: module.PoseAugCallback(
@@ -54,25 +54,25 @@ def callback():
 
 
 def lit(pl, fails_at=None, stops_after=None):
-    """A LightningModule that keeps what it is given."""
+    """A LightningModule that records its batches."""
 
     class Lit(pl.LightningModule):
         def __init__(self):
             super().__init__()
             torch.manual_seed(0)
-            self.net, self.given, self.validated = Lifter(dropout=0.0), [], []
+            self.net, self.trained_on, self.validated_on = Lifter(dropout=0.0), [], []
 
         def forward(self, pose_2d):
             return self.net(pose_2d)
 
         def training_step(self, batch, number):
-            if len(self.given) == fails_at:
+            if len(self.trained_on) == fails_at:
                 raise RuntimeError("the caller's own")
-            self.given.append(batch)
+            self.trained_on.append(batch)
             return (self(batch[1]) - batch[0]).square().mean()
 
         def validation_step(self, batch, number):
-            self.validated.append(batch)
+            self.validated_on.append(batch)
 
         def on_train_epoch_end(self):
             self.trainer.should_stop = self.current_epoch + 1 == stops_after
@@ -104,53 +104,53 @@ def loader_of(rows, **more):
     return DataLoader(rows, batch_size=BATCH, **more)
 
 
-def test_lightning_augments_training_batches_alone(pl, callback):
+def test_lightning_augments_only_training_batches(pl, callback):
     hook, module = callback(), lit(pl)
     trainer = fit(pl, module, [hook])
     pose_3d, pose_2d = pairs()
-    for batch, start in zip(module.given, 2 * [*range(0, ROWS, BATCH)]):
+    for batch, start in zip(module.trained_on, 2 * [*range(0, ROWS, BATCH)]):
         rows = slice(start, start + BATCH)
         changed = (batch[1] != pose_2d[rows]).flatten(1).any(1)
         assert changed.sum() == BATCH // 2
         assert torch.equal(changed, (batch[0] != pose_3d[rows]).flatten(1).any(1))
         assert batch[2].tolist() == [*range(ROWS)][rows]
-    assert len(module.given) == 6
-    assert len(module.validated) > 6
-    assert all(torch.equal(b[1], pose_2d[b[2]]) for b in module.validated)
+    assert len(module.trained_on) == 6
+    assert len(module.validated_on) > 6
+    assert all(torch.equal(b[1], pose_2d[b[2]]) for b in module.validated_on)
     stats = hook.augmenter.stats()
     assert (stats["steps"], stats["batches"], stats["epochs"]) == (6, 6, 2)
     assert stats["updates"] > 0
     assert "batch_to_device" not in vars(trainer.strategy)
 
 
-def test_lightning_without_augmented_rows_is_lightning(pl, callback):
+def test_lightning_with_ratio_0_equals_lightning_without_the_plugin(pl, callback):
     plain, hooked = lit(pl), lit(pl)
     fit(pl, plain, [])
     fit(pl, hooked, [callback(config=small("default", ratio=0.0))])
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), hooked.parameters()))
 
 
-def test_lightning_resumes_to_the_same_numbers(pl, callback):
+def test_lightning_resumes_with_equal_results(pl, callback):
     whole, half, rest = lit(pl), lit(pl, stops_after=2), lit(pl)
     fit(pl, whole, [callback()], epochs=4)
     fit(pl, half, [callback()], epochs=4).save_checkpoint("half.ckpt")
     hook = callback()
     fit(pl, rest, [hook], epochs=4, ckpt_path="half.ckpt", weights_only=True)
-    assert (len(half.given), len(rest.given)) == (6, 6)
+    assert (len(half.trained_on), len(rest.trained_on)) == (6, 6)
     assert hook.augmenter.stats()["epochs"] == 4
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), rest.parameters()))
 
 
-def test_lightning_is_left_as_it_was_when_a_run_fails(pl, callback):
+def test_lightning_detaches_when_a_run_fails(pl, callback):
     hook, module = callback(), lit(pl, fails_at=2)
     with pytest.raises(RuntimeError, match="the caller's own"):
         fit(pl, module, [hook])
     assert not hook.augmenter.active
-    fit(pl, lit(pl), [hook])  # and the callback can be used again
+    fit(pl, lit(pl), [hook])  # the callback can be used again
     assert hook.augmenter.stats()["steps"] == 6
 
 
-def test_lightning_validating_a_checkpoint_is_no_resume(pl, callback):
+def test_lightning_validating_a_checkpoint_does_not_resume(pl, callback):
     trainer = fit(pl, lit(pl), [callback()])
     trainer.save_checkpoint("two.ckpt")
     hook, module = callback(), lit(pl)
@@ -160,7 +160,7 @@ def test_lightning_validating_a_checkpoint_is_no_resume(pl, callback):
     assert hook.augmenter.stats()["epochs"] == 2
 
 
-def test_lightning_goes_on_with_more_epochs(pl, callback):
+def test_lightning_continues_with_more_epochs(pl, callback):
     hook, module = callback(), lit(pl)
     trainer = fit(pl, module, [hook])
     trainer.fit_loop.max_epochs = 3
@@ -169,7 +169,7 @@ def test_lightning_goes_on_with_more_epochs(pl, callback):
     assert (stats["epochs"], stats["batches"]) == (3, 9)
 
 
-def test_lightning_without_an_optimizer_is_refused(pl, callback):
+def test_lightning_without_an_optimizer_raises(pl, callback):
     module = lit(pl)
     module.configure_optimizers = lambda: None
     with pytest.raises(AttachError, match="holds none of the parameters"):
@@ -185,14 +185,14 @@ def mmengine():
 
 
 def mm_model(mmengine):
-    """Called as mmpose's models: inputs, each (2J, 1), samples, mode."""
+    """A model with the signature of mmpose's: inputs of (2J, 1) each, samples, mode."""
     model = importlib.import_module("mmengine.model")
 
     class Model(model.BaseModel):
         def __init__(self):
             super().__init__()
             torch.manual_seed(0)
-            self.lifter, self.given = Lifter(dropout=0.0), []
+            self.lifter, self.trained_on = Lifter(dropout=0.0), []
 
         def forward(self, inputs, data_samples, mode):
             inputs = torch.stack(list(inputs))
@@ -200,14 +200,14 @@ def mm_model(mmengine):
             if mode == "tensor":
                 return pose
             labels = [s.gt_instance_labels.lifting_target_label for s in data_samples]
-            self.given.append((inputs.detach(), torch.stack(labels)))
+            self.trained_on.append((inputs.detach(), torch.stack(labels)))
             return {"loss": (pose - torch.stack(labels).view_as(pose)).square().mean()}
 
     return Model()
 
 
 def runner_of(mmengine, model, epochs=2, stops_after=None, collate=None, start=(), **options):
-    """A hook, and the Runner that it is in."""
+    """A hook, and a Runner with it."""
     runner = importlib.import_module("mmengine.runner")
     hook = importlib.import_module("poseaug_plugin.integrations.mmengine").PoseAugHook
 
@@ -225,23 +225,23 @@ def runner_of(mmengine, model, epochs=2, stops_after=None, collate=None, start=(
         }
         for x, y in zip(pose_2d, pose_3d)
     ]
-    made = hook(skeleton="h36m_16", **{"config": small("default", seed=3), **options})
-    return made, runner.Runner(
+    created = hook(skeleton="h36m_16", **{"config": small("default", seed=3), **options})
+    return created, runner.Runner(
         model=model,
         work_dir="work",
         train_dataloader=loader_of(rows, collate_fn=collate or runner_collate),
         optim_wrapper=dict(optimizer=dict(type="SGD", lr=1e-3)),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
-        custom_hooks=[made, Stop()],
+        custom_hooks=[created, Stop()],
         **dict(start),
-        experiment_name=str(id(made)),
+        experiment_name=str(id(created)),
         log_level="ERROR",
         default_scope="mmengine",
     )
 
 
 def run(mmengine, model, **options):
-    """The augmenter of a Runner's whole training."""
+    """Train with a Runner and return the augmenter."""
     hook, runner = runner_of(mmengine, model, **options)
     runner.train()
     return hook.augmenter
@@ -262,15 +262,15 @@ def test_mmengine_augments_steps_and_counts(mmengine, monkeypatch, tmp_path):
     assert (stats["steps"], stats["batches"], stats["epochs"]) == (6, 6, 2)
     assert stats["updates"] > 0
     pose_3d, pose_2d = pairs()
-    for (inputs, labels), start in zip(model.given, 2 * [*range(0, ROWS, BATCH)]):
+    for (inputs, labels), start in zip(model.trained_on, 2 * [*range(0, ROWS, BATCH)]):
         rows = slice(start, start + BATCH)
         changed = (inputs.view(BATCH, 16, 2) != pose_2d[rows]).flatten(1).any(1)
         assert changed.sum() == BATCH // 2
         assert torch.equal(changed, (labels[:, 0] != pose_3d[rows]).flatten(1).any(1))
 
 
-def test_mmengine_resumes_to_the_same_numbers(mmengine, monkeypatch, tmp_path):
-    # mmengine's own part of a checkpoint is not of weights alone, and it does not say so.
+def test_mmengine_resumes_with_equal_results(mmengine, monkeypatch, tmp_path):
+    # mmengine's checkpoints hold more than weights, but it loads them with torch's default.
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     monkeypatch.chdir(tmp_path)
     whole = mm_model(mmengine)
@@ -283,15 +283,17 @@ def test_mmengine_resumes_to_the_same_numbers(mmengine, monkeypatch, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), rest.parameters()))
 
 
-def test_mmengine_loading_weights_is_no_resume(mmengine, monkeypatch, tmp_path):
+def test_mmengine_loading_weights_does_not_resume(mmengine, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     run(mmengine, mm_model(mmengine))
-    fine = run(mmengine, mm_model(mmengine), start=dict(load_from="work/epoch_2.pth"), epochs=1)
-    assert (fine.stats()["epochs"], fine.stats()["batches"]) == (1, 3)
+    augmenter = run(
+        mmengine, mm_model(mmengine), start=dict(load_from="work/epoch_2.pth"), epochs=1
+    )
+    assert (augmenter.stats()["epochs"], augmenter.stats()["batches"]) == (1, 3)
 
 
-def test_mmengine_trains_again_after_a_failure(mmengine, monkeypatch, tmp_path):
+def test_mmengine_can_train_again_after_a_failure(mmengine, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     model = mm_model(mmengine)
     hook, runner = runner_of(mmengine, model)
@@ -307,7 +309,7 @@ def test_mmengine_batches_may_be_lists(mmengine, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
     class Format:
-        """Of lists: the dict's, under the names it has there."""
+        """The format "mmpose" for batches that are lists."""
 
         def _named(self, batch):
             return dict(zip(("inputs", "data_samples"), batch))
@@ -316,8 +318,8 @@ def test_mmengine_batches_may_be_lists(mmengine, monkeypatch, tmp_path):
             return FORMATS["mmpose"].read(self._named(batch), skeleton, camera)
 
         def write(self, batch, poses, rows, skeleton):
-            made = FORMATS["mmpose"].write(self._named(batch), poses, rows, skeleton)
-            return list(made.values())
+            written = FORMATS["mmpose"].write(self._named(batch), poses, rows, skeleton)
+            return list(written.values())
 
     model = mm_model(mmengine)
     run(
@@ -328,7 +330,7 @@ def test_mmengine_batches_may_be_lists(mmengine, monkeypatch, tmp_path):
         config=small("default", learned=False),
     )
     _, pose_2d = pairs()
-    changed = (model.given[0][0].view(BATCH, 16, 2) != pose_2d[:BATCH]).flatten(1).any(1)
+    changed = (model.trained_on[0][0].view(BATCH, 16, 2) != pose_2d[:BATCH]).flatten(1).any(1)
     assert changed.sum() == BATCH // 2
 
 
@@ -336,27 +338,27 @@ def test_mmengine_batches_may_be_lists(mmengine, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("mix", ["alternate", "passes"])
-def test_a_mix_that_hands_batches_on_twice_is_refused(mix):
-    from poseaug_plugin.integrations import attached
+def test_a_mix_that_yields_batches_twice_raises(mix):
+    from poseaug_plugin.integrations import attach
 
     model: nn.Module = Lifter()
     optimizer = torch.optim.SGD(model.parameters(), 1e-3)
-    with pytest.raises(ConfigError, match="takes each once"):
-        attached(model, optimizer, 3, {"config": small("default", mix=mix)}, None)
-    attached(model, optimizer, -1, {}, None).detach()  # the optimizer is free again
+    with pytest.raises(ConfigError, match="takes each batch once"):
+        attach(model, optimizer, 3, {"config": small("default", mix=mix)}, None)
+    attach(model, optimizer, -1, {}, None).detach()  # the optimizer is not in use any more
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        ({"epochs": 3}, r"\['epochs'\] are no options here"),
-        ({"confg": "random"}, r"\['confg'\] are no options here, only .*'config'"),
+        ({"epochs": 3}, r"\['epochs'\] are not options here"),
+        ({"confg": "random"}, r"\['confg'\] are not options here; pass only .*'config'"),
         ({"batch": "sem"}, "batch='sem' is not a preset"),
         ({"config": "rnd"}, "config='rnd' is not a preset"),
     ],
 )
-def test_wrong_options_are_refused_before_anything_runs(callback, mmengine, options, told):
+def test_wrong_options_raise_when_the_hook_is_created(callback, mmengine, options, message):
     hook = importlib.import_module("poseaug_plugin.integrations.mmengine").PoseAugHook
-    for make in (hook, callback):
-        with pytest.raises(ConfigError, match=told):
-            make(**options)
+    for create in (hook, callback):
+        with pytest.raises(ConfigError, match=message):
+            create(**options)
