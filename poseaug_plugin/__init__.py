@@ -1,7 +1,8 @@
 """PoseAug (Gong, Zhang, Feng; CVPR 2021) as a drop-in plugin for 2D-to-3D pose lifters.
 
-Three lines in a training script: import `PoseAugmenter`, make one beside model and optimizer,
-wrap the loader. The rest of the public names describe what the plugin cannot see by itself.
+A training script needs three more lines: import `PoseAugmenter`, create one from the model and the
+optimizer, and wrap the loader. The other public names describe the data where the plugin cannot
+infer them, configure it, or name its errors.
 """
 
 from .batches.check import CheckReport

@@ -1,4 +1,4 @@
-"""Reading a saved state back: all of it, or an error before anything is changed."""
+"""Restoring a saved state: either all of it, or an error before anything is changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIELDS = {"skeleton", "config", "epochs_done", "counts", "passed", "engine"}
 
 @dataclass(frozen=True)
 class Restored:
-    """What `PoseAugmenter.state_dict()` held, made live again; shares no memory with it."""
+    """The objects rebuilt from `PoseAugmenter.state_dict()`; they share no memory with it."""
 
     skeleton: Skeleton | None
     engine: Engine | None
@@ -31,25 +31,32 @@ class Restored:
 
 
 def restore(
-    state: Any, config: PoseAugConfig, mine: Skeleton | None, device: torch.device
+    state: Any, config: PoseAugConfig, skeleton: Skeleton | None, device: torch.device
 ) -> Restored:
-    """A saved state for an augmenter of this config and, if it is known yet, skeleton.
+    """Rebuild a saved state for an augmenter.
+
+    Args:
+        state: what `PoseAugmenter.state_dict()` returned.
+        config: the augmenter's config.
+        skeleton: the augmenter's skeleton, or None if it is not known yet.
+        device: the estimator's device.
 
     Raises:
-        CheckpointError: it is no such state, damaged, or of another configuration or skeleton.
+        CheckpointError: `state` is not such a state, is damaged, or was saved with another config
+            or skeleton.
     """
     if isinstance(state, Mapping) and {"skeleton", "trainer"} <= set(state):
         raise CheckpointError(
-            "the state was saved by version 0.1 of poseaug-plugin, whose networks and counters "
-            "differ; go on with that version, or start the augmenter afresh."
+            "the state was saved by version 0.1 of poseaug-plugin, which has other networks and "
+            "counters. Continue with that version, or do not load the state."
         )
     if not isinstance(state, Mapping) or FIELDS - set(state):
         raise CheckpointError(
-            f"{type(state).__name__} is not a PoseAugmenter state, which has {sorted(FIELDS)}. "
-            "Pass what augmenter.state_dict() returned."
+            f"state is a {type(state).__name__}, not a PoseAugmenter state with the keys "
+            f"{sorted(FIELDS)}. Pass what augmenter.state_dict() returned."
         )
     try:
-        return _restore(copy.deepcopy(dict(state)), config, mine, device)
+        return _restore(copy.deepcopy(dict(state)), config, skeleton, device)
     except CheckpointError:
         raise
     except Exception as error:
@@ -59,20 +66,22 @@ def restore(
 
 
 def _restore(
-    state: dict[str, Any], config: PoseAugConfig, mine: Skeleton | None, device: torch.device
+    state: dict[str, Any], config: PoseAugConfig, own: Skeleton | None, device: torch.device
 ) -> Restored:
-    now, then = asdict(config), state["config"]
-    other = sorted(name for name, value in then.items() if now.get(name) != value)
-    if other:
+    current, saved = asdict(config), state["config"]
+    differing = sorted(name for name, value in saved.items() if current.get(name) != value)
+    if differing:
         raise CheckpointError(
-            f"the state was saved with { {k: then[k] for k in other} }, this augmenter has "
-            f"{ {k: now.get(k) for k in other} }; build it with the saved config."
+            f"the state was saved with { {name: saved[name] for name in differing} }, this "
+            f"augmenter has { {name: current.get(name) for name in differing} }; pass the saved "
+            "options in config=."
         )
     skeleton = None if state["skeleton"] is None else Skeleton(**state["skeleton"])
-    if skeleton and mine and (skeleton.parents, skeleton.left) != (mine.parents, mine.left):
+    if skeleton and own and (skeleton.parents, skeleton.left) != (own.parents, own.left):
         raise CheckpointError(
-            f"the state is of a skeleton with parents {skeleton.parents} and left {skeleton.left}, "
-            f"this augmenter's has {mine.parents} and {mine.left}; use the saved one."
+            f"the state was saved with a skeleton with parents {skeleton.parents} and left "
+            f"{skeleton.left}, this augmenter's has {own.parents} and {own.left}; pass the saved "
+            "one as skeleton=."
         )
     engine, passed = None, state["passed"]
     if skeleton and state["engine"] is not None:

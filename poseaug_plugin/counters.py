@@ -1,4 +1,4 @@
-"""What has gone by: counts that cost nothing until they are asked for."""
+"""Counts of batches, steps and rows."""
 
 from __future__ import annotations
 
@@ -11,30 +11,35 @@ __all__ = ["Counters"]
 
 @dataclass
 class Counters:
-    """Batches, steps and rows so far."""
+    """Batches, steps and rows so far. Counting never waits for the device; `numbers()` does."""
 
     counts: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
-            # fed_steps: optimizer steps that a batch came by before. Schedules count them and not
-            # batches: a rank may peek at one, or get a bad one, and ranks must stay together.
+            # Schedules count steps_with_batch, not batches: under DistributedDataParallel one rank
+            # may read an extra batch or a bad one, and all ranks must update at the same steps.
             ("batches", "bad_batches", "steps", "steps_with_batch", "rows"),
             0,
         )
     )
-    passed: Tensor | None = None  # augmented rows that a camera could take; stays on the device
+    passed: Tensor | None = None  # number of augmented rows that were used, on the device
 
     def add(self, name: str, number: int = 1) -> int:
-        """Count on; the new total."""
+        """Add to a count and return the new total."""
         self.counts[name] += number
         return self.counts[name]
 
-    def rows(self, tried: int, passed: Tensor) -> None:
-        """Count augmented rows."""
+    def add_rows(self, tried: int, passed: Tensor) -> None:
+        """Add the rows of one batch.
+
+        Args:
+            tried: number of rows that were chosen for augmentation.
+            passed: number of these whose augmented pair was used, a scalar on the device.
+        """
         self.add("rows", tried)
         self.passed = passed if self.passed is None else self.passed + passed
 
     def numbers(self) -> dict[str, float]:
-        """All counts, and the share of augmented rows that passed."""
+        """All counts, and the number and share of rows that were augmented."""
         passed = 0 if self.passed is None else int(self.passed)
         tried = self.counts["rows"]
         return {**self.counts, "augmented": passed, "accepted": passed / max(1, tried)}

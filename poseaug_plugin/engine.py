@@ -1,4 +1,4 @@
-"""The sampler, and beside it what learns, where something does."""
+"""What is built once the skeleton is known: the sampler, and the trainer of the learned modes."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ __all__ = ["Engine"]
 
 
 class Engine:
-    """All that an augmenter has once it knows its skeleton.
+    """The sampler of an augmenter, and its trainer if the config trains networks.
 
     Args:
-        device: where it works; the estimator's.
+        skeleton: the joints of the poses.
+        config: all options.
+        device: the estimator's device. Sampling and training run on it.
     """
 
     def __init__(self, skeleton: Skeleton, config: PoseAugConfig, device: torch.device) -> None:
         self.sampler = Sampler(skeleton, config, device)
         self.trainer: Trainer | None = None
         if config.trains:
-            from .adversarial.trainer import Trainer  # `default` and `random` never load it
+            from .adversarial.trainer import Trainer  # `default` and `random` never import it
 
             self.trainer = Trainer(self.sampler)
 
     def on(self, device: torch.device) -> Engine:
-        """Itself, or its like on the device to which the estimator has moved."""
+        """Return the engine itself if it is on the device, else a copy of it there."""
         if device == self.sampler.device:
             return self
         moved = Engine(self.sampler.skeleton, self.sampler.config, device)
@@ -40,12 +42,14 @@ class Engine:
         return moved
 
     def state_dict(self) -> dict[str, Any]:
+        """The states of sampler and trainer."""
         return {
             "sampler": self.sampler.state_dict(),
             "trainer": None if self.trainer is None else self.trainer.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict()` returned."""
         self.sampler.load_state_dict(state["sampler"])
         if self.trainer is not None:
             self.trainer.load_state_dict(state["trainer"])

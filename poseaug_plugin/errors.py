@@ -1,4 +1,7 @@
-"""What can go wrong, by name. Every message says what was passed, what was expected, what to do."""
+"""All exceptions and the warning class.
+
+Each message says what is wrong, what was passed, what was expected, and what to change.
+"""
 
 from __future__ import annotations
 
@@ -9,54 +12,59 @@ Value = TypeVar("Value")
 
 
 class PoseAugError(ValueError):
-    """Base of everything the plugin raises about its input; a `ValueError`."""
+    """Base class of all errors about the plugin's input."""
 
 
 class ConfigError(PoseAugError):
-    """An option out of range, or two options that contradict each other."""
+    """An argument or option is unknown or out of range, or two options contradict each other."""
 
 
 class SkeletonError(PoseAugError):
-    """Parents, sides or a joint count that do not make the expected tree."""
+    """A skeleton is not one tree, its sides do not mirror each other, or no preset fits."""
 
 
 class BatchError(PoseAugError):
-    """A batch that cannot be read: fields, shapes, ragged or empty rows, NaN."""
+    """A batch cannot be read: a field is missing, a shape is wrong, it has no rows, or has NaN."""
 
 
 class WindowError(BatchError):
-    """A window of 2D with the 3D of its centre frame alone: its motion cannot be made up."""
+    """A batch has windows of 2D frames but not the 3D of all these frames."""
 
 
 class DataError(PoseAugError):
-    """Readable numbers with the wrong meaning: units, frame, mirrored sides."""
+    """A batch can be read but its numbers do not mean what the format says.
+
+    Common causes are another unit, another coordinate frame, and swapped sides.
+    """
 
 
 class AttachError(PoseAugError):
-    """Model and optimizer that do not belong together, or a second attachment."""
+    """Model, optimizer and loader do not belong together, or a second augmenter is attached."""
 
 
 class EstimatorError(PoseAugError):
-    """The estimator does not answer as its loss needs it to."""
+    """The estimator cannot be called, or its output does not have the shape of the target."""
 
 
 class CheckpointError(PoseAugError):
-    """A saved state of another skeleton or configuration."""
+    """A saved state is damaged, or was saved with another skeleton or config."""
 
 
 class PoseAugWarning(UserWarning):
-    """Something the caller should know once; training goes on."""
+    """A problem that does not stop training. Each is reported once for each augmenter."""
 
 
 def look_up(
     known: Mapping[str, Value], name: object, option: str, other: str, error: type[PoseAugError]
 ) -> Value:
-    """The preset of that name.
+    """Return the preset of that name.
 
     Args:
-        option: the argument that took the name.
+        known: all presets.
+        name: the name to look up.
+        option: name of the argument, for the message.
         other: what else can be passed, for the message.
-        error: raised if there is no such preset.
+        error: the exception to raise if there is no such preset.
     """
     if not isinstance(name, str) or name not in known:
         raise error(

@@ -1,4 +1,4 @@
-"""What the plugin says: events to callbacks, and each warning once."""
+"""Events for callbacks, and warnings that are each issued once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from .errors import AttachError, PoseAugWarning
+from .errors import ConfigError, PoseAugWarning
 
 if TYPE_CHECKING:
     from .plugin import PoseAugmenter
@@ -22,69 +22,92 @@ __all__ = [
     "Notifier",
 ]
 
-STEPS_WITHOUT_BATCH = 20  # optimizer steps without a batch before the caller is told
-BATCHES_WITHOUT_STEP = 200  # batches without a step
+STEPS_WITHOUT_BATCH = 20  # optimizer steps without a batch before a warning
+BATCHES_WITHOUT_STEP = 200  # batches without an optimizer step before a warning
 
-#: All that is ever warned about, each once.
+#: All warnings. An augmenter issues each of them at most once.
 WARNINGS = {
-    "batchnorm": "mix='alternate' feeds real and augmented batches in turn: BatchNorm normalises "
-    "each by its own statistics but evaluates with a blend, which costs accuracy. Use "
-    "mix='replace' or 'append', or keep it to reproduce the paper.",
-    "root": "the batch tells no root: it is fitted to the 2D. Only the 2D discriminator and the "
-    "bone-angle feedback see it.",
-    "camera": "the batch tells no root: it is fitted to the 2D, with the camera given or assumed. "
-    "Only the 2D discriminator and the bone-angle feedback see it.",
-    "never_fed": f"{STEPS_WITHOUT_BATCH} optimizer steps and no batch came by: the loop iterates "
-    "another loader than augmenter.wrap(loader) returned, or the model is in evaluation "
-    "mode. Nothing is augmented.",
-    "never_stepped": f"{BATCHES_WITHOUT_STEP} batches came by and no step of the optimizer that "
-    "was given: the loop steps another one, made later perhaps. Give the augmenter the one that "
-    "the loop steps: what it learns, it learns after steps.",
-    "bad_batch": "a batch passes through untouched: {}",
-    "turn": "a turn of the augmentor was skipped: {}",
+    "batchnorm": "mix='alternate' is used with a model that has BatchNorm: real and augmented "
+    "batches are normalised by their own statistics in training, but by a blend of both in "
+    "evaluation, which costs accuracy. Pass config=dict(mix='replace') or dict(mix='append'), or "
+    "keep 'alternate' to reproduce the paper.",
+    "no_root": "the batch has no root position, so the root is fitted to the 2D. Only the 2D "
+    "discriminator and the bone-angle feedback use it. If your 3D has the root position, pass "
+    "root='absolute' or root='slot' in batch=.",
+    "no_camera": "the batch has no root position and no camera, so the root is fitted to the 2D "
+    "with the camera of camera=. Only the 2D discriminator and the bone-angle feedback use it. "
+    "If your 3D has the root position, pass root='absolute' or root='slot' in batch=.",
+    "no_batches": "the training loop does not iterate the loader that augmenter.wrap(loader) "
+    f"returned: it took {STEPS_WITHOUT_BATCH} optimizer steps and no batch was augmented. Iterate "
+    "the wrapped loader. If you do, call model.train() before the loop.",
+    "no_steps": "the training loop does not step the optimizer that was passed to PoseAugmenter: "
+    f"{BATCHES_WITHOUT_STEP} batches were augmented, and it took no step. Pass optimizer= the one "
+    "that the loop steps; the plugin's own networks are updated after its steps.",
+    "bad_batch": "a batch is passed on unchanged because it could not be augmented: {}",
+    "update_failed": "an update of the plugin's own networks failed and was skipped: {}",
 }
 
 
 @dataclass(frozen=True)
 class Event:
-    """What happened. `augmenter.stats()` gives the numbers; only asking for them costs time."""
+    """What callbacks receive.
 
-    kind: str  # "step" after each estimator step, "epoch", "collapse", "bad_batch"
+    Args:
+        kind: ``"step"`` after each step of the optimizer, ``"epoch"`` after each epoch,
+            ``"collapse"`` if one of the plugin's networks collapsed, ``"bad_batch"`` if a batch
+            could not be augmented.
+        augmenter: the augmenter. Its `stats()` waits for the device; the event itself does not.
+        message: which network collapsed and why, or why the batch could not be augmented.
+    """
+
+    kind: str
     augmenter: PoseAugmenter
     message: str = ""
 
 
 class Callback(Protocol):
-    """Anything that takes an event."""
+    """Any callable that takes an `Event`."""
 
     def __call__(self, event: Event, /) -> object: ...
 
 
 class Notifier:
-    """Tells callbacks, and warns about each matter once."""
+    """Calls the callbacks, and issues each warning once.
+
+    Raises:
+        ConfigError: `callbacks` is not an iterable of callables.
+    """
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
         if not isinstance(callbacks, Iterable) or not all(map(callable, found := [*callbacks])):
-            raise AttachError(f"callbacks={callbacks!r} must be a list of callables of an Event.")
+            raise ConfigError(
+                f"callbacks={callbacks!r} is not a list of callables; pass e.g. "
+                "callbacks=[lambda event: ...]."
+            )
         self._callbacks = found
         self._warned: set[str] = set()
 
     def emit(self, kind: str, augmenter: PoseAugmenter, message: str = "") -> None:
+        """Call every callback with an `Event`."""
         event = Event(kind, augmenter, message)
         for callback in self._callbacks:
             callback(event)
 
-    def warn(self, matter: str, *facts: object) -> None:
-        """Of one of `WARNINGS`, its gaps filled by the facts."""
-        if matter not in self._warned:
-            self._warned.add(matter)
-            told, depth = WARNINGS[matter].format(*facts), _callers_depth()
-            warnings.warn(told, PoseAugWarning, stacklevel=depth)
+    def warn(self, name: str, *details: object) -> None:
+        """Issue the warning of that name in `WARNINGS`, unless it was issued before.
+
+        Args:
+            details: what replaces the placeholders in its text.
+        """
+        if name not in self._warned:
+            self._warned.add(name)
+            message = WARNINGS[name].format(*details)
+            warnings.warn(message, PoseAugWarning, stacklevel=_stacklevel())
 
 
-def _callers_depth() -> int:
-    """How far up the stack of whom this is called from the first frame outside the package is."""
-    depth, frame = 1, sys._getframe(1)
+def _stacklevel() -> int:
+    """The `stacklevel` that makes the function calling this one warn at the user's line."""
+    level, frame = 1, sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
-        depth, frame = depth + 1, frame.f_back
-    return depth
+        level, frame = level + 1, frame.f_back
+    return level

@@ -1,4 +1,4 @@
-"""`PoseAugmenter`: hangs PoseAug on a training loop that stays as it is. Wiring only."""
+"""`PoseAugmenter`: connects the parts of the plugin to a training loop. Wiring only."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .checkpoint import restore
 from .config import PoseAugConfig
 from .counters import Counters
 from .engine import Engine
-from .errors import AttachError, PoseAugError, WindowError
+from .errors import AttachError, ConfigError, PoseAugError, WindowError
 from .events import BATCHES_WITHOUT_STEP, STEPS_WITHOUT_BATCH, Callback, Notifier
 from .geometry.camera import Camera
 from .geometry.pose_batch import PoseBatch
-from .geometry.skeleton import Skeleton
+from .geometry.skeleton import SKELETONS, Skeleton
 from .loop.distributed import all_agree
 from .loop.estimator import Estimator, Predict, full_precision
 from .loop.hooks import Attachment, inner_optimizer
@@ -42,27 +42,54 @@ Batch = TypeVar("Batch")
 
 
 class PoseAugmenter:
-    """PoseAug beside the caller's training loop.
+    """Augments the batches of a training loop, and trains PoseAug's networks beside it.
+
+    The loop itself stays as it is: it iterates the loader that `wrap` returns, and steps its
+    optimizer. The augmenter changes neither the model, nor the optimizer, nor any global random
+    state. `detach` undoes everything.
 
     Args:
-        model: the estimator in training; never changed, only asked.
-        optimizer: the one whose `step()` trains it; a wrapper's inner optimizer is found.
-        batch: how batches look: a format's name, a mapping of field names (`BatchFormat`'s
-            arguments), a `BatchFormat`, or an object with the methods of
-            `batches.protocol.Format`. None: by shape.
-        epochs: length of the run, for curriculum and learning rate. None: no schedule.
-        config: a `PoseAugConfig`, a preset's name (default, random, paper, released), or a mapping
-            of changes to one, e.g. `dict(preset="random", ratio=0.5)`. None: default.
-        skeleton: what `Skeleton.of` takes. None: the preset with that many joints, Human3.6M's
-            for 16 and 17.
-        camera: assumed where batches carry none.
-        predict: how to call the estimator, `predict(model, pose_2d)`; default `model(pose_2d)`.
-        callbacks: each called with an `Event`.
+        model: the model in training, a 2D-to-3D pose lifter.
+        optimizer: the optimizer that trains the model. It may be wrapped, as by accelerate, Opacus
+            or mmengine.
+        batch: how a batch is laid out. The name of a format (`"semgcn"`, `"videopose3d"`, ...), a
+            mapping of `BatchFormat`'s arguments, a `BatchFormat`, or an object with the methods of
+            `batches.protocol.Format`. None: inferred from the shapes of the first batch.
+        epochs: length of the run, for the schedules of `ratio`, feedback and learning rate. None:
+            they have their end values from the start.
+        config: a `PoseAugConfig`, the name of a preset (`"default"`, `"random"`, `"paper"`,
+            `"released"`), or a mapping of changes to a preset, e.g.
+            `dict(preset="random", ratio=0.5)`. None: `"default"`.
+        skeleton: a `Skeleton` or anything that `Skeleton.of` takes. None: the preset with as many
+            joints as the first batch; Human3.6M's for 16 and 17 joints.
+        camera: the camera to assume where batches have none.
+        predict: how to call the model, `predict(model, pose_2d)`. Default: `model(pose_2d)`. Only
+            modes with feedback call it.
+        callbacks: callables that each get an `Event`.
 
     Raises:
-        AttachError: the optimizer does not train the model, or has an augmenter already; or an
-            argument of another kind.
-        ConfigError: an unknown name, or an option out of range.
+        AttachError: the optimizer does not train the model, or has an augmenter already.
+        ConfigError: an argument is of a wrong type, unknown or out of range.
+        SkeletonError: `skeleton` is no skeleton.
+
+    Example:
+        >>> import torch
+        >>> from poseaug_plugin import PoseAugmenter
+        >>> from poseaug_plugin.data.synthetic import make
+        >>> pairs = make()[0][:64]
+        >>> loader = [(pairs.root_relative, pairs.pose_2d)]  # one batch
+        >>> model = torch.nn.Sequential(
+        ...     torch.nn.Flatten(), torch.nn.Linear(32, 48), torch.nn.Unflatten(1, (16, 3))
+        ... )
+        >>> optimizer = torch.optim.Adam(model.parameters())
+        >>> augmenter = PoseAugmenter(model, optimizer, dict(pose_3d=0, pose_2d=1), epochs=2)
+        >>> for pose_3d, pose_2d in augmenter.wrap(loader):
+        ...     loss = (model(pose_2d) - pose_3d).square().mean()
+        ...     optimizer.zero_grad()
+        ...     loss.backward()
+        ...     optimizer.step()
+        >>> augmenter.stats()["steps"]
+        1.0
     """
 
     def __init__(
@@ -79,9 +106,14 @@ class PoseAugmenter:
         callbacks: Iterable[Callback] = (),
     ) -> None:
         if epochs is not None and (not isinstance(epochs, int) or epochs < 1):
-            raise AttachError(f"epochs={epochs!r} must be a whole number of 1 or more, or None.")
+            raise ConfigError(
+                f"epochs={epochs!r} is not a whole number of 1 or more; pass epochs= the length "
+                "of the run, or None."
+            )
         if camera is not None and not isinstance(camera, Camera):
-            raise AttachError(f"camera={camera!r} must be a Camera(f=..., c=...), or None.")
+            raise ConfigError(
+                f"camera={camera!r} is not a Camera; pass camera=Camera(f=..., c=...), or None."
+            )
         self.config = PoseAugConfig.of(config)
         fmt = None if batch is None else resolve_format(batch)
         if fmt is not None and self._uses_feedback:
@@ -97,29 +129,47 @@ class PoseAugmenter:
         self._estimator.check_optimizer(inner)
         self._schedule = EpochSchedule(epochs, self.config.warmup)
         self._engine: Engine | None = None
-        self._pending: PoseBatch | None = None
+        self._pending: PoseBatch | None = None  # the batch that the next update uses
         self._windows: list[Windows] = []
         self._enabled = True
-        self._fresh = False  # whether a batch came by since the last step
+        self._has_new_batch = False  # since the last step
         self._counters = Counters()
         self._hook: Attachment | None = Attachment(inner, self._after_step)
         if self.config.mix == "alternate" and self._estimator.has_batchnorm:
             self._notifier.warn("batchnorm")
 
+    def __repr__(self) -> str:
+        """What the augmenter is attached to, how it is set, and what it has done so far."""
+        optimizer = None if self._hook is None else self._hook.optimizer
+        skeleton, counted = self._reader.known_skeleton, self._counters.numbers()
+        presets = (name for name, preset in SKELETONS.items() if preset == skeleton)
+        joints = skeleton and f"{skeleton.num_joints} joints"
+        lines = {
+            "model": type(self._estimator.model).__name__,
+            "optimizer": "detached" if optimizer is None else type(optimizer).__name__,
+            "batch": self._reader.known_format or "not known yet",
+            "config": self.config,
+            "skeleton": next(presets, joints) or "not known yet",
+            "steps": counted["steps"],
+            "augmented": f"{counted['accepted']:.1%} of {counted['rows']} chosen rows",
+        }
+        text = "".join(f"\n({name}): {value}" for name, value in lines.items())
+        return "PoseAugmenter(" + text.replace("\n", "\n  ") + "\n)"
+
     # On and off
 
     def enable(self) -> None:
-        """Augment and train again after `disable()`."""
+        """Augment batches and update the networks again, after `disable()`."""
         self._enabled = True
 
     def disable(self) -> None:
-        """Hand every batch through untouched and train nothing, until `enable()`."""
+        """Return every batch unchanged and update nothing, until `enable()`."""
         self._enabled = False
         self._pending = None
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Disabled inside the block, then as before."""
+        """Context manager that disables the augmenter, and then restores its state."""
         before = self._enabled, self._pending
         self.disable()
         try:
@@ -128,7 +178,11 @@ class PoseAugmenter:
             self._enabled, self._pending = before
 
     def detach(self) -> None:
-        """Unhook from the optimizer for good; wrapped loaders hand batches through untouched."""
+        """Remove the hook from the optimizer, for good.
+
+        Wrapped loaders then yield their batches unchanged. Another augmenter may be attached.
+        Calling it again has no effect.
+        """
         self.disable()
         if self._hook is not None:
             self._hook.remove()
@@ -138,7 +192,11 @@ class PoseAugmenter:
 
     @property
     def active(self) -> bool:
-        """Whether a batch passing now would be augmented: enabled, training, gradients on."""
+        """Whether a batch would be augmented now.
+
+        That is, the augmenter is attached and enabled, the model is in training mode, and gradients
+        are on.
+        """
         return self._on and self._estimator.training and torch.is_grad_enabled()
 
     @property
@@ -152,89 +210,108 @@ class PoseAugmenter:
     # Batches
 
     def wrap(self, loader: Loader) -> Loader:
-        """The loader with augmented batches; otherwise what it was: length, attributes, sampler.
+        """Wrap a loader, so that it yields augmented batches.
 
-        An epoch counts when an iterator that handed out augmented batches is exhausted, or was left
-        and another is trained on. A generator of VideoPose3D's kind is made to deliver its windows'
-        3D (see `windows`). A wrapped loader is taken out of its old wrap first.
+        Length, attributes and sampler are those of the loader. In evaluation mode and without
+        gradients its batches are unchanged. An epoch is counted when an iteration with augmented
+        batches is exhausted, or was left early and a later one is trained on.
+
+        A generator like VideoPose3D's, with the 3D of the centre frame alone, is changed so that
+        it provides the 3D of whole windows, see `batches.windows`; `detach()` undoes that.
+
+        Args:
+            loader: any iterable of batches, or an object with `next_epoch()`. If it is wrapped
+                already, the loader inside is wrapped.
+
+        Returns:
+            The wrapped loader.
 
         Raises:
-            AttachError: no loader, or mix="passes" over what can be iterated once.
+            AttachError: `loader` cannot be iterated, or only once and `config.mix` is `"passes"`.
         """
         inner: Any = unwrapped(loader)
         if not any(hasattr(inner, name) for name in ("__iter__", "__getitem__", "next_epoch")):
-            raise AttachError(f"{inner!r} cannot be iterated; wrap the loader your loop iterates.")
+            raise AttachError(
+                f"loader={inner!r} cannot be iterated; wrap the loader that your loop iterates."
+            )
         windows = Windows.of(inner, self._reader.known_format)
         self._windows += [windows] if windows else []
-        return cast(Loader, AugmentedLoader(inner, _LoaderSide(self, windows)))
+        return cast(Loader, AugmentedLoader(inner, _LoaderAdapter(self, windows)))
 
     def end_epoch(self) -> None:
-        """Count an epoch: for loops that call `augmenter(batch)` and iterate no wrapped loader.
+        """Count an epoch.
 
-        Without it the schedules of ratio, warm-up and learning rate stand at their start.
+        Call it after each epoch if the loop calls `augmenter(batch)` itself. A wrapped loader
+        counts its own epochs. Without it, the schedules of `ratio`, warm-up and learning rate stay
+        at their start.
         """
         self._schedule.done += 1
         self._notifier.emit("epoch", self)
 
     def __call__(self, batch: Batch) -> Batch:
-        """The batch with augmented rows, per `config.mix`; itself where nothing is to be done.
+        """Augment a batch.
 
-        Of the mixes that hand on each batch twice this gives the augmented one, `wrap` both.
-        The first batch is checked and raises; a batch that goes bad later passes untouched, and so
-        does a window of 2D whose 3D motion is not in the batch.
+        The first batch is checked, and an error is raised. A later batch that cannot be augmented
+        is returned unchanged, with a warning; so is a batch of 2D windows without their 3D.
+
+        Args:
+            batch: what the loader yields. It is not changed.
+
+        Returns:
+            A batch with augmented rows, see `config.mix`, or `batch` itself if the augmenter is not
+            `active`. With the mixes that yield every batch twice, it is the augmented batch.
 
         Raises:
-            BatchError, DataError, EstimatorError: on the first batch, before anything changed.
+            BatchError: the first batch cannot be read.
+            DataError: its numbers do not mean what the format says.
+            EstimatorError: the model cannot be called, or its output does not fit.
+            SkeletonError: no preset skeleton has its joints.
         """
-        return self._passed_on(batch, batch)
+        return self._augment_or_return(batch, batch)
 
-    def _passed_on(self, batch: Batch, full: Any) -> Batch:
-        """`batch` augmented; `full` is the same with all the 3D there is."""
+    def _augment_or_return(self, batch: Batch, full: Any) -> Batch:
+        """Augment `batch`, or return it; `full` is the same batch with all available 3D."""
         if not self.active:
             return batch
-        self._fresh = True
+        self._has_new_batch = True
         try:
             with full_precision(self._estimator.device):
-                return cast(Batch, self._augmented(batch, full))
-        except Exception as error:  # whatever it is, a batch must not end a run under way
-            under_way = self._reader.checked and self._counters.counts["batches"]
-            if not under_way and not isinstance(error, WindowError):
+                return cast(Batch, self._augment(batch, full))
+        except Exception as error:  # of any kind: a single batch must not end a long run
+            has_started = self._reader.checked and self._counters.counts["batches"]
+            if not has_started and not isinstance(error, WindowError):
                 raise
             self._counters.add("bad_batches")
-            told = str(error) if isinstance(error, PoseAugError) else repr(error)
-            self._notifier.warn("bad_batch", told)
-            self._notifier.emit("bad_batch", self, told)
+            message = str(error) if isinstance(error, PoseAugError) else repr(error)
+            self._notifier.warn("bad_batch", message)
+            self._notifier.emit("bad_batch", self, message)
             return batch
 
-    def _augmented(self, batch: Any, full: Any) -> Any:
+    def _augment(self, batch: Any, full: Any) -> Any:
         poses, engine = self._read(full)
-        learning_alone = not (self.config.prior or self._schedule.warm)
-        if not learning_alone:
+        if self.config.prior or self._schedule.warm:  # without a prior, networks warm up first
             ratio = self._schedule.between(self.config.ratios)
             before = self._counters.counts["batches"]
-            batch, rows, passed = mix_batch(
+            batch, tried, passed = mix_batch(
                 batch, poses, engine.sampler, self._reader.format, ratio, before
             )
-            self._counters.rows(rows, passed)
+            self._counters.add_rows(tried, passed)
         batches = self._counters.add("batches")
         if batches == BATCHES_WITHOUT_STEP and not self._counters.counts["steps"]:
-            self._notifier.warn("never_stepped")
+            self._notifier.warn("no_steps")
         if self.config.trains:
             self._pending = poses
         return batch
 
     def _read(self, batch: Any) -> tuple[PoseBatch, Engine]:
-        """Poses, and what augments them, both where the estimator is now."""
-        poses = self._reader.later(batch) if self._reader.checked else self._first(batch)
+        """The poses of a batch and the engine, on the estimator's current device."""
+        poses = self._reader.later(batch) if self._reader.checked else self._read_first(batch)
         device = self._estimator.device
         self._engine = cast(Engine, self._engine).on(device)
         return poses.to(device), self._engine
 
-    @property
-    def _uses_feedback(self) -> bool:
-        return self.config.trains and self.config.feedback != "off"
-
-    def _first(self, batch: Any) -> PoseBatch:
+    def _read_first(self, batch: Any) -> PoseBatch:
+        """Read the first batch, check it and the estimator, and build the engine."""
         poses = self._reader.first(batch)
         config, device = self.config, self._estimator.device
         if self._uses_feedback:
@@ -243,18 +320,29 @@ class PoseAugmenter:
             fmt = cast(EstimatorFormat, self._reader.format)
             check_estimator(self._estimator, fmt, self._reader.skeleton, poses.to(device))
         if config.trains and (config.adv2d or config.feedback == "range") and not poses.has_root:
-            self._notifier.warn("root" if poses.has_camera else "camera")
+            self._notifier.warn("no_root" if poses.has_camera else "no_camera")
         self._engine = self._engine or Engine(self._reader.skeleton, config, device)
         self._reader.checked = True
         return poses
 
+    @property
+    def _uses_feedback(self) -> bool:
+        return self.config.trains and self.config.feedback != "off"
+
     def preview(self, batch: Any) -> tuple[PoseBatch, Tensor, Augmentation]:
-        """What every row of a batch would become now; for looking at, changes nothing.
+        """Augment every row of a batch, to look at; networks and random state do not change.
+
+        Args:
+            batch: what the loader yields. It is not changed.
 
         Returns:
-            The augmented pairs, which of them a camera could have taken (B,) bool, and the
-            parameters: `augmentation.apply(pose_3d, skeleton)` gives the same poses again; of
-            windows and scenes, whose roots move, with their `path`.
+            The augmented poses; a (B,) bool tensor, True where the pair passes the visibility test
+            and would be used; and the `Augmentation`. `augmentation.apply(pose_3d, skeleton)`
+            computes the same poses again. For windows and scenes, whose roots move, pass it the
+            batch's `path` as well.
+
+        Raises:
+            PoseAugError: the batch cannot be read, as in `augmenter(batch)`.
         """
         with full_precision(self._estimator.device):
             poses, engine = self._read(batch)
@@ -265,35 +353,42 @@ class PoseAugmenter:
                 engine.sampler.generator.set_state(state)
 
     def check(self, loader: Iterable[Any], batches: int = 3) -> list[CheckReport]:
-        """Read the first batches of a loader and report; changes nothing, raises on no finding.
+        """Check the first batches of a loader; problems are reported, not raised.
+
+        Nothing is changed, and the loader's random state is restored.
+
+        Args:
+            loader: the loader, wrapped or not.
+            batches: number of batches to check.
 
         Returns:
-            One `CheckReport` a batch: fields found, joints, units, reprojection residual, problems.
+            A `CheckReport` for each batch: fields, joints, bone lengths, reprojection residual, and
+            the problems found.
 
         Raises:
-            BatchError: a batch that cannot be read at all.
+            BatchError: a batch cannot be read, or there is none.
         """
         inner = unwrapped(loader)
-        look = Windows.for_a_look(inner, self._windows, self._reader.known_format)
-        with full_precision(self._estimator.device), look as windows:
+        temporary = Windows.for_a_look(inner, self._windows, self._reader.known_format)
+        with full_precision(self._estimator.device), temporary as windows:
             return self._reader.report(inner, batches, windows.split if windows else None)
 
-    # Turns
+    # Updates
 
     def _after_step(self) -> None:
         steps = self._counters.add("steps")
-        idle = self._on and not self._fresh and not self._counters.counts["steps_with_batch"]
-        if steps == STEPS_WITHOUT_BATCH and idle:
-            self._notifier.warn("never_fed")
+        got_none = not self._has_new_batch and not self._counters.counts["steps_with_batch"]
+        if steps == STEPS_WITHOUT_BATCH and self._on and got_none:
+            self._notifier.warn("no_batches")
         self._update()
         self._notifier.emit("step", self)
 
     def _update(self) -> None:
-        """On the batch that came by last, if none was taken on it and one is due."""
+        """Update the networks on the last batch, if it is new and an update is due."""
         poses, self._pending = self._pending, None
-        fresh, self._fresh = self._fresh, False
-        fed = self._counters.add("steps_with_batch", fresh)
-        due = self.config.trains and fresh and fed % self.config.update_every == 0
+        is_new, self._has_new_batch = self._has_new_batch, False
+        steps = self._counters.add("steps_with_batch", is_new)
+        due = self.config.trains and is_new and steps % self.config.update_every == 0
         rows = poses.usable().first(self.config.update_rows) if due and poses is not None else None
         trainer = self._trainer
         if due and all_agree(bool(rows), self._estimator.device) and rows and trainer:
@@ -305,17 +400,44 @@ class PoseAugmenter:
                         cast(EstimatorFormat, self._reader.format),
                         self._schedule,
                     )
-                except Exception as error:  # whatever it is, it must not end the caller's run
+                except Exception as error:  # of any kind: it must not end the caller's run
                     reports = []
-                    self._notifier.warn("turn", repr(error))
-            cure = "restarted" if self.config.repair else "left as it is"
+                    self._notifier.warn("update_failed", repr(error))
+            action = "restarted" if self.config.repair else "not restarted"
             for report in reports:
-                self._notifier.emit("collapse", self, f"{report.part} {cure}: {report.reason}")
+                self._notifier.emit("collapse", self, f"{report.part} {action}: {report.reason}")
 
     # Numbers and state
 
     def stats(self) -> dict[str, float]:
-        """Counts and the last turn's measures as floats; asking waits for the device."""
+        """Return counts and measures as floats; this waits for the device.
+
+        Returns:
+            Always:
+
+            - ``steps``: steps of the optimizer.
+            - ``batches``: batches that were read without an error.
+            - ``bad_batches``: batches that could not be augmented and were returned unchanged.
+            - ``steps_with_batch``: steps that followed a new batch; every `update_every`-th of them
+              updates the networks.
+            - ``rows``: rows that were chosen for augmentation.
+            - ``augmented``: those of them whose augmented pair was used.
+            - ``accepted``: ``augmented / rows``. Pairs that no camera could have taken are
+              rejected.
+            - ``epochs``: epochs that were counted.
+            - ``updates``: updates of the networks.
+
+            With `learned=True`, the measures of the last update that computed them:
+
+            - ``loss_augmentor``, ``grad_norm``: loss and gradient norm of the augmentor.
+            - ``feedback``: loss of the feedback, after the warm-up.
+            - ``hardness``: error of the model on augmented pairs, divided by that on the original
+              ones, after the warm-up.
+            - ``gamma_ba``, ``gamma_bl``: mean absolute change of unit bone vectors and of relative
+              bone lengths.
+            - ``loss_d3d``, ``d3d_real``, ``d3d_fake``: loss of the 3D discriminator and its mean
+              scores of real and augmented poses; ``d2d`` likewise for the 2D discriminator.
+        """
         trainer = self._trainer
         numbers: dict[str, float | Tensor] = {
             **self._counters.numbers(),
@@ -326,7 +448,12 @@ class PoseAugmenter:
         return {name: float(number) for name, number in numbers.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks, optimizers, pools, counters, own random stream; never the caller's model."""
+        """Return the augmenter's state, to resume a run.
+
+        Returns:
+            Networks, optimizers, pools, pose statistics, counts and random state of the plugin. The
+            model and its optimizer are not part of it.
+        """
         skeleton = self._reader.known_skeleton
         return {
             "skeleton": None if skeleton is None else asdict(skeleton),
@@ -338,23 +465,26 @@ class PoseAugmenter:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict()` was taken.
+        """Restore a state, so that training continues as if it had not been interrupted.
+
+        Args:
+            state: what `state_dict()` returned. It is copied.
 
         Raises:
-            CheckpointError: it is of another skeleton or configuration, damaged, or no such state;
-            nothing was changed.
+            CheckpointError: `state` is damaged, no such state, or was saved with another skeleton
+                or config. The augmenter is unchanged then.
         """
         saved = restore(state, self.config, self._reader.known_skeleton, self._estimator.device)
         self._reader.restart(saved.skeleton)
         self._engine = saved.engine
         self._schedule.done = saved.epochs_done
         self._counters = saved.counters
-        self._pending, self._fresh = None, False
+        self._pending, self._has_new_batch = None, False
 
 
 @dataclass(frozen=True)
-class _LoaderSide:
-    """The augmenter as one of its wrapped loaders knows it, see `loop.loader.AugmentsBatches`."""
+class _LoaderAdapter:
+    """Implements `loop.loader.AugmentsBatches` for one wrapped loader of an augmenter."""
 
     augmenter: PoseAugmenter
     windows: Windows | None
@@ -375,7 +505,7 @@ class _LoaderSide:
         return self.windows.split(batch) if self.windows else (batch, batch)
 
     def augment(self, batch: Any, full: Any) -> Any:
-        return self.augmenter._passed_on(batch, full)
+        return self.augmenter._augment_or_return(batch, full)
 
     def update(self) -> None:
         self.augmenter._update()

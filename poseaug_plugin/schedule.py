@@ -1,4 +1,4 @@
-"""What changes as training goes on: plain numbers of the epochs behind us, no torch."""
+"""Schedules over the epochs of a run: plain numbers, no torch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ __all__ = ["EpochSchedule"]
 
 @dataclass
 class EpochSchedule:
-    """Counts finished epochs.
+    """Values that change with the number of finished epochs.
 
     Args:
-        epochs: length of the caller's run. None: every schedule stands at its end from the
-            start, and the learning rate does not decay.
-        warmup: epochs before the feedback counts.
+        epochs: length of the run. None: every schedule has its end value from the start, and the
+            learning rate does not decay.
+        warmup: epochs before the feedback is used.
+        done: finished epochs.
     """
 
     epochs: int | None
@@ -27,14 +28,14 @@ class EpochSchedule:
         return self.done >= self.warmup
 
     def between(self, ends: tuple[float, float]) -> float:
-        """A value on its way from start to end; the last epoch has the end."""
+        """Interpolate linearly from start to end; the last epoch has the end value."""
         start, end = ends
         share = 1.0 if self.epochs is None else min(1.0, (self.done + 1) / self.epochs)
         return start + (end - start) * share
 
     @property
     def lr_factor(self) -> float:
-        """Linear decay over the run, as the released code's schedule."""
+        """Factor on the learning rate. It decays linearly over the run, as in the released code."""
         if self.epochs is None:
             return 1.0
         return max(0.0, 1 - self.done / (self.epochs + 1))

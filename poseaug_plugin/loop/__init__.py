@@ -1,1 +1,1 @@
-"""What touches the caller's own objects: model, optimizer, loader, processes."""
+"""Everything that touches the caller's model, optimizer, loader and processes."""

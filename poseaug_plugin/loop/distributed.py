@@ -1,4 +1,4 @@
-"""Ranks that train together: equal weights, one verdict, no rank left waiting. No-ops alone."""
+"""Communication between the ranks of a distributed run. In a single process nothing is sent."""
 
 from __future__ import annotations
 
@@ -11,27 +11,30 @@ from torch import Tensor
 __all__ = ["all_agree", "average", "rank"]
 
 
-def _together() -> bool:
+def _is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def rank() -> int:
-    """Number of the process among those that train together; 0 alone."""
-    return dist.get_rank() if _together() else 0
+    """The rank of this process; 0 in a single process."""
+    return dist.get_rank() if _is_distributed() else 0
 
 
 def average(tensors: Iterable[Tensor]) -> None:
-    """Replace each tensor by its mean over the ranks."""
-    if _together():
+    """Replace each tensor, in place, by its mean over all ranks."""
+    if _is_distributed():
         for tensor in tensors:
             dist.all_reduce(tensor)
             tensor /= dist.get_world_size()
 
 
-def all_agree(yes: bool, device: torch.device) -> bool:
-    """Whether every rank says yes; a rank must not wait for one that skips its turn."""
-    if not _together():
-        return yes
-    votes = torch.tensor(float(yes), device=device, dtype=torch.float32)
-    dist.all_reduce(votes, dist.ReduceOp.MIN)
-    return bool(votes)
+def all_agree(condition: bool, device: torch.device) -> bool:
+    """Whether the condition holds on every rank.
+
+    An update averages gradients over all ranks, so it must run on all of them or on none.
+    """
+    if not _is_distributed():
+        return condition
+    smallest = torch.tensor(float(condition), device=device, dtype=torch.float32)
+    dist.all_reduce(smallest, dist.ReduceOp.MIN)
+    return bool(smallest)

@@ -1,4 +1,4 @@
-"""The caller's model, asked without leaving a trace on it."""
+"""Calls the caller's model without changing it."""
 
 from __future__ import annotations
 
@@ -9,84 +9,103 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import AttachError
+from ..errors import AttachError, ConfigError
 
-__all__ = ["Estimator", "full_precision"]
+__all__ = ["Estimator", "Predict", "full_precision"]
 
 Predict = Callable[[nn.Module, Tensor], Tensor]
 
 
 def full_precision(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Without the autocast that a caller's loop may be in: geometry takes whole float32."""
+    """Context manager that disables the caller's autocast: geometry needs float32."""
     try:
         return torch.autocast(device.type, enabled=False)
-    except RuntimeError:  # a device that knows none
+    except RuntimeError:  # a device without autocast
         return contextlib.nullcontext()
 
 
 class Estimator:
-    """Asks a model for predictions in evaluation mode and puts every flag back.
+    """The caller's model, as the plugin calls it.
 
     Args:
-        model: the caller's; DataParallel and DistributedDataParallel are unwrapped, so that a
-            pass of ours neither scatters rows nor broadcasts buffers.
-        predict: how to call it, `predict(model, pose_2d)`; by default `model(pose_2d)`.
+        model: the model in training. DataParallel and DistributedDataParallel are unwrapped, so
+            that a call neither scatters rows nor broadcasts buffers.
+        predict: how to call the model, `predict(model, pose_2d)`. Default: `model(pose_2d)`.
+
+    Attributes:
+        called: the call as text, for error messages.
 
     Raises:
-        AttachError: it has no parameters, or `predict` is nothing to call.
+        AttachError: `model` is not a module, or has no parameters.
+        ConfigError: `predict` is not callable.
     """
 
     def __init__(self, model: nn.Module, predict: Predict | None = None) -> None:
         if not isinstance(model, nn.Module):
             raise AttachError(
-                f"model is a {type(model).__name__}, expected the torch.nn.Module to be trained."
+                f"model is a {type(model).__name__}, expected the torch.nn.Module to be trained; "
+                "pass PoseAugmenter(model, optimizer, ...) in this order."
             )
         if predict is not None and not callable(predict):
-            raise AttachError(
-                f"predict={predict!r}, expected what to call: predict(model, pose_2d)."
+            raise ConfigError(
+                f"predict={predict!r} is not callable; pass predict=lambda model, pose_2d: ... "
+                "that calls the model, or None."
             )
-        self.outer = model
-        # torch's wrappers, and those that are named after them; a submodule may be called module.
+        self._outer = model
+        # torch's wrappers, and other libraries' that are named like them. The name is checked
+        # because an ordinary model may have a submodule called `module`.
         wraps = any("Parallel" in kind.__name__ for kind in type(model).__mro__)
         inner = getattr(model, "module", None) if wraps else None
         self.model = inner if isinstance(inner, nn.Module) else model
         name = type(self.model).__name__
         self.called = f"predict({name}, pose_2d)" if predict else f"{name}(pose_2d)"
-        self.predict = predict or (lambda net, pose_2d: net(pose_2d))
+        self._predict = predict or (lambda net, pose_2d: net(pose_2d))
         if next(self.model.parameters(), None) is None:
-            raise AttachError(f"{type(model).__name__} has no parameters; nothing to train.")
+            raise AttachError(
+                f"{type(model).__name__} has no parameters, so there is nothing to train; pass "
+                "model= the module that the optimizer trains."
+            )
 
     @property
     def training(self) -> bool:
-        return self.outer.training
+        """Whether the model is in training mode."""
+        return self._outer.training
 
     @property
     def device(self) -> torch.device:
+        """The device of the model's parameters."""
         return next(self.model.parameters()).device
 
     @property
     def has_batchnorm(self) -> bool:
+        """Whether the model has a BatchNorm layer."""
         return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.model.modules())
 
     def check_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
-        """Raise AttachError unless the optimizer trains some of the model."""
+        """Check that the optimizer trains the model, or a part of it.
+
+        Raises:
+            AttachError: it has none of the model's parameters.
+        """
         own = {id(p) for p in self.model.parameters()}
         if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
             raise AttachError(
                 f"the {type(optimizer).__name__} holds none of the parameters of "
-                f"{type(self.model).__name__}; pass the optimizer that trains this model."
+                f"{type(self.model).__name__}; pass optimizer= the one that trains this model."
             )
 
     def __call__(self, pose_2d: Tensor) -> Any:
+        """Call the model, in the dtype of its parameters."""
         dtype = next(self.model.parameters()).dtype
-        return self.predict(self.model, pose_2d.to(dtype))
+        return self._predict(self.model, pose_2d.to(dtype))
 
     @contextlib.contextmanager
     def untouched(self) -> Iterator[None]:
-        """Evaluation mode with gradients on, own autocast state, the random stream kept.
+        """Context manager in which the model can be called without changing it.
 
-        Flags are set and restored module by module: a caller may keep a frozen BatchNorm in
-        evaluation mode while the rest trains.
+        Inside, the model is in evaluation mode, gradients are on, and autocast is off. Afterwards
+        its training flags and the global random state are as before. Flags are set and restored
+        for each module, because a caller may keep a frozen BatchNorm in evaluation mode.
         """
         device = self.device
         cuda = [device] if device.type == "cuda" else []

@@ -1,4 +1,4 @@
-"""How the plugin hangs on the caller's optimizer: one hook, that leaves no trace. No maths."""
+"""The hook on the caller's optimizer."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _ATTACHED = weakref.WeakKeyDictionary()
 
 
 class StepHook:
-    """Calls a bound method after each optimizer step, and keeps nothing alive.
+    """Calls a bound method after each optimizer step, through a weak reference.
 
-    A bound method would travel with every copy of its optimizer; a copy or a pickle of this is
-    dead and does nothing.
+    A copied or unpickled hook does nothing. A bound method as the hook would be copied, with its
+    object, whenever the optimizer is copied or pickled.
     """
 
     def __init__(self, method: Callable[[], None] | None = None) -> None:
@@ -39,39 +39,54 @@ class StepHook:
 
 
 class Attachment:
-    """One hook on one optimizer, which has no other of ours.
+    """Calls a bound method after each step of an optimizer, until `remove()`.
+
+    Args:
+        optimizer: the optimizer. It is not kept alive.
+        method: the bound method. Its object is not kept alive.
 
     Raises:
-        AttachError: it has one already.
+        AttachError: the optimizer has an attachment already.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, method: Callable[[], None]) -> None:
         other = _ATTACHED.get(optimizer)
         if other is not None and other() is not None:
             raise AttachError(
-                "this optimizer has an augmenter already; call its detach() before attaching "
-                "another."
+                f"the {type(optimizer).__name__} has an augmenter already; call its detach() "
+                "before you create another PoseAugmenter."
             )
         self._handle = optimizer.register_step_post_hook(StepHook(method))
         self._optimizer = weakref.ref(optimizer)
         _ATTACHED[optimizer] = weakref.WeakMethod(method)
 
+    @property
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """The optimizer, or None if it was garbage-collected."""
+        return self._optimizer()
+
     def remove(self) -> None:
+        """Remove the hook."""
         self._handle.remove()
-        optimizer = self._optimizer()
+        optimizer = self.optimizer
         if optimizer is not None:
             _ATTACHED.pop(optimizer, None)
 
 
 def inner_optimizer(optimizer: Any) -> torch.optim.Optimizer:
-    """The torch optimizer inside wrappers that refuse hooks (accelerate, Opacus, mmengine)."""
+    """The torch optimizer inside wrappers that do not take hooks (accelerate, Opacus, mmengine).
+
+    Raises:
+        AttachError: there is no torch optimizer.
+    """
     for name in ("optimizer", "original_optimizer"):
         inner = getattr(optimizer, name, None)
         if isinstance(inner, torch.optim.Optimizer):
             return inner_optimizer(inner)
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise AttachError(
-            f"optimizer is a {type(optimizer).__name__}, expected the torch optimizer that trains "
-            "the model, or a wrapper with it in .optimizer."
+            f"optimizer is a {type(optimizer).__name__}, expected a torch.optim.Optimizer or a "
+            "wrapper with one in its attribute `optimizer`. Pass optimizer= the one that trains "
+            "the model."
         )
     return optimizer

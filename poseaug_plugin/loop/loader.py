@@ -1,4 +1,4 @@
-"""The caller's loader, wrapped: which batches reach the loop, and when an epoch ends."""
+"""The wrapped loader: which batches the training loop gets, and when an epoch ends."""
 
 from __future__ import annotations
 
@@ -10,113 +10,113 @@ from ..errors import AttachError
 
 __all__ = ["DOUBLING_MIXES", "AugmentedLoader", "AugmentsBatches", "unwrapped"]
 
-Start = Callable[[], Iterator[Any]]
+StartIterator = Callable[[], Iterator[Any]]
 
-DOUBLING_MIXES = {"alternate", "passes"}  # which deliver every batch twice, real and augmented
+DOUBLING_MIXES = {"alternate", "passes"}  # mixes that yield every batch twice: real and augmented
 
 
 class AugmentsBatches(Protocol):
-    """What a wrapped loader needs of the augmenter it belongs to."""
+    """What a wrapped loader needs from its augmenter."""
 
     @property
     def mix(self) -> str:
-        """How augmented pairs reach the loop, see `PoseAugConfig.mix`."""
+        """How augmented pairs reach the training loop, see `PoseAugConfig.mix`."""
 
     @property
     def active(self) -> bool:
-        """Whether a batch that passes now would be augmented."""
+        """Whether a batch would be augmented now."""
 
     @property
     def steps(self) -> int:
         """Steps of the caller's optimizer so far."""
 
     def split(self, batch: Any) -> tuple[Any, Any]:
-        """The batch as the caller's loader yields it, and the same with all the 3D there is."""
+        """The batch as the caller's loader yields it, and the batch with all available 3D."""
 
     def augment(self, batch: Any, full: Any) -> Any:
-        """The augmented batch, or `batch` itself, from the two that `split` returns."""
+        """Augment a batch, or return `batch` itself; the arguments are what `split` returned."""
 
     def update(self) -> None:
-        """Train the networks on the batch that was augmented last."""
+        """Update the plugin's networks on the batch that was augmented last."""
 
     def end_epoch(self) -> None:
         """Count an epoch."""
 
 
 @dataclass
-class _Pass:
-    """One iterator's way through the loader."""
+class _Iteration:
+    """The progress of one iterator over the loader."""
 
-    counts: bool = False  # as an epoch when it ends: something was augmented
+    is_epoch: bool = False  # whether a batch was augmented, so that its end counts as an epoch
     steps: int | None = None  # of the optimizer when a batch was last requested
-    request: int = 0  # the number of that request
+    request: int = 0  # number of that request
 
 
-class _Deliveries:
+class _SharedState:
     """What all iterators of one wrapped loader share."""
 
     def __init__(self, augmenter: AugmentsBatches) -> None:
         self.augmenter = augmenter
         self._requests = 0
-        self._trained: _Pass | None = None  # the pass whose batches are being trained on
+        self._training: _Iteration | None = None  # the iteration that the loop trains on
 
-    def both(self, batch: Any) -> list[Any]:
-        """The batch as the caller's loader yields it, then its augmented one if there is one."""
-        plain, full = self.augmenter.split(batch)
-        augmented = self.augmenter.augment(plain, full)
-        return [plain] if augmented is plain else [plain, augmented]
+    def real_and_augmented(self, batch: Any) -> list[Any]:
+        """The batch as the caller's loader yields it, then the augmented one if there is one."""
+        real, full = self.augmenter.split(batch)
+        augmented = self.augmenter.augment(real, full)
+        return [real] if augmented is real else [real, augmented]
 
-    def deliver(self, batch: Any) -> list[Any]:
-        """What reaches the loop instead of a batch."""
+    def batches_for(self, batch: Any) -> list[Any]:
+        """The batches that the training loop gets for one batch of the caller's loader."""
         if self.augmenter.mix == "passes":
             return [self.augmenter.split(batch)[0]]
-        both = self.both(batch)
-        return both if self.augmenter.mix == "alternate" else both[-1:]
+        batches = self.real_and_augmented(batch)
+        return batches if self.augmenter.mix == "alternate" else batches[-1:]
 
-    def augmented_pass(self, start: Start) -> list[Any]:
-        """All augmented batches of an epoch, which come first with mix="passes".
+    def augmented_batches(self, start: StartIterator) -> list[Any]:
+        """All augmented batches of an epoch, which mix="passes" yields before the real ones.
 
-        This is the released code's order: the networks go over the whole set while the estimator
-        stands still. It then trains on what they made, and on the real pairs last.
+        As in the released code, the networks are updated on the whole set before the estimator
+        trains on the pairs they made.
         """
-        made = []
+        augmented = []
         for batch in start() if self.augmenter.active else ():
-            made += self.both(batch)[1:]
+            augmented += self.real_and_augmented(batch)[1:]
             self.augmenter.update()
-        return made
+        return augmented
 
-    def request(self, current: _Pass) -> None:
-        """Note that a pass is asked for a batch.
+    def record_request(self, current: _Iteration) -> None:
+        """Record that an iterator is asked for a batch, and end an iteration that was left early.
 
-        A pass that was left early ends when another one is trained on. Taking a single batch to
-        look at it ends nothing, and neither do two passes that are iterated side by side.
+        An iteration that was left early ends when the loop trains on a later one. It does not end
+        if a single batch is only looked at, or if two iterators are used side by side.
         """
         self._requests += 1
-        steps, before = self.augmenter.steps, self._trained
+        steps, previous = self.augmenter.steps, self._training
         stepped = current.steps is not None and steps > current.steps
         if (
             stepped
-            and before is not current
-            and (before is None or before.request < current.request)
+            and previous is not current
+            and (previous is None or previous.request < current.request)
         ):
-            self._trained = current
-            if before is not None:
-                self.finish(before)
+            self._training = current
+            if previous is not None:
+                self.end(previous)
         current.steps, current.request = steps, self._requests
 
-    def finish(self, finished: _Pass) -> None:
-        """Count a pass as an epoch, once."""
-        if finished.counts:
-            finished.counts = False
+    def end(self, iteration: _Iteration) -> None:
+        """Count an iteration as an epoch, at most once."""
+        if iteration.is_epoch:
+            iteration.is_epoch = False
             self.augmenter.end_epoch()
 
 
 class AugmentedLoader:
-    """The caller's loader with augmented batches; otherwise what it was: length and attributes.
+    """A loader that yields augmented batches; length and attributes are the inner loader's.
 
     Args:
         loader: any iterable of batches, or an object with `next_epoch()`.
-        augmenter: whose batches it delivers. Peeking with `next(iter(loader))` ends no epoch.
+        augmenter: augments the batches.
 
     Raises:
         AttachError: mix="passes" with a loader that can be iterated only once.
@@ -125,16 +125,17 @@ class AugmentedLoader:
     def __init__(self, loader: Any, augmenter: AugmentsBatches) -> None:
         if augmenter.mix == "passes" and isinstance(loader, Iterator):
             raise AttachError(
-                f"a {type(loader).__name__} can be iterated only once, but mix='passes' goes over "
-                "the loader twice per epoch; pass a DataLoader, or any object that starts anew."
+                f"a {type(loader).__name__} can be iterated only once, but mix='passes' iterates "
+                "the loader twice per epoch; wrap a DataLoader or another iterable that can be "
+                "started again."
             )
-        vars(self).update(_loader=loader, _deliveries=_Deliveries(augmenter))
+        vars(self).update(_loader=loader, _shared=_SharedState(augmenter))
 
     def __iter__(self) -> Iterator[Any]:
-        return _AugmentedIterator(lambda: iter(self._loader), self._deliveries)
+        return _AugmentedIterator(lambda: iter(self._loader), self._shared)
 
     def __len__(self) -> int:
-        augmenter = self._deliveries.augmenter
+        augmenter = self._shared.augmenter
         return len(self._loader) * (
             2 if augmenter.mix in DOUBLING_MIXES and augmenter.active else 1
         )
@@ -143,18 +144,18 @@ class AugmentedLoader:
         return sorted({*super().__dir__(), *dir(self._loader)})
 
     def __repr__(self) -> str:
-        return f"AugmentedLoader({self._loader!r}, mix={self._deliveries.augmenter.mix!r})"
+        return f"AugmentedLoader({self._loader!r}, mix={self._shared.augmenter.mix!r})"
 
     def __bool__(self) -> bool:
         return bool(self._loader)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_loader":  # a copy in the making has no loader yet
+        if name == "_loader":  # copy.copy asks for attributes before there is a loader
             raise AttributeError(name)
         value = getattr(self._loader, name)
         if name == "next_epoch" and callable(value):
             return lambda *args, **kwargs: _AugmentedIterator(
-                lambda: iter(value(*args, **kwargs)), self._deliveries
+                lambda: iter(value(*args, **kwargs)), self._shared
             )
         return value
 
@@ -163,34 +164,37 @@ class AugmentedLoader:
 
 
 def unwrapped(loader: Any) -> Any:
-    """The caller's own loader, whatever it was wrapped in."""
+    """The caller's loader inside an `AugmentedLoader`; any other loader is returned as it is."""
     return vars(loader)["_loader"] if isinstance(loader, AugmentedLoader) else loader
 
 
 class _AugmentedIterator:
-    """A class, not a generator: a generator's grad mode would leak into the caller's loop."""
+    """An iterator over augmented batches.
 
-    def __init__(self, start: Start, deliveries: _Deliveries) -> None:
-        self._start, self._deliveries = start, deliveries
-        # Two passes: the first comes with the first batch, so that starting is free.
-        self._batches = None if deliveries.augmenter.mix == "passes" else start()
+    It is not a generator, because a generator's grad mode would leak into the caller's loop.
+    """
+
+    def __init__(self, start: StartIterator, shared: _SharedState) -> None:
+        self._start, self._shared = start, shared
+        # mix="passes" iterates the loader only when the first batch is requested.
+        self._batches = None if shared.augmenter.mix == "passes" else start()
         self._ready: list[Any] = []
-        self._pass = _Pass()
+        self._iteration = _Iteration()
 
     def __iter__(self) -> _AugmentedIterator:
         return self
 
     def __next__(self) -> Any:
-        self._deliveries.request(self._pass)
+        self._shared.record_request(self._iteration)
         if self._batches is None:
-            self._ready = self._deliveries.augmented_pass(self._start)
+            self._ready = self._shared.augmented_batches(self._start)
             self._batches = self._start()
         if not self._ready:
             try:
                 batch = next(self._batches)
             except StopIteration:
-                self._deliveries.finish(self._pass)
+                self._shared.end(self._iteration)
                 raise
-            self._pass.counts = self._pass.counts or self._deliveries.augmenter.active
-            self._ready = self._deliveries.deliver(batch)
+            self._iteration.is_epoch = self._iteration.is_epoch or self._shared.augmenter.active
+            self._ready = self._shared.batches_for(batch)
         return self._ready.pop(0)

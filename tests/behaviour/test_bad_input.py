@@ -277,7 +277,7 @@ model, optimizer = trained()
         *[
             (
                 lambda n=n: PoseAugmenter(model, optimizer, epochs=n),
-                AttachError,
+                ConfigError,
                 "epochs=.*1 or more",
             )
             for n in (0, -3, 2.5, "10", NAN)
@@ -306,13 +306,13 @@ model, optimizer = trained()
             "h36m.*'h36m_16'",
         ),
         (lambda: PoseAugmenter(model, optimizer, skeleton=16), SkeletonError, "int.*parents list"),
-        (lambda: PoseAugmenter(model, optimizer, callbacks=print), AttachError, "must be a list"),  # type: ignore[arg-type]
-        (lambda: PoseAugmenter(model, optimizer, callbacks=[3]), AttachError, "must be a list"),  # type: ignore[list-item]
-        (lambda: PoseAugmenter(model, optimizer, camera=3), AttachError, r"camera=3.*Camera\("),  # type: ignore[arg-type]
+        (lambda: PoseAugmenter(model, optimizer, callbacks=print), ConfigError, "is not a list"),  # type: ignore[arg-type]
+        (lambda: PoseAugmenter(model, optimizer, callbacks=[3]), ConfigError, "is not a list"),  # type: ignore[list-item]
+        (lambda: PoseAugmenter(model, optimizer, camera=3), ConfigError, r"camera=3.*Camera\("),  # type: ignore[arg-type]
         (
             lambda: PoseAugmenter(model, optimizer, predict=3),
-            AttachError,
-            "predict=3, expected",
+            ConfigError,
+            "predict=3 is not callable",
         ),  # type: ignore[arg-type]
         (lambda: BatchFormat(1, 0, root="abs"), ConfigError, "root='abs'.*'slot'"),  # type: ignore[arg-type]
         *[
@@ -401,7 +401,7 @@ def test_a_batch_gone_bad_passes_through_is_counted_and_told_once(what: str) -> 
                 assert all(field.isfinite().all() for field in (made[0], made[1]))
             optimizer.step()
 
-    with pytest.warns(PoseAugWarning, match="passes through untouched") as caught:
+    with pytest.warns(PoseAugWarning, match="passed on unchanged") as caught:
         run()
     assert len(caught) == 1
     assert same(snapshot(bad), before)
@@ -477,7 +477,7 @@ def test_a_loader_that_is_never_iterated_is_told_once() -> None:
     augmenter.wrap(loader())
     assert idle(augmenter, model, optimizer, 19) == []
     (message,) = idle(augmenter, model, optimizer, 40)
-    assert "no batch came by" in message
+    assert "no batch was augmented" in message
     assert "augmenter.wrap(loader)" in message
 
 
@@ -509,7 +509,7 @@ def test_a_missing_root_is_told_once_where_it_matters() -> None:
     for config in (dict(adv2d=1.0), dict(feedback="range")):
         (message,) = told(**config)
         assert "no root" in message
-        assert "camera given or assumed" in message
+        assert "with the camera of camera=" in message
 
 
 def test_an_optimizer_that_is_never_stepped_is_told_once() -> None:
@@ -520,7 +520,7 @@ def test_an_optimizer_that_is_never_stepped_is_told_once() -> None:
         for _ in range(events.BATCHES_WITHOUT_STEP + 5):
             augmenter(batch())
             another.step()
-    assert ["no step of the optimizer that was given" in str(w.message) for w in told] == [True]
+    assert ["does not step the optimizer that was passed" in str(w.message) for w in told] == [True]
 
 
 def test_a_warning_points_at_the_callers_line() -> None:

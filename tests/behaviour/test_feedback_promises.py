@@ -362,7 +362,7 @@ def test_callbacks_hear_steps_epochs_and_bad_batches() -> None:
     batches = iter(augmenter.wrap([batch(), tuple(bad)]))
     next(batches)
     optimizer.step()
-    with pytest.warns(PoseAugWarning, match="passes through"):
+    with pytest.warns(PoseAugWarning, match="passed on unchanged"):
         next(batches)
     optimizer.step()
     assert list(batches) == []
@@ -387,7 +387,7 @@ def test_collapse_is_told_and_repaired(
     updates_of(augmenter, optimizer, 2)
     assert "collapse" not in {e.kind for e in heard}
     updates_of(augmenter, optimizer, 1)
-    cure = "restarted" if repair else "left as it is"
+    cure = "restarted" if repair else "not restarted"
     assert [e.message for e in heard if e.kind == "collapse"] == [
         f"{part} {cure}: its time has come"
     ]
