@@ -1,4 +1,4 @@
-"""Small factories that the tests share. Poses in metres, camera frame: x right, y down, z away."""
+"""Factories shared by the tests. Poses are in metres, camera frame: x right, y down, z away."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from poseaug_plugin.geometry.skeleton import SKELETONS, Skeleton
 PRESETS = sorted(SKELETONS)
 H36M = SKELETONS["h36m_16"]
 
-#: Bones of a standing person of h36m_16 who faces the camera, in order of bones.
+#: Bones (15, 3) of a standing person who faces the camera, on h36m_16.
 STANDING = torch.tensor(
     [
         *([-0.13, 0.0, 0.0], [-0.02, 0.44, 0.02], [0.0, 0.44, 0.06]),  # right leg
@@ -27,8 +27,10 @@ STANDING = torch.tensor(
 )
 
 
-UNLEARNED = {"upright": False, "tilt": (-0.45, 0.45)}
-UNLEARNED |= {
+#: Changes of the default after which it uses no statistics of the caller's poses.
+NO_STATISTICS = {
+    "upright": False,
+    "tilt": (-0.45, 0.45),
     "bend_sigma": 0.0,
     "rare_pose_power": 0.0,
     "limb_crossover": False,
@@ -37,8 +39,8 @@ UNLEARNED |= {
 
 
 def settings(name: str, **changes: object) -> PoseAugConfig:
-    """A preset, or "residual": the default with an augmentor network on its prior."""
-    residual = {**UNLEARNED, "learned": True, "bend": 0.6, "ratio": 0.5}
+    """The config of a preset, or "residual": networks on top of a prior without statistics."""
+    residual = {**NO_STATISTICS, "learned": True, "bend": 0.6, "ratio": 0.5}
     if name == "residual":
         return PoseAugConfig.default(**{**residual, **changes})
     return PoseAugConfig.of(name).replace(**changes)
@@ -49,41 +51,41 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def random_tree(joints: int, seed: int) -> list[int]:
-    """A parents list of any shape, joints in any order, root anywhere."""
+    """The parents list of a random tree, with the joints in random order."""
     rng = random.Random(seed)
-    name = rng.sample(range(joints), joints)
+    order = rng.sample(range(joints), joints)
     parents = [-1] * joints
-    for joint in range(1, joints):
-        parents[name[joint]] = name[rng.randrange(joint)]
+    for i in range(1, joints):
+        parents[order[i]] = order[rng.randrange(i)]
     return parents
 
 
 def random_poses(
     skeleton: Skeleton, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float64
 ) -> Tensor:
-    """Nobody's pose (*shape, J, 3): every joint within a metre or so of the origin."""
-    size = (*shape, skeleton.num_joints, 3)
-    return torch.randn(size, generator=generator(seed), dtype=dtype) * 0.4
+    """Normal noise (*shape, J, 3) in place of a pose, with a standard deviation of 0.4 m."""
+    full_shape = (*shape, skeleton.num_joints, 3)
+    return torch.randn(full_shape, generator=generator(seed), dtype=dtype) * 0.4
 
 
 def people(
     rows: int, frames: int = 1, *, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Plausible people of h36m_16 (rows, frames, 16, 3) in smooth motion, root 4 to 5 m away."""
+    """Plausible people (rows, frames, 16, 3) on h36m_16, moving smoothly, 4 to 5 m away."""
     rng = generator(seed)
 
-    def spread(*shape: int) -> Tensor:
+    def uniform(*shape: int) -> Tensor:  # in -1 to 1
         return torch.rand(shape, generator=rng) * 2 - 1
 
     time = torch.linspace(-1, 1, frames).view(frames, 1, 1) if frames > 1 else torch.zeros(1, 1, 1)
-    size = 1 + 0.1 * spread(rows, 1, 1, 1)
-    bent = STANDING + 0.1 * spread(rows, 1, 15, 3) + 0.02 * time * spread(rows, 1, 15, 3)
-    bent = bent / bent.norm(dim=-1, keepdim=True) * STANDING.norm(dim=-1, keepdim=True) * size
-    turn = 3.14 * spread(rows, 1, 1)
+    scale = 1 + 0.1 * uniform(rows, 1, 1, 1)
+    bent = STANDING + 0.1 * uniform(rows, 1, 15, 3) + 0.02 * time * uniform(rows, 1, 15, 3)
+    bent = bent / bent.norm(dim=-1, keepdim=True) * STANDING.norm(dim=-1, keepdim=True) * scale
+    yaw = 3.14 * uniform(rows, 1, 1)
     x, y, z = bent.unbind(-1)
-    bones = torch.stack([x * turn.cos() + z * turn.sin(), y, z * turn.cos() - x * turn.sin()], -1)
-    place, way = 0.4 * spread(rows, 1, 3), 0.1 * spread(rows, 1, 3)
-    root = torch.tensor([0.0, 0.1, 4.5]) + place + way * time[:, 0]
+    bones = torch.stack([x * yaw.cos() + z * yaw.sin(), y, z * yaw.cos() - x * yaw.sin()], -1)
+    offset, velocity = 0.4 * uniform(rows, 1, 3), 0.1 * uniform(rows, 1, 3)
+    root = torch.tensor([0.0, 0.1, 4.5]) + offset + velocity * time[:, 0]
     joints = [root]
     for joint in range(1, H36M.num_joints):
         joints.append(joints[H36M.parents[joint]] + bones[..., joint - 1, :])
@@ -91,17 +93,17 @@ def people(
 
 
 def cameras(rows: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Human3.6M's first camera (rows, 9): f, c, k, p in normalised screen units."""
+    """The first camera of Human3.6M (rows, 9), in normalised screen units."""
     numbers = [2.2901, 2.2876, 0.0251, 0.0289, -0.2071, 0.2478, -0.0031, -0.0010, -0.0014]
     return torch.tensor(numbers, dtype=dtype).repeat(rows, 1)
 
 
 def unit_bones(pose: Tensor, skeleton: Skeleton = H36M) -> Tensor:
-    """What the 3D discriminator sees of poses (..., J, 3)."""
+    """Unit bones of poses (..., J, 3), the input of the 3D discriminator."""
     return unit(pose_to_bones(pose, skeleton))
 
 
 def gradients_are_right(function: Callable[..., Tensor], *inputs: Tensor) -> bool:
-    """Whether the derivatives agree with finite differences, in float64."""
+    """Whether the gradients agree with finite differences, in float64."""
     doubles = tuple(x.detach().double().requires_grad_() for x in inputs)
     return torch.autograd.gradcheck(function, doubles)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from helpers import UNLEARNED
+from helpers import NO_STATISTICS
 from poseaug_plugin import PoseAugConfig, PoseAugmenter
 
 torch.set_num_threads(1)
@@ -137,7 +137,7 @@ def small(preset: str = "default", **changes: Any) -> PoseAugConfig:
     quick = dict(width=16, d_width=16, noise=4, pool=32, update_every=1, d_every=1, warmup=0)
     if preset in ("default", "residual"):
         quick |= dict(learned=True, ratio=0.5)
-        quick |= {**UNLEARNED, "bend": 0.6} if preset == "residual" else {}
+        quick |= {**NO_STATISTICS, "bend": 0.6} if preset == "residual" else {}
         preset = "default"
     made: PoseAugConfig = getattr(PoseAugConfig, preset)(**{**quick, **changes})
     return made

@@ -92,7 +92,7 @@ class Sampler:
             return rows
         axes = bones.axes[:, poses.middle]  # of all frames, once: what follows wants them too
         centre = bones.frame(poses.middle)
-        seen = centre.in_body
+        seen = centre.body_direction
         pose_statistics.add(seen, axes, poses.valid)
         if not config.resamples or poses.group is not None:
             return rows
@@ -116,7 +116,7 @@ class Sampler:
         drawn = draw(len(poses), self.skeleton, config, self.generator) if config.prior else None
         shares = [drawn.parameters if drawn else {}, learned.parameters]
         if config.varies_poses:
-            varied = self.pose_statistics.new_poses(centre.in_body, config, self.generator)
+            varied = self.pose_statistics.new_poses(centre.body_direction, config, self.generator)
             gamma_ba = torch.baddbmm(centre.direction, varied, centre.axes.mT, beta=-1)
             shares.append({"gamma_ba": gamma_ba})
         parameters: dict[str, Tensor] = {}

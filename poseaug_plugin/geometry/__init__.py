@@ -1,1 +1,1 @@
-"""Poses, bones, skeletons, operators and cameras: pure functions that know no configuration."""
+"""Skeletons, bones, poses, operators and cameras: pure functions without configuration."""

@@ -1,8 +1,10 @@
-"""The bone vector transform H, its exact inverse, lengths, unit vectors and KCS matrices.
+"""The bone vector transform H and its inverse, bone lengths, unit bones and KCS matrices.
 
-Shapes: poses (..., J, 3), bones (..., K, 3) with K = J - 1; any leading dimensions. Any unit.
-Source: PoseAug (Gong, Zhang, Feng; CVPR 2021) section 3; KCS from RepNet (Wandt and Rosenhahn,
-CVPR 2019), split into body parts as PoseAug does.
+Poses are (..., J, 3) and bones (..., K, 3) with K = J - 1, in any unit and with any leading
+dimensions.
+
+Source: PoseAug (Gong, Zhang, Feng; CVPR 2021), section 3. The kinematic chain space (KCS) is from
+RepNet (Wandt and Rosenhahn, CVPR 2019); PoseAug splits it into body parts.
 """
 
 from __future__ import annotations
@@ -38,67 +40,80 @@ EPS = 1e-6  # metres; a shorter bone has no direction. Keeps values and gradient
 
 
 def gather(points: Tensor, index: tuple[int, ...]) -> Tensor:
-    """Rows `index` of the second last dimension."""
+    """Select entries of the second last dimension: (..., N, C) to (..., len(index), C)."""
     return points.index_select(-2, index_tensor(index, points.device))
 
 
-def _check(points: Tensor, expected: int, what: str) -> None:
+def _check(points: Tensor, expected: int, name: str) -> None:
     if points.ndim < 2 or points.shape[-2] != expected or points.shape[-1] != 3:
         raise SkeletonError(
-            f"{what} of shape {tuple(points.shape)}, expected (..., {expected}, 3) for this "
-            "skeleton; pass the skeleton your data has."
+            f"{name} has shape {tuple(points.shape)}, expected (..., {expected}, 3) for this "
+            "skeleton; pass the skeleton of your data."
         )
 
 
 def pose_to_bones(pose_3d: Tensor, skeleton: Skeleton) -> Tensor:
-    """H: pose (..., J, 3) to bone vectors (..., K, 3), each from parent to child."""
-    _check(pose_3d, skeleton.num_joints, "pose")
-    bones = F.linear(pose_3d.flatten(-2), _differences(skeleton, pose_3d.dtype, pose_3d.device))
+    """H: convert poses (..., J, 3) to bone vectors (..., K, 3), each from parent to child.
+
+    Raises:
+        SkeletonError: the shape does not fit the skeleton.
+    """
+    _check(pose_3d, skeleton.num_joints, "pose_3d")
+    bones = F.linear(
+        pose_3d.flatten(-2), _pose_to_bones_matrix(skeleton, pose_3d.dtype, pose_3d.device)
+    )
     return bones.unflatten(-1, (skeleton.num_bones, 3))
 
 
 def bones_to_pose(bones: Tensor, skeleton: Skeleton) -> Tensor:
-    """H^-1: bone vectors (..., K, 3) to the pose (..., J, 3) whose root is the origin."""
+    """H^-1: convert bone vectors (..., K, 3) to poses (..., J, 3) with the root at the origin.
+
+    Raises:
+        SkeletonError: the shape does not fit the skeleton.
+    """
     _check(bones, skeleton.num_bones, "bones")
-    pose_3d = F.linear(bones.flatten(-2), _paths(skeleton, bones.dtype, bones.device))
+    pose_3d = F.linear(
+        bones.flatten(-2), _bones_to_pose_matrix(skeleton, bones.dtype, bones.device)
+    )
     return pose_3d.unflatten(-1, (skeleton.num_joints, 3))
 
 
 @lru_cache(maxsize=64)
-def _differences(skeleton: Skeleton, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """H as a matrix (3 K, 3 J): 1 at each bone's child, -1 at its parent."""
+def _pose_to_bones_matrix(skeleton: Skeleton, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """H as a matrix (3 K, 3 J): 1 at the child of each bone and -1 at its parent."""
     rows = [[0.0] * skeleton.num_joints for _ in skeleton.child]
     for row, child, parent in zip(rows, skeleton.child, skeleton.parent):
         row[child], row[parent] = 1.0, -1.0
-    return matrix(rows, dtype, device, times=3)
+    return matrix(rows, dtype, device, dims=3)
 
 
 @lru_cache(maxsize=64)
-def _paths(skeleton: Skeleton, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """H^-1 as a matrix (3 J, 3 K): 1 where the bone lies between the root and the joint."""
+def _bones_to_pose_matrix(skeleton: Skeleton, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """H^-1 as a matrix (3 J, 3 K): 1 for each bone between the root and the joint."""
     rows = [[0.0] * skeleton.num_bones for _ in skeleton.parents]
     for joint, row in enumerate(rows):
         while joint != skeleton.root:
             row[skeleton.bone_of[joint]] = 1.0
             joint = skeleton.parents[joint]
-    return matrix(rows, dtype, device, times=3)
+    return matrix(rows, dtype, device, dims=3)
 
 
 def lengths(bones: Tensor) -> Tensor:
-    """Bone lengths (..., K); the gradient at a zero bone is 0."""
+    """Return the lengths (..., K) of bones. The gradient at a bone of zero length is 0."""
     return torch.linalg.vector_norm(bones, dim=-1)
 
 
 def unit(bones: Tensor) -> Tensor:
-    """Unit directions (..., K, 3); a zero bone stays zero."""
+    """Return the unit directions (..., K, 3) of bones. A bone of zero length stays zero."""
     return F.normalize(bones, dim=-1, eps=EPS)
 
 
 @lru_cache(maxsize=64)
 def upright_bones(skeleton: Skeleton) -> tuple[int, ...]:
-    """Right hip, left hip and the trunk, from a root between them: which way is up in a body.
+    """Return the bones to the right hip and the left hip, and the first bone of the trunk.
 
-    None of them where the skeleton does not tell: no sides, or a root elsewhere.
+    They define the body axes and which way is up. The result is empty for a skeleton without
+    sides or without a root between two hips, such as `coco_17` and `hand_21`.
     """
     hips = [
         (skeleton.bone_of[right], skeleton.bone_of[left])
@@ -109,30 +124,39 @@ def upright_bones(skeleton: Skeleton) -> tuple[int, ...]:
 
 
 def body_axes(bones: Tensor, skeleton: Skeleton) -> Tensor:
-    """Axes (..., 3, 3) that turn with the body, as columns, from its unit bones (..., K, 3).
+    """Return the axes of each body frame, as the columns of (..., 3, 3) matrices.
 
-    Across is from hip to hip, up along the trunk; on a skeleton that does not tell these, across
-    from the root's second bone to its first, and "up" along its last. A root with a single bone has
-    no such frame: the axes are the camera's.
+    The axes are orthonormal and rotate with the body. The first points from the left hip to the
+    right hip, the second up along the trunk, the third backward. On a skeleton without hips and
+    trunk (see `upright_bones`), the bones of the root replace them: the first axis points from the
+    second bone to the first, the second axis along the last bone, or along the sum of the two if
+    there are no more. If the root has a single bone, the axes are those of the camera.
+
+    Args:
+        bones: (..., K, 3), unit bones in the camera frame.
     """
-    upright = upright_bones(skeleton)
-    first, *others = upright or (skeleton.bone_of[j] for j in skeleton.children[skeleton.root])
+    root_bones = (skeleton.bone_of[joint] for joint in skeleton.children[skeleton.root])
+    first, *others = upright_bones(skeleton) or root_bones
     if not others:
         return identity(3, bones.dtype, bones.device).expand(*bones.shape[:-2], 3, 3)
-    across = unit(bones[..., first, :] - bones[..., others[0], :])
-    up = (
-        bones[..., others[-1], :]
-        if len(others) > 1
-        else bones[..., first, :] + bones[..., others[0], :]
-    )
-    ahead = unit(torch.linalg.cross(across, up, dim=-1))
-    return torch.stack([across, torch.linalg.cross(ahead, across, dim=-1), ahead], -1)
+    right, left = bones[..., first, :], bones[..., others[0], :]
+    across = unit(right - left)
+    up = bones[..., others[-1], :] if len(others) > 1 else right + left
+    backward = unit(torch.linalg.cross(across, up, dim=-1))
+    return torch.stack([across, torch.linalg.cross(backward, across, dim=-1), backward], -1)
 
 
 def directions(pose_3d: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
-    """Unit bones (..., K, 3) of a pose (..., J, 3) in its body's own axes, and those (..., 3, 3).
+    """Return unit bones in the body frame, and the axes of the body frame.
 
-    View, place and body size are gone from them: `directions @ axes.mT` are the unit bones.
+    The unit bones do not depend on the view, the position or the bone lengths.
+    `directions @ axes.mT` gives the unit bones in the camera frame.
+
+    Args:
+        pose_3d: (..., J, 3), camera frame.
+
+    Returns:
+        Unit bones (..., K, 3) and axes (..., 3, 3), see `body_axes`.
     """
     bones = unit(pose_to_bones(pose_3d, skeleton))
     axes = body_axes(bones, skeleton)
@@ -140,9 +164,11 @@ def directions(pose_3d: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
 
 
 def kcs(bones: Tensor) -> Tensor:
-    """Kinematic chain space matrix B B^T (..., K, K): lengths squared and inner products.
+    """Return the kinematic chain space matrix B B^T: (..., K, 3) to (..., K, K).
 
-    RepNet feeds bone vectors; with unit vectors the entries are cosines between bones.
+    The diagonal holds the squared lengths, the other entries the inner products of two bones. For
+    unit bones, the entries are the cosines of the angles between bones. RepNet uses bone vectors,
+    PoseAug unit bones.
 
     >>> kcs(torch.tensor([[2.0, 0, 0], [0, 1, 0]]))
     tensor([[4., 0.],
@@ -152,87 +178,118 @@ def kcs(bones: Tensor) -> Tensor:
 
 
 def part_kcs(bones: Tensor, parts: tuple[tuple[int, ...], ...]) -> Tensor:
-    """KCS of every part in one batched product: (..., P, M, M), M bones in the largest part.
+    """Return the KCS matrix of each of P body parts, in one batched product.
 
     Args:
-        bones: (..., K, 3), unit vectors for PoseAug's part-aware KCS.
-        parts: bones of each part; `skeleton.parts`, or `(range(K),)` for the whole body. Rows
-            and columns past a smaller part's bones are zero.
+        bones: (..., K, 3); unit bones for the part-aware KCS of PoseAug.
+        parts: the bones of each part, for example `skeleton.parts`.
+
+    Returns:
+        (..., P, M, M), where M is the number of bones of the largest part. The rows and columns
+        that a smaller part does not use are zero.
+
+    >>> bones = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 2, 0]])
+    >>> part_kcs(bones, ((1, 2), (0,)))
+    tensor([[[1., 2.],
+             [2., 4.]],
+    <BLANKLINE>
+            [[1., 0.],
+             [0., 0.]]])
     """
-    widest = max(len(part) for part in parts)
-    nothing = bones.shape[-2]  # index of a zero bone appended below, which pads smaller parts
-    index = tuple(i for part in parts for i in (*part, *[nothing] * (widest - len(part))))
-    rows = gather(F.pad(bones, (0, 0, 0, 1)), index)
-    return kcs(rearrange(rows, "... (p m) c -> ... p m c", m=widest))
+    largest = max(len(part) for part in parts)
+    zero_bone = bones.shape[-2]  # index of a bone that is appended below to pad smaller parts
+    padded = tuple(bone for part in parts for bone in (*part, *[zero_bone] * (largest - len(part))))
+    rows = gather(F.pad(bones, (0, 0, 0, 1)), padded)
+    return kcs(rearrange(rows, "... (p m) c -> ... p m c", m=largest))
 
 
 @dataclass(frozen=True)
 class Bones:
-    """Poses as directions and lengths of their bones, on which BA and BL act.
+    """Poses as directions and lengths of their bones, the form on which BA and BL act.
 
-    `Bones.of(pose_3d, skeleton).pose_3d` is the pose again, its root at the origin.
+    Attributes:
+        direction: (..., K, 3), unit bones in the camera frame; zero for a bone of zero length.
+        length: (..., K), metres.
+        skeleton: the skeleton of the poses.
+
+    >>> arm = Skeleton(parents=[-1, 0, 1])
+    >>> bones = Bones.of(torch.tensor([[0.0, 0, 0], [2, 0, 0], [2, 1, 0]]), arm)
+    >>> bones.length
+    tensor([2., 1.])
+    >>> bones.stretch(torch.tensor([0.5, 0.0])).pose_3d
+    tensor([[0., 0., 0.],
+            [3., 0., 0.],
+            [3., 1., 0.]])
     """
 
-    direction: Tensor  # (..., K, 3) unit vectors; zero for a bone of zero length
-    length: Tensor  # (..., K) metres
+    direction: Tensor
+    length: Tensor
     skeleton: Skeleton
 
     @classmethod
     def of(cls, pose_3d: Tensor, skeleton: Skeleton) -> Bones:
-        """H: poses (..., J, 3) as bones."""
+        """Return the bones of poses (..., J, 3).
+
+        Raises:
+            SkeletonError: the shape does not fit the skeleton.
+        """
         bones = pose_to_bones(pose_3d, skeleton)
         length = lengths(bones)
         return cls(bones / length.clamp_min(EPS)[..., None], length, skeleton)
 
     @property
     def pose_3d(self) -> Tensor:
-        """H^-1: (..., J, 3), root-relative."""
+        """The poses (..., J, 3) with the root at the origin, metres."""
         return bones_to_pose(self.direction * self.length[..., None], self.skeleton)
 
     @cached_property
     def axes(self) -> Tensor:
-        """(..., 3, 3) the axes of each body, see `body_axes`."""
+        """The axes (..., 3, 3) of each body frame, see `body_axes`."""
         return body_axes(self.direction, self.skeleton)
 
     @property
-    def in_body(self) -> Tensor:
-        """(..., K, 3) directions along the body's own axes: view, place and size are gone."""
+    def body_direction(self) -> Tensor:
+        """The unit bones (..., K, 3) in the body frame, see `directions`."""
         return self.direction @ self.axes
 
     def bend(self, gamma_ba: Tensor) -> Bones:
-        """BA: unit bones plus `gamma_ba` (..., K, 3), made unit again; lengths are kept.
+        """BA: add `gamma_ba` (..., K, 3) to the unit bones and normalise; lengths are kept.
 
-        A bone that gamma cancels has no direction and stays as it was; so does one of zero length.
+        A bone that `gamma_ba` cancels has no direction any more, so it stays unchanged. So does a
+        bone of zero length.
         """
         bent = self.direction + gamma_ba
-        size = lengths(bent)
-        gone = torch.minimum(size, self.length) < EPS
-        bent = bent / size.clamp_min(EPS)[..., None]
-        return replace(self, direction=torch.where(gone[..., None], self.direction, bent))
+        norm = lengths(bent)
+        undefined = torch.minimum(norm, self.length) < EPS
+        bent = bent / norm.clamp_min(EPS)[..., None]
+        return replace(self, direction=torch.where(undefined[..., None], self.direction, bent))
 
     def stretch(self, gamma_bl: Tensor) -> Bones:
-        """BL: bone k times 1 + gamma_bl[..., k]; directions are kept.
+        """BL: multiply the length of bone k by 1 + gamma_bl[..., k]; directions are kept.
 
         Args:
-            gamma_bl: (..., K) per bone, or (..., G) per mirror group: left and right share a ratio.
+            gamma_bl: (..., K), one per bone, or (..., G), one per mirror group, so that left and
+                right keep the same ratio.
         """
         if gamma_bl.shape[-1] != self.skeleton.num_bones:
             gamma_bl = gather(gamma_bl[..., None], self.skeleton.mirror_group)[..., 0]
-        return self._with(self.direction, self.length * (1 + gamma_bl), lambda axes: axes)
+        return self._replace(self.direction, self.length * (1 + gamma_bl), lambda axes: axes)
 
     def pick(self, rows: Tensor) -> Bones:
-        """The bones (N, ...) of some rows (N,)."""
-        return self._each(lambda x: x.index_select(0, rows))
+        """Return the bones (N, ...) of the rows with the given indices (N,)."""
+        return self._map(lambda x: x.index_select(0, rows))
 
     def frame(self, number: int) -> Bones:
-        """The bones (B, ...) of one frame of clips (B, T, ...)."""
-        return self._each(lambda x: x[:, number])
+        """Return the bones (B, ...) of one frame of clips (B, T, ...)."""
+        return self._map(lambda x: x[:, number])
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Bones:
-        return self._with(change(self.direction), change(self.length), change)
+    def _map(self, fn: Callable[[Tensor], Tensor]) -> Bones:
+        """Apply a function to each tensor."""
+        return self._replace(fn(self.direction), fn(self.length), fn)
 
-    def _with(self, direction: Tensor, length: Tensor, change: Callable[[Tensor], Tensor]) -> Bones:
-        made = replace(self, direction=direction, length=length)
-        if "axes" in vars(self):  # worked out already
-            vars(made)["axes"] = change(self.axes)
-        return made
+    def _replace(self, direction: Tensor, length: Tensor, fn: Callable[[Tensor], Tensor]) -> Bones:
+        """Return a copy with new tensors. If the axes are cached, the copy caches `fn(axes)`."""
+        copy = replace(self, direction=direction, length=length)
+        if "axes" in vars(self):  # where `cached_property` stores them
+            vars(copy)["axes"] = fn(self.axes)
+        return copy

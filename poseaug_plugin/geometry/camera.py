@@ -1,8 +1,8 @@
-"""Projection with Human3.6M's nine intrinsics, the tests a pair must pass, and root recovery.
+"""Camera projection and what follows from it: frame checks, zoom and recovery of the root.
 
-Intrinsics are (..., 9) = fx fy cx cy k1 k2 k3 p1 p2 in normalised screen units (pixels * 2 / w;
-the centre x / w * 2 - 1, y / w * 2 - h / w), as VideoPose3D, SemGCN and PoseAug carry them.
-Poses are (..., J, 3), camera frame, metres: x right, y down, z away.
+Intrinsics are (..., 9) = fx fy cx cy k1 k2 k3 p1 p2 in normalised screen units, as in VideoPose3D,
+SemGCN and PoseAug: focal lengths are pixels * 2 / w, the centre is x / w * 2 - 1 and
+y / w * 2 - h / w. Poses are (..., J, 3) in metres in the camera frame: x right, y down, z away.
 """
 
 from __future__ import annotations
@@ -19,18 +19,23 @@ from .constants import constant
 
 __all__ = ["Camera", "fit_root", "in_frame", "project", "undistort", "zoom"]
 
-_POWERS = 1.0, 1.0, 0.0, 0.0, 2.0, 4.0, 6.0, 1.0, 1.0  # of a zoom, in each of the nine intrinsics
+#: Exponent of the zoom factor by which each of the nine intrinsics is multiplied, see `zoom`.
+_ZOOM_EXPONENTS = 1.0, 1.0, 0.0, 0.0, 2.0, 4.0, 6.0, 1.0, 1.0
 
 
 @dataclass(frozen=True)
 class Camera:
-    """One constant camera, for data whose batches carry none.
+    """A constant camera, for data whose batches have no camera.
 
     Args:
-        f, c: focal lengths and centre, normalised screen units. The default is Human3.6M's
-            average focal length and no offset.
-        k, p: radial and tangential distortion.
+        f: focal lengths in normalised screen units. The default is the average of Human3.6M.
+        c: image centre in normalised screen units.
+        k: coefficients of the radial distortion.
+        p: coefficients of the tangential distortion.
         height: half height of the image, h / w; the half width is 1.
+
+    Raises:
+        ConfigError: an argument has the wrong number of values, or `f` is outside 0.1 to 20.
     """
 
     f: tuple[float, float] = (2.29, 2.29)
@@ -40,15 +45,18 @@ class Camera:
     height: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, size in (("f", 2), ("c", 2), ("k", 3), ("p", 2)):
-            value = tuple(float(v) for v in getattr(self, name))
-            if len(value) != size:
-                raise ConfigError(f"Camera {name}={value} has {len(value)} values, not {size}.")
-            object.__setattr__(self, name, value)
+        for name, count in (("f", 2), ("c", 2), ("k", 3), ("p", 2)):
+            values = tuple(float(v) for v in getattr(self, name))
+            if len(values) != count:
+                raise ConfigError(
+                    f"Camera {name}={values} has the wrong number of values: {len(values)}, "
+                    f"expected {count}."
+                )
+            object.__setattr__(self, name, values)
         if not all(0.1 < f < 20 for f in self.f):
             raise ConfigError(
-                f"Camera f={self.f} is outside 0.1..20 screen units; pixels are divided by half "
-                "the image width: Camera.from_pixels(f, c, w, h) does it."
+                f"Camera f={self.f} is not in normalised screen units, in which it is between 0.1 "
+                "and 20; convert pixels with Camera.from_pixels(f, c, w, h)."
             )
 
     @classmethod
@@ -61,7 +69,13 @@ class Camera:
         k: Sequence[float] = (0.0, 0.0, 0.0),
         p: Sequence[float] = (0.0, 0.0),
     ) -> Camera:
-        """From focal lengths and centre in pixels of a w x h image.
+        """Return a camera from values in pixels.
+
+        Args:
+            f: focal lengths, pixels.
+            c: image centre, pixels.
+            w, h: width and height of the image, pixels.
+            k, p: coefficients of the radial and the tangential distortion.
 
         >>> Camera.from_pixels(f=(1145, 1145), c=(500, 500), w=1000, h=1000).f
         (2.29, 2.29)
@@ -72,27 +86,32 @@ class Camera:
 
     @property
     def intrinsics(self) -> Tensor:
-        """The nine numbers, float32."""
+        """The nine intrinsics (9,), float32."""
         return torch.tensor([*self.f, *self.c, *self.k, *self.p], dtype=torch.float32)
 
 
 def project(
     pose_3d: Tensor, intrinsics: Tensor, *, floor: float = 1e-3, limit: float | None = None
 ) -> Tensor:
-    """Perspective projection with radial and tangential distortion.
+    """Project poses with perspective, radial distortion and tangential distortion.
+
+    Source: `project_to_2d` of VideoPose3D, which follows the MATLAB code of Human3.6M.
 
     Args:
-        pose_3d: (..., J, 3).
+        pose_3d: (..., J, 3), camera frame, metres.
         intrinsics: (..., 9), broadcast over the joints and any further leading dimensions.
-        floor: depth in metres below which a joint is projected as if it stood there, so that no
-            value is infinite. Such a pair is not in the frame: see `in_frame`. `-math.inf`: none.
-        limit: clamp X/Z and Y/Z to +-limit, as VideoPose3D's formula does with 1. It hides wrong
-            pairs, so it is off; the discriminators' inputs are bounded with it.
+        floor: smallest depth in metres. A joint with a smaller depth is projected as if it had
+            this one, so that the result is finite; `in_frame` rejects such a pair. `-math.inf`
+            disables it.
+        limit: clamp X / Z and Y / Z to [-limit, limit]; VideoPose3D uses 1. The default is no
+            limit, because clamping gives a wrong 2D for joints far off the axis. It serves to
+            bound the input of networks.
 
     Returns:
-        (..., J, 2), normalised screen.
+        (..., J, 2), normalised screen units.
 
-    Source: VideoPose3D's `project_to_2d`, itself Human3.6M's MATLAB script.
+    >>> project(torch.tensor([[1.0, -1.0, 4.0]]), Camera(f=(2, 2)).intrinsics)
+    tensor([[ 0.5000, -0.5000]])
     """
     camera = intrinsics[..., None, :]
     f, c, k, p = camera.split((2, 2, 3, 2), -1)
@@ -103,6 +122,7 @@ def project(
 
 
 def _distort(ray: Tensor, k: Tensor, p: Tensor) -> Tensor:
+    """Return distorted rays: ray * (1 + k1 r^2 + k2 r^4 + k3 r^6 + p . ray) + p r^2."""
     r2 = (ray * ray).sum(-1, keepdim=True)
     k1, k2, k3 = k.split(1, -1)
     radial = r2 * torch.addcmul(k1, r2, torch.addcmul(k2, r2, k3))
@@ -111,57 +131,85 @@ def _distort(ray: Tensor, k: Tensor, p: Tensor) -> Tensor:
 
 
 def undistort(pose_2d: Tensor, intrinsics: Tensor, steps: int = 10) -> Tensor:
-    """Rays (X/Z, Y/Z) of screen points (..., J, 2), by fixed-point iteration."""
+    """Return the rays (X / Z, Y / Z) of image points, by fixed-point iteration.
+
+    Args:
+        pose_2d: (..., J, 2), normalised screen units.
+        intrinsics: (..., 9).
+        steps: number of iterations.
+
+    Returns:
+        (..., J, 2).
+    """
     f, c, k, p = intrinsics[..., None, :].split((2, 2, 3, 2), -1)
-    seen = (pose_2d - c) / f
-    ray = seen
+    distorted = (pose_2d - c) / f
+    ray = distorted
     for _ in range(steps):
-        ray = ray - (_distort(ray, k, p) - seen)
+        ray = ray - (_distort(ray, k, p) - distorted)
     return ray
 
 
 def in_frame(pose_3d: Tensor, pose_2d: Tensor, *, depth: float, height: float = 1.0) -> Tensor:
-    """Which pairs a camera could have taken (...,): finite, in front, inside on all four sides.
+    """Return which pairs are finite, in front of the camera and inside the image.
 
     Args:
-        pose_3d, pose_2d: (..., J, 3) and their projection (..., J, 2).
-        depth: least distance of every joint from the camera plane, metres.
-        height: half height of the frame, h / w; the half width is 1.
+        pose_3d: (..., J, 3), camera frame, metres.
+        pose_2d: (..., J, 2), its projection.
+        depth: smallest depth allowed for a joint, metres.
+        height: half height of the image, h / w; the half width is 1.
+
+    Returns:
+        (...,) bool, True if all joints satisfy the conditions.
     """
-    seen = torch.cat([pose_2d, pose_3d], -1)
-    low, high = _bounds(depth, height, seen.dtype, seen.device)
-    # Counted, for `all` is ten times slower on a CPU.
-    return (seen != seen.clamp(low, high)).flatten(-2).sum(-1) == 0
+    coordinates = torch.cat([pose_2d, pose_3d], -1)
+    low, high = _bounds(depth, height, coordinates.dtype, coordinates.device)
+    outside = coordinates != coordinates.clamp(low, high)  # also True for NaN
+    # Not `any`, which is ten times slower than a sum on a CPU.
+    return outside.flatten(-2).sum(-1) == 0
 
 
 @functools.lru_cache(maxsize=16)
 def _bounds(
     depth: float, height: float, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Smallest and largest (x, y, X, Y, Z) of a joint that a camera sees; none is NaN."""
-    most = torch.finfo(dtype).max
-    low, high = (-1.0, -height, -most, -most, depth), (1.0, height, most, most, most)
+    """Return the smallest and the largest (x, y, X, Y, Z) of a joint that is in the frame."""
+    largest = torch.finfo(dtype).max
+    low = (-1.0, -height, -largest, -largest, depth)
+    high = (1.0, height, largest, largest, largest)
     return constant(low, dtype, device), constant(high, dtype, device)
 
 
 def zoom(intrinsics: Tensor, factor: Tensor) -> Tensor:
-    """The same sensor with its focal length times `factor` (...,).
+    """Multiply the focal lengths by a factor, with the same sensor and lens distortion on it.
 
-    The lens keeps its distortion in screen units: coefficients of r^2, r^4, r^6 and of the
-    tangential terms shrink with the rays that reach a pixel.
+    The distortion is kept as a function of the image point, not of the ray. The coefficients of
+    r^2, r^4, r^6 and of the tangential terms are therefore multiplied by powers of the factor.
+
+    Args:
+        intrinsics: (..., 9).
+        factor: (...,).
+
+    Returns:
+        (..., 9).
     """
-    powers = constant(_POWERS, intrinsics.dtype, intrinsics.device)
-    return intrinsics * factor[..., None] ** powers
+    exponents = constant(_ZOOM_EXPONENTS, intrinsics.dtype, intrinsics.device)
+    return intrinsics * factor[..., None] ** exponents
 
 
 def fit_root(pose_2d: Tensor, relative: Tensor, intrinsics: Tensor) -> Tensor:
-    """The translation (..., 3) that brings a root-relative pose onto its 2D, by least squares.
+    """Return the root position that best aligns a root-relative pose with its 2D.
 
-    Each joint gives X + tx = u (Z + tz) and Y + ty = v (Z + tz) with the ray (u, v): linear in t,
-    solved in closed form. Exact on exact data; 50 to 90 mm with a guessed camera at 5 m.
+    Each joint with ray (u, v) gives two equations that are linear in the translation t:
+    X + tx = u (Z + tz) and Y + ty = v (Z + tz). The least-squares solution is in closed form. It is
+    exact on exact data; with a guessed camera its error is 50 to 90 mm at a distance of 5 m.
 
     Args:
-        pose_2d: (..., J, 2) normalised screen. relative: (..., J, 3) metres. intrinsics: (..., 9).
+        pose_2d: (..., J, 2), normalised screen units.
+        relative: (..., J, 3), root-relative pose, metres.
+        intrinsics: (..., 9).
+
+    Returns:
+        (..., 3), metres.
     """
     ray = undistort(pose_2d, intrinsics)
     offset = ray * relative[..., 2:] - relative[..., :2]

@@ -1,4 +1,11 @@
-"""Constant tensors, made once for each device: making one waits for a GPU each time."""
+"""Constant tensors, created once per device and cached.
+
+Creating a tensor from Python numbers copies it to the device each time, and on a GPU that copy
+makes the program wait.
+
+The functions leave inference mode before they create a tensor. A tensor that is created in
+inference mode cannot take part in autograd, so caching one would break later training.
+"""
 
 from __future__ import annotations
 
@@ -13,34 +20,38 @@ __all__ = ["constant", "identity", "index_tensor", "matrix"]
 
 @lru_cache(maxsize=256)
 def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Numbers (N,) on the device. Never write to it."""
-    with torch.inference_mode(False):  # else one call in inference mode would poison training
+    """Return the numbers (N,) as a cached tensor. Do not modify it in place."""
+    with torch.inference_mode(False):
         return torch.tensor(values, dtype=dtype, device=device)
 
 
 def matrix(
-    rows: Sequence[Sequence[float]], dtype: torch.dtype, device: torch.device, times: int = 1
+    rows: Sequence[Sequence[float]], dtype: torch.dtype, device: torch.device, dims: int = 1
 ) -> Tensor:
-    """Rows of numbers (N, M) on the device; keep what comes back. Never write to it.
+    """Return a matrix from its rows. The result is not cached; callers should cache it.
 
     Args:
-        times: each number stands for so many coordinates, which it treats alike: the matrix is
-            (N * times, M * times) then.
+        rows: N rows of M numbers.
+        dims: replaces each number by that number times the identity (dims, dims), so that the
+            matrix acts on each of `dims` interleaved coordinates alike.
+
+    Returns:
+        (N * dims, M * dims).
     """
     with torch.inference_mode(False):
-        given = torch.tensor(rows, dtype=dtype, device=device)
-        return torch.kron(given, torch.eye(times, dtype=dtype, device=device))
+        scalars = torch.tensor(rows, dtype=dtype, device=device)
+        return torch.kron(scalars, torch.eye(dims, dtype=dtype, device=device))
 
 
 @lru_cache(maxsize=16)
 def identity(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The identity matrix (size, size). Never write to it."""
+    """Return the identity matrix (size, size), cached. Do not modify it in place."""
     with torch.inference_mode(False):
         return torch.eye(size, dtype=dtype, device=device)
 
 
 @lru_cache(maxsize=256)
 def index_tensor(index: tuple[int, ...], device: torch.device) -> Tensor:
-    """Indices (N,) on the device. Never write to it."""
+    """Return the indices (N,) as a cached int64 tensor. Do not modify it in place."""
     with torch.inference_mode(False):
         return torch.tensor(index, device=device)

@@ -1,8 +1,9 @@
-"""The three differentiable operators of PoseAug, and one of ours: pure functions of a pose.
+"""The three differentiable operators of PoseAug (BA, BL, RT), joint offsets, and rotations.
 
-Poses are (..., J, 3), camera frame, metres; parameters broadcast over leading dimensions, so one
-gamma or one (R, t) of shape (B, 1, ...) moves every frame of a clip alike.
-Source: PoseAug (CVPR 2021) section 3.2, equations for BA, BL and RT.
+Poses are (..., J, 3) in metres in the camera frame. Parameters broadcast over leading dimensions:
+a gamma or an (R, t) of shape (B, 1, ...) applies to every frame of a clip.
+
+Source: PoseAug (CVPR 2021), section 3.2, the equations of BA, BL and RT.
 """
 
 from __future__ import annotations
@@ -32,59 +33,101 @@ __all__ = [
 
 
 def root_relative(pose_3d: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
-    """The pose (..., J, 3) with its root at the origin, and the root (..., 1, 3)."""
+    """Return the pose (..., J, 3) relative to its root, and the root (..., 1, 3)."""
     root = pose_3d[..., skeleton.root : skeleton.root + 1, :]
     return pose_3d - root, root
 
 
 def bend(pose_3d: Tensor, gamma_ba: Tensor, skeleton: Skeleton) -> Tensor:
-    """Bone angles: unit bones plus `gamma_ba` (..., K, 3), made unit again; lengths and root kept.
+    """BA: change bone angles. Bone lengths and the root are kept.
 
-    Where bone and gamma cancel there is no direction: the bone stays as it was. The paper's
-    equation leaves out the normalisation; without it BA would change lengths as well.
+    `gamma_ba` is added to the unit bones, and the sum is normalised. The equation in the paper
+    has no normalisation; without it, BA would change the lengths too. A bone that `gamma_ba`
+    cancels stays unchanged.
+
+    Args:
+        pose_3d: (..., J, 3).
+        gamma_ba: (..., K, 3).
+
+    >>> bone = Skeleton(parents=[-1, 0])
+    >>> pose_3d = torch.tensor([[0.0, 0, 0], [0, 2, 0]])
+    >>> bend(pose_3d, torch.tensor([[1.0, -1.0, 0.0]]), bone)
+    tensor([[0., 0., 0.],
+            [2., 0., 0.]])
     """
     _, root = root_relative(pose_3d, skeleton)
     return Bones.of(pose_3d, skeleton).bend(gamma_ba).pose_3d + root
 
 
 def stretch(pose_3d: Tensor, gamma_bl: Tensor, skeleton: Skeleton) -> Tensor:
-    """Bone lengths: bone k times 1 + gamma_bl[..., k]; angles and root kept.
+    """BL: multiply the length of bone k by 1 + gamma_bl[..., k]. Angles and the root are kept.
 
     Args:
-        gamma_bl: (..., K) per bone, or (..., G) per mirror group (left and right share a ratio).
+        pose_3d: (..., J, 3).
+        gamma_bl: (..., K), one per bone, or (..., G), one per mirror group, so that left and right
+            keep the same ratio.
+
+    >>> bone = Skeleton(parents=[-1, 0])
+    >>> stretch(torch.tensor([[0.0, 0, 4], [0, 2, 4]]), torch.tensor([0.5]), bone)
+    tensor([[0., 0., 4.],
+            [0., 3., 4.]])
     """
     _, root = root_relative(pose_3d, skeleton)
     return Bones.of(pose_3d, skeleton).stretch(gamma_bl).pose_3d + root
 
 
 def shift(pose_3d: Tensor, offset: Tensor, skeleton: Skeleton) -> Tensor:
-    """Definition: each joint moved by `offset` (..., J, 3), metres, along the body's own axes.
+    """Move each joint by an offset along the axes of the body frame.
 
-    What one data set calls a hip lies centimetres from what another does. The body stays as it is;
-    the joint that moves takes no other along. Ours, not PoseAug's.
+    Data sets place a joint such as the hip at points that are centimetres apart. The offsets
+    imitate this: a joint moves alone, and the joints below it stay. PoseAug has no such operator.
+
+    Args:
+        pose_3d: (..., J, 3).
+        offset: (..., J, 3), metres.
+
+    >>> bone = Skeleton(parents=[-1, 0])
+    >>> pose_3d = torch.tensor([[0.0, 0, 4], [0, 1, 4]])
+    >>> shift(pose_3d, torch.tensor([[0.0, 0, 0], [0.5, 0, 0]]), bone)
+    tensor([[0.0000, 0.0000, 4.0000],
+            [0.5000, 1.0000, 4.0000]])
     """
     return shift_along(pose_3d, offset, Bones.of(pose_3d, skeleton).axes)
 
 
 def shift_along(pose_3d: Tensor, offset: Tensor, axes: Tensor) -> Tensor:
-    """The same along given axes (..., 3, 3), their columns."""
+    """Move each joint by an offset along given axes, the columns of (..., 3, 3)."""
     return pose_3d + offset @ axes.mT
 
 
 def move(pose_3d: Tensor, R: Tensor, t: Tensor, skeleton: Skeleton) -> Tensor:
-    """View and position: R (..., 3, 3) turns the pose about its root, t (..., 3) replaces it."""
+    """RT: rotate the pose about its root by R, and place the root at t.
+
+    Args:
+        pose_3d: (..., J, 3).
+        R: (..., 3, 3).
+        t: (..., 3), metres.
+
+    >>> bone = Skeleton(parents=[-1, 0])
+    >>> R = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    >>> move(torch.tensor([[5.0, 5, 5], [6, 5, 5]]), R, torch.tensor([0.0, 0, 4]), bone)
+    tensor([[0., 0., 4.],
+            [0., 1., 4.]])
+    """
     relative, _ = root_relative(pose_3d, skeleton)
     return relative @ R.transpose(-1, -2) + t[..., None, :]
 
 
 def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
-    """Rotation vectors (..., 3), radians, to matrices (..., 3, 3): Rodrigues' formula.
+    """Convert rotation vectors (..., 3), radians, to matrices (..., 3, 3) by Rodrigues' formula.
 
-    Below 1e-3 rad the two coefficients are their Taylor series, whose gradient is finite at 0.
+    Below 1e-3 rad, Taylor series replace the two coefficients, so that the gradient at 0 is finite.
     """
     squared = (axis_angle * axis_angle).sum(-1)
     small = squared < 1e-6
-    safe = torch.where(small, torch.ones_like(squared), squared)  # keeps sqrt's gradient finite
+    safe = torch.where(
+        small, torch.ones_like(squared), squared
+    )  # keeps the gradient of sqrt finite
     angle = safe.sqrt()
     a = torch.where(small, 1 - squared / 6, angle.sin() / angle)
     b = torch.where(small, 0.5 - squared / 24, (1 - angle.cos()) / safe)
@@ -97,9 +140,9 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     return eye + a[..., None, None] * cross + b[..., None, None] * (cross @ cross)
 
 
-#: Entries of the rotations about y, x and z among cosines, sines, negative sines (of three angles
-#: each), 0 and 1.
-_ABOUT_YXZ = (
+#: The entries of the rotation matrices about y, x and z, row by row, as indices into
+#: (cos y, cos x, cos z, sin y, sin x, sin z, -sin y, -sin x, -sin z, 0, 1).
+_YXZ_ENTRIES = (
     *(0, 9, 3, 9, 10, 9, 6, 9, 0),
     *(10, 9, 9, 9, 1, 7, 9, 4, 1),
     *(2, 8, 9, 5, 2, 9, 9, 9, 10),
@@ -107,19 +150,23 @@ _ABOUT_YXZ = (
 
 
 def euler_to_matrix(angles: Tensor) -> Tensor:
-    """Rotations (B, 3, 3) about y, then x, then z by angles (B, 3) in that order, radians."""
+    """Convert angles (B, 3), radians, to rotations (B, 3, 3) about y, then x, then z."""
     cos, sin = angles.cos(), angles.sin()
-    fixed = constant((0.0, 1.0), angles.dtype, angles.device).expand(len(angles), 2)
-    entries = torch.cat([cos, sin, -sin, fixed], -1)
-    entries = entries.index_select(-1, index_tensor(_ABOUT_YXZ, angles.device))
+    zero_one = constant((0.0, 1.0), angles.dtype, angles.device).expand(len(angles), 2)
+    # One lookup in place of 27 assignments: on a GPU each operation has a fixed cost.
+    values = torch.cat([cos, sin, -sin, zero_one], -1)
+    entries = values.index_select(-1, index_tensor(_YXZ_ENTRIES, angles.device))
     about_y, about_x, about_z = entries.view(-1, 3, 3, 3).unbind(1)
     return about_z @ about_x @ about_y
 
 
 def rotate_between(vector: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Vectors (..., 3) turned as the smallest rotation takes unit vectors `start` to `end`.
+    """Rotate vectors (..., 3) by the smallest rotation that takes `start` to `end`.
 
-    Between opposite directions there is no smallest one: the answer is a mirror image.
+    Args:
+        vector: (..., 3).
+        start, end: (..., 3), unit vectors. If they are opposite, no smallest rotation exists, and
+            the result is a mirror image of `vector`.
     """
     half = unit(start + end)
     along_half = (half * vector).sum(-1, keepdim=True)
@@ -128,8 +175,10 @@ def rotate_between(vector: Tensor, start: Tensor, end: Tensor) -> Tensor:
 
 
 def mirrored(offset: Tensor, skeleton: Skeleton) -> Tensor:
-    """Offsets (..., J, 3) along a body's axes made symmetric: right joints take their left twin's
-    offset, mirrored; joints of neither side have none sideways, the root none at all.
+    """Make joint offsets (..., J, 3) in the body frame symmetric.
+
+    A right joint gets the mirrored offset of its left joint. A joint on neither side gets no
+    offset to the side, and the root gets none at all.
     """
     sources, signs = _mirror(skeleton, offset.device)
     return signs.to(offset) * offset[..., sources, :]
@@ -137,7 +186,7 @@ def mirrored(offset: Tensor, skeleton: Skeleton) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def _mirror(skeleton: Skeleton, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Whose offset each joint takes (J,), and the factors (J, 3) on it."""
+    """Return the joint whose offset each joint gets (J,), and factors on the offsets (J, 3)."""
     sources = torch.arange(skeleton.num_joints)
     signs = torch.ones(skeleton.num_joints, 3, dtype=torch.float32)
     left, right = list(skeleton.left), list(skeleton.right)

@@ -1,7 +1,7 @@
-"""Who hangs on whom: joints, parents, mirrored bones and body parts, from one parents list.
+"""Skeletons: trees of joints, and what follows from them, such as mirrored bones and body parts.
 
-Bone k joins joint `child[k]` to its parent; bones are numbered by child joint, the root left out.
-Everything else here is derived, so that nothing anywhere types a joint count.
+Bone k connects joint `child[k]` to its parent `parent[k]`. Bones are numbered in the order of
+their child joints; the root is the child of no bone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..errors import SkeletonError, look_up
-from .mmpose_metainfo import tree_of
+from .mmpose_metainfo import parse_dataset_meta
 from .skeleton_presets import PRESETS
 
 __all__ = ["SKELETONS", "Skeleton"]
@@ -22,13 +22,13 @@ class Skeleton:
     """A tree of joints with a left and a right side.
 
     Args:
-        parents: parent of every joint, -1 for the root; any order.
-        left, right: joints of either side; `left[i]` mirrors `right[i]`. Empty where there are
-            no sides (a hand).
-        names: one per joint, for messages and plots.
+        parents: the parent of each joint, -1 for the root. Joints may be in any order.
+        left, right: the joints of each side; `left[i]` mirrors `right[i]`. Empty if the skeleton
+            has no sides, as that of a hand.
+        names: the name of each joint, for messages and plots.
 
     Raises:
-        SkeletonError: not one tree, or sides that do not mirror each other.
+        SkeletonError: the parents do not form one tree, or the sides do not mirror each other.
 
     >>> arm = Skeleton(parents=[-1, 0, 1], names=["shoulder", "elbow", "wrist"])
     >>> arm.num_bones, arm.child, arm.parent
@@ -52,13 +52,14 @@ class Skeleton:
         roots = [j for j, parent in enumerate(self.parents) if parent < 0]
         if self.num_joints < 2 or len(roots) != 1:
             raise SkeletonError(
-                f"parents={self.parents} has roots {roots}; a skeleton needs two joints or more "
-                "and exactly one root, marked -1. Give the pelvis (or wrist) the parent -1."
+                f"parents={self.parents} has the roots {roots}; expected two joints or more and "
+                "exactly one root. Set the parent of the pelvis (or wrist), and of no other joint, "
+                "to -1."
             )
         if max(self.parents) >= self.num_joints:
             raise SkeletonError(
-                f"parents={self.parents} names joint {max(self.parents)}, but there are only "
-                f"{self.num_joints}. Renumber the parents after removing joints."
+                f"parents={self.parents} refers to joint {max(self.parents)}, but has only "
+                f"{self.num_joints} joints. Renumber the parents after removing joints."
             )
         reached, frontier = 0, set(roots)
         while frontier:
@@ -67,53 +68,55 @@ class Skeleton:
         if reached != self.num_joints:
             raise SkeletonError(
                 f"parents={self.parents} has a cycle: only {reached} of {self.num_joints} joints "
-                "hang on the root. Follow each joint's parents; all must end at -1."
+                "are connected to the root. From each joint, the parents must lead to -1."
             )
         if self.names is not None and len(self.names) != self.num_joints:
             raise SkeletonError(
-                f"{len(self.names)} names for {self.num_joints} joints; give one name per joint."
+                f"{len(self.names)} names for {self.num_joints} joints; pass one name per joint."
             )
 
     def _check_sides(self) -> None:
         both = self.left + self.right
         if len(self.left) != len(self.right) or len(set(both)) != len(both):
             raise SkeletonError(
-                f"left={self.left} and right={self.right} must have equal length and share no "
-                "joint: left[i] mirrors right[i]."
+                f"left={self.left} and right={self.right} must have the same length and no joint "
+                "in common: left[i] mirrors right[i]."
             )
         mirror = dict(zip(both, self.right + self.left))
         for left, right in zip(self.left, self.right):
             if not (0 <= left < self.num_joints and 0 <= right < self.num_joints):
                 raise SkeletonError(
-                    f"left={self.left}, right={self.right} name joints outside "
-                    f"0..{self.num_joints - 1}."
+                    f"left={self.left} and right={self.right} have joints outside 0 to "
+                    f"{self.num_joints - 1}; number the joints as in parents."
                 )
-            above, other = self.parents[left], self.parents[right]
-            if mirror.get(above, above) != other:
+            left_parent, right_parent = self.parents[left], self.parents[right]
+            if mirror.get(left_parent, left_parent) != right_parent:
                 raise SkeletonError(
-                    f"joint {left} hangs on {above} but its mirror {right} hangs on {other}; "
-                    "put left and right in the same order."
+                    f"left and right are in different orders: left joint {left} has the parent "
+                    f"{left_parent}, but its mirror {right} has the parent {right_parent}, which "
+                    "is not the mirror of it. Make left[i] mirror right[i]."
                 )
 
     @classmethod
     def of(cls, source: Skeleton | str | Sequence[int] | object) -> Skeleton:
-        """A skeleton from what the caller has.
+        """Return the skeleton that `source` describes.
 
         Args:
-            source: a `Skeleton`, the name of a preset, a parents list, or an object with
-                `parents()`, `joints_left()` and `joints_right()` as `dataset.skeleton()` of
-                VideoPose3D, SemGCN and PoseAug returns, or mmpose's `dataset_meta`.
+            source: a `Skeleton`, the name of a preset, a parents list, an object with the methods
+                `parents()`, `joints_left()` and `joints_right()`, such as the result of
+                `dataset.skeleton()` in VideoPose3D, SemGCN and PoseAug, or a `dataset_meta` of
+                mmpose.
 
         Raises:
-            SkeletonError: none of these.
+            SkeletonError: `source` is none of these, or does not describe a tree.
         """
         if isinstance(source, Skeleton):
             return source
         if isinstance(source, str):
-            other = "pass Skeleton(parents, left, right)"
-            return look_up(SKELETONS, source, "skeleton", other, SkeletonError)
+            alternative = "pass Skeleton(parents, left, right)"
+            return look_up(SKELETONS, source, "skeleton", alternative, SkeletonError)
         if isinstance(source, Mapping):
-            return cls(*tree_of(source))
+            return cls(*parse_dataset_meta(source))
         if all(hasattr(source, name) for name in ("parents", "joints_left", "joints_right")):
             parents, left, right = (
                 tuple(int(i) for i in getattr(source, name)())
@@ -124,17 +127,18 @@ class Skeleton:
             parents = tuple(int(i) for i in source)  # type: ignore[attr-defined]
         except (TypeError, ValueError):
             raise SkeletonError(
-                f"cannot make a skeleton of {type(source).__name__}; pass a preset's name, a "
-                "parents list, dataset.skeleton(), or Skeleton(parents, left, right)."
+                f"cannot make a skeleton from an object of type {type(source).__name__}; pass the "
+                "name of a preset, a parents list, dataset.skeleton(), or "
+                "Skeleton(parents, left, right)."
             ) from None
         return cls(parents)
 
     @classmethod
     def for_joints(cls, count: int) -> Skeleton:
-        """The preset that `count` joints mean in this field; Human3.6M's where several fit.
+        """Return the preset with `count` joints; for 17 joints, that of Human3.6M.
 
         Raises:
-            SkeletonError: no preset has that many joints.
+            SkeletonError: no preset has `count` joints.
         """
         if count not in _BY_COUNT:
             raise SkeletonError(
@@ -145,33 +149,37 @@ class Skeleton:
 
     @property
     def num_joints(self) -> int:
+        """Number of joints, J."""
         return len(self.parents)
 
     @property
     def num_bones(self) -> int:
+        """Number of bones, K = J - 1."""
         return len(self.parents) - 1
 
     @cached_property
     def root(self) -> int:
+        """The joint without a parent."""
         return next(j for j, parent in enumerate(self.parents) if parent < 0)
 
     @cached_property
     def child(self) -> tuple[int, ...]:
-        """Joint at the far end of each bone."""
+        """The joint at the end of each bone."""
         return tuple(j for j in range(self.num_joints) if j != self.root)
 
     @cached_property
     def parent(self) -> tuple[int, ...]:
-        """Joint at the near end of each bone."""
+        """The joint at the start of each bone."""
         return tuple(self.parents[j] for j in self.child)
 
     @cached_property
     def bone_of(self) -> dict[int, int]:
-        """Bone that ends at a joint."""
+        """The bone that ends at each joint; the root has none."""
         return {joint: bone for bone, joint in enumerate(self.child)}
 
     @cached_property
     def children(self) -> tuple[tuple[int, ...], ...]:
+        """The joints whose parent each joint is."""
         return tuple(
             tuple(j for j, parent in enumerate(self.parents) if parent == joint)
             for joint in range(self.num_joints)
@@ -179,7 +187,7 @@ class Skeleton:
 
     @cached_property
     def mirror_group(self) -> tuple[int, ...]:
-        """Group of each bone; a bone and its mirror share one. Numbered in order of bones."""
+        """The mirror group of each bone: a bone and its mirror have the same number."""
         mirror = dict(zip(self.left + self.right, self.right + self.left))
         group: dict[int, int] = {}
         for joint in self.child:
@@ -189,66 +197,76 @@ class Skeleton:
 
     @property
     def num_groups(self) -> int:
+        """Number of mirror groups, G."""
         return max(self.mirror_group) + 1
 
     @cached_property
     def trunk(self) -> tuple[int, ...]:
-        """Unmirrored bones that carry mirrored ones (pelvis-spine, spine-thorax), root first."""
+        """Bones of no side from which bones of a side descend, from the root upward.
+
+        In Human3.6M, these are the bones from pelvis to spine and from spine to thorax.
+        """
         sided = set(self.left) | set(self.right)
 
-        def carries(joint: int) -> bool:
-            return any(c in sided or carries(c) for c in self.children[joint])
+        def has_sided_descendant(joint: int) -> bool:
+            return any(c in sided or has_sided_descendant(c) for c in self.children[joint])
 
-        joints = [j for j in self.child if j not in sided and carries(j)]
-        return tuple(self.bone_of[j] for j in sorted(joints, key=lambda j: len(self._up(j))))
+        joints = [j for j in self.child if j not in sided and has_sided_descendant(j)]
+        return tuple(self.bone_of[j] for j in sorted(joints, key=self._depth))
 
     @cached_property
     def limbs(self) -> tuple[tuple[int, ...], ...]:
-        """Chains of bones from a branching joint out to a leaf; unmirrored ones only where the
-        skeleton has no sides (fingers), for a neck belongs to the torso.
+        """Chains of bones from a joint with several children to a leaf.
+
+        If the skeleton has sides, only chains of a side are limbs: the neck belongs to the torso.
+        Otherwise all chains are, as the fingers of a hand.
         """
         sided = set(self.left) | set(self.right)
         chains = []
         for leaf in (j for j in self.child if not self.children[j]):
             if sided and leaf not in sided:
                 continue
-            chain = [leaf]
-            while len(self.children[above := self.parents[chain[-1]]]) == 1 and above != self.root:
-                chain.append(above)
+            chain, parent = [leaf], self.parents[leaf]
+            while len(self.children[parent]) == 1 and parent != self.root:
+                chain.append(parent)
+                parent = self.parents[parent]
             chains.append(tuple(self.bone_of[j] for j in reversed(chain)))
         return tuple(chains)
 
     @cached_property
     def parts(self) -> tuple[tuple[int, ...], ...]:
-        """Bones of each part that the 3D discriminator judges: one per limb, then the torso.
+        """Bones of each body part that the 3D discriminator scores: one per limb, then the torso.
 
-        A limb is judged with the bone it hangs from, or, where it hangs from the root, with the
-        root's other bones: the angle at hip or shoulder is part of a limb's pose. On
-        Human3.6M's 16 joints these are the released code's five lists.
+        The part of a limb includes the parent bone of the limb, so that it covers the angle at the
+        shoulder. If the limb starts at the root, the part includes the other bones of the root
+        instead, so that it covers the angle at the hip. On the 16 joints of Human3.6M, these are
+        the five lists of the released code.
         """
         limb_bones = {bone for limb in self.limbs for bone in limb}
         torso = [b for b in range(self.num_bones) if b not in limb_bones]
         torso += [limb[0] for limb in self.limbs]
         parts = []
         for limb in self.limbs:
-            base = self.parents[self.child[limb[0]]]
-            if base == self.root:
-                context = [self.bone_of[j] for j in self.children[base]]
+            start = self.parent[limb[0]]
+            if start == self.root:
+                context = [self.bone_of[j] for j in self.children[start]]
             else:
-                context = [self.bone_of[base]]
+                context = [self.bone_of[start]]
             parts.append(tuple(sorted({*limb, *context})))
         return (*parts, tuple(sorted(torso)))
 
     @cached_property
     def joint_tiers(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        """Limb joints near, midway and far (hips and shoulders, knees and elbows, ankles and
-        wrists); the head's joints count as midway. Trunk joints and the root are in none.
+        """Joints in three tiers by their distance from the trunk.
+
+        The tiers of a body are hips and shoulders, knees and elbows, ankles and wrists. Joints of
+        the head are in the second tier. The joints of the trunk and the root are in none.
         """
         tiers: tuple[list[int], list[int], list[int]] = ([], [], [])
         in_limb = set()
         for limb in self.limbs:
-            for place, bone in enumerate(limb):
-                tiers[3 * place // len(limb)].append(self.child[bone])
+            for position, bone in enumerate(limb):
+                tiers[3 * position // len(limb)].append(self.child[bone])
                 in_limb.add(bone)
         for bone in range(self.num_bones):
             if bone not in in_limb and bone not in self.trunk:
@@ -256,12 +274,13 @@ class Skeleton:
         near, middle, far = (tuple(sorted(tier)) for tier in tiers)
         return near, middle, far
 
-    def _up(self, joint: int) -> list[int]:
-        path = []
-        while joint >= 0:
-            path.append(joint)
+    def _depth(self, joint: int) -> int:
+        """Number of bones between the root and a joint."""
+        depth = 0
+        while joint != self.root:
             joint = self.parents[joint]
-        return path
+            depth += 1
+        return depth
 
 
 SKELETONS: dict[str, Skeleton] = {name: Skeleton(*preset) for name, preset in PRESETS.items()}

@@ -1,4 +1,4 @@
-"""The skeletons of known data sets: parents, names, sides. Data alone."""
+"""Preset skeletons of common data sets: parents, names and sides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bone vector transform, its inverse, and KCS."""
+"""The bone vector transform H, its inverse, and KCS matrices."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def assert_inverse(skeleton: Skeleton, seed: int = 0) -> None:
     pose = random_poses(skeleton, 3, 2, seed=seed)
     bones = pose_to_bones(pose, skeleton)
     for k, joint in enumerate(skeleton.child):
-        wanted = pose[..., joint, :] - pose[..., skeleton.parents[joint], :]
-        assert torch.equal(bones[..., k, :], wanted)
-    back = bones_to_pose(bones, skeleton)
-    assert torch.allclose(back, pose - pose[..., skeleton.root, None, :], atol=1e-12)
-    assert torch.equal(back[..., skeleton.root, :], torch.zeros(3, 2, 3, dtype=torch.float64))
-    assert torch.allclose(pose_to_bones(back, skeleton), bones, atol=1e-12)
+        expected = pose[..., joint, :] - pose[..., skeleton.parents[joint], :]
+        assert torch.equal(bones[..., k, :], expected)
+    restored = bones_to_pose(bones, skeleton)
+    assert torch.allclose(restored, pose - pose[..., skeleton.root, None, :], atol=1e-12)
+    assert torch.equal(restored[..., skeleton.root, :], torch.zeros(3, 2, 3, dtype=torch.float64))
+    assert torch.allclose(pose_to_bones(restored, skeleton), bones, atol=1e-12)
 
 
 @settings(deadline=None)
@@ -66,10 +66,10 @@ def test_zero_bones_stay_zero_and_finite() -> None:
     bones = torch.zeros(2, 3, requires_grad=True)
     assert torch.equal(unit(bones), torch.zeros(2, 3))
     assert torch.equal(lengths(bones), torch.zeros(2))
-    (of_length,) = torch.autograd.grad(lengths(bones).sum(), bones)
-    (of_unit,) = torch.autograd.grad(unit(bones).sum(), bones)
-    assert torch.equal(of_length, torch.zeros(2, 3))
-    assert of_unit.isfinite().all()
+    (length_gradient,) = torch.autograd.grad(lengths(bones).sum(), bones)
+    (unit_gradient,) = torch.autograd.grad(unit(bones).sum(), bones)
+    assert torch.equal(length_gradient, torch.zeros(2, 3))
+    assert unit_gradient.isfinite().all()
 
 
 def test_part_kcs_equals_a_slow_loop_over_the_published_parts() -> None:
@@ -85,12 +85,12 @@ def test_part_kcs_equals_a_slow_loop_over_the_published_parts() -> None:
     assert torch.allclose(fast, slow, atol=1e-6)
 
 
-def test_kcs_of_unit_bones_holds_cosines_and_is_part_kcs_of_the_whole() -> None:
+def test_kcs_of_unit_bones_has_cosines_and_equals_part_kcs_of_one_part() -> None:
     bones = torch.tensor([[2.0, 0.0, 0.0], [3.0, 3.0, 0.0]])
     cosine = 0.5**0.5
-    wanted = torch.tensor([[1.0, cosine], [cosine, 1.0]])
-    assert torch.allclose(kcs(unit(bones)), wanted)
-    assert torch.allclose(part_kcs(unit(bones), ((0, 1),))[0], wanted)
+    expected = torch.tensor([[1.0, cosine], [cosine, 1.0]])
+    assert torch.allclose(kcs(unit(bones)), expected)
+    assert torch.allclose(part_kcs(unit(bones), ((0, 1),))[0], expected)
     assert torch.equal(kcs(bones), torch.tensor([[4.0, 6.0], [6.0, 18.0]]))
 
 
@@ -112,15 +112,15 @@ def test_gradients(function) -> None:
 
 @pytest.mark.parametrize("function", [pose_to_bones, bones_to_pose])
 @pytest.mark.parametrize("shape", [(5, 17, 3), (5, 16, 2), (3,)])
-def test_wrong_shapes_are_named(function, shape: tuple[int, ...]) -> None:
+def test_error_shows_the_given_and_the_expected_shape(function, shape: tuple[int, ...]) -> None:
     with pytest.raises(SkeletonError) as caught:
         function(torch.zeros(shape), H36M)
-    wanted = "(..., 16, 3)" if function is pose_to_bones else "(..., 15, 3)"
+    expected = "(..., 16, 3)" if function is pose_to_bones else "(..., 15, 3)"
     assert str(shape) in str(caught.value)
-    assert wanted in str(caught.value)
+    assert expected in str(caught.value)
 
 
-def test_a_first_call_in_inference_mode_does_not_poison_training() -> None:
+def test_a_first_call_in_inference_mode_does_not_break_later_training() -> None:
     def loss(pose: Tensor) -> Tensor:
         return pose_to_bones(pose, H36M).square().sum()
 

@@ -1,4 +1,4 @@
-"""Projection against Human3.6M's published formula, and everything built on it."""
+"""Projection against the published formula of Human3.6M, and the functions based on it."""
 
 from __future__ import annotations
 
@@ -15,51 +15,51 @@ from poseaug_plugin.geometry.camera import Camera, fit_root, in_frame, project, 
 
 
 def slow_projection(pose: np.ndarray, camera: np.ndarray, limit: float = math.inf) -> np.ndarray:
-    """Human3.6M's model, one joint at a time."""
+    """The camera model of Human3.6M, one joint at a time."""
     fx, fy, cx, cy, k1, k2, k3, p1, p2 = camera
-    seen = []
+    pose_2d = []
     for x, y, z in pose:
         u, v = np.clip(x / z, -limit, limit), np.clip(y / z, -limit, limit)
         r2 = u * u + v * v
         scale = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3 + p1 * u + p2 * v
-        seen.append((fx * (u * scale + p1 * r2) + cx, fy * (v * scale + p2 * r2) + cy))
-    return np.array(seen)
+        pose_2d.append((fx * (u * scale + p1 * r2) + cx, fy * (v * scale + p2 * r2) + cy))
+    return np.array(pose_2d)
 
 
 def close_people(rows: int = 8) -> Tensor:
-    """Two metres nearer, so that distortion shows."""
+    """People 2 to 3 m away, where the distortion is large."""
     return people(rows, dtype=torch.float64)[:, 0] - torch.tensor([0, 0, 2.0]).double()
 
 
-def bold_cameras(rows: int) -> Tensor:
-    """Every number different, all terms of the distortion large."""
+def distorted_cameras(rows: int) -> Tensor:
+    """Cameras (rows, 9) whose numbers all differ and whose distortion terms are all large."""
     return (
         torch.tensor([2.2, 2.4, 0.03, -0.05, -0.2, 0.3, -0.1, 0.01, -0.02]).double().repeat(rows, 1)
     )
 
 
 @pytest.mark.parametrize("limit", [None, 1.0, 0.2])
-def test_projection_is_the_published_formula(limit: float | None) -> None:
-    pose, camera = close_people(), bold_cameras(8)
+def test_projection_equals_the_published_formula(limit: float | None) -> None:
+    pose, camera = close_people(), distorted_cameras(8)
     fast = project(pose, camera, limit=limit).numpy()
     for row in range(8):
         slow = slow_projection(pose[row].numpy(), camera[row].numpy(), limit or math.inf)
         np.testing.assert_allclose(fast[row], slow, atol=1e-12)
 
 
-def test_projection_of_one_joint_worked_by_hand() -> None:
+def test_projection_of_one_joint_calculated_by_hand() -> None:
     # Ray (0.5, -0.25): r2 = 0.3125, radial = 1 - 0.2 r2 + 0.1 r2^2 + 0.4 r2^3 = 0.959472656,
     # tangential = 0.01 * 0.5 + 0.02 * 0.25 = 0.01, so u = 0.5 * 0.969472656 + 0.01 * 0.3125.
     camera = torch.tensor([2.0, 3.0, 0.1, -0.1, -0.2, 0.1, 0.4, 0.01, -0.02]).double()
-    seen = project(torch.tensor([[2.0, -1.0, 4.0]]).double(), camera)
+    pose_2d = project(torch.tensor([[2.0, -1.0, 4.0]]).double(), camera)
     radial = 1 - 0.0625 + 0.009765625 + 0.01220703125
-    wanted = [2 * (0.5 * (radial + 0.01) + 0.003125) + 0.1]
-    wanted.append(3 * (-0.25 * (radial + 0.01) - 0.00625) - 0.1)
-    assert seen[0].tolist() == pytest.approx(wanted, abs=1e-7)
-    assert seen[0].tolist() == pytest.approx([1.07572266, -0.84585449], abs=1e-7)
+    expected = [2 * (0.5 * (radial + 0.01) + 0.003125) + 0.1]
+    expected.append(3 * (-0.25 * (radial + 0.01) - 0.00625) - 0.1)
+    assert pose_2d[0].tolist() == pytest.approx(expected, abs=1e-7)
+    assert pose_2d[0].tolist() == pytest.approx([1.07572266, -0.84585449], abs=1e-7)
 
 
-def test_projection_keeps_a_constant_camera_for_all_frames() -> None:
+def test_projection_broadcasts_a_camera_over_frames() -> None:
     clip = people(3, 4)
     camera = cameras(3)
     whole = project(clip, camera[:, None])
@@ -68,7 +68,7 @@ def test_projection_keeps_a_constant_camera_for_all_frames() -> None:
     assert torch.allclose(whole, project(clip, camera[0]))
 
 
-def test_a_joint_behind_the_camera_stays_finite() -> None:
+def test_projection_of_a_joint_behind_the_camera_is_finite() -> None:
     pose = torch.tensor([[[1.0, 1.0, 0.0], [1.0, 1.0, -3.0]]])
     assert project(pose, Camera().intrinsics)[0, 1].tolist() == pytest.approx([2290, 2290])
     assert project(pose, Camera().intrinsics).isfinite().all()
@@ -81,8 +81,8 @@ def test_undistort_inverts_the_projection() -> None:
     assert torch.allclose(ray, pose[..., :2] / pose[..., 2:], atol=1e-8)
 
 
-def test_undistort_gets_closer_with_every_step() -> None:
-    pose, camera = close_people(), bold_cameras(8)
+def test_undistort_converges() -> None:
+    pose, camera = close_people(), distorted_cameras(8)
     errors = [
         (undistort(project(pose, camera), camera, steps) - pose[..., :2] / pose[..., 2:])
         .abs()
@@ -93,37 +93,37 @@ def test_undistort_gets_closer_with_every_step() -> None:
     assert errors[0] > 1e-3 > 1e-6 > errors[-1]
 
 
-def test_fit_root_finds_the_root_it_was_projected_from() -> None:
+def test_fit_root_is_exact_on_exact_2d() -> None:
     pose, camera = people(20, dtype=torch.float64)[:, 0], cameras(20, torch.float64)
     root = pose[:, 0]
-    found = fit_root(project(pose, camera), pose - root[:, None], camera)
-    assert torch.allclose(found, root, atol=1e-6)
+    fitted = fit_root(project(pose, camera), pose - root[:, None], camera)
+    assert torch.allclose(fitted, root, atol=1e-6)
 
 
-def test_fit_root_is_the_least_squares_answer_on_noisy_points() -> None:
+def test_fit_root_is_the_least_squares_solution_on_noisy_2d() -> None:
     pose, camera = people(4, dtype=torch.float64)[:, 0], Camera().intrinsics.double()
     relative = pose - pose[:, :1]
-    seen = project(pose, camera)
-    seen = seen + 0.01 * torch.randn(seen.shape, generator=generator()).double()
-    found = fit_root(seen, relative, camera)
-    u, v = (seen / 2.29).unbind(-1)
+    pose_2d = project(pose, camera)
+    pose_2d = pose_2d + 0.01 * torch.randn(pose_2d.shape, generator=generator()).double()
+    fitted = fit_root(pose_2d, relative, camera)
+    u, v = (pose_2d / 2.29).unbind(-1)
     for row in range(4):
-        one, nil = torch.ones(16).double(), torch.zeros(16).double()
-        across = torch.stack([one, nil, -u[row]], -1)
-        down = torch.stack([nil, one, -v[row]], -1)
+        one, zero = torch.ones(16).double(), torch.zeros(16).double()
+        in_x = torch.stack([one, zero, -u[row]], -1)
+        in_y = torch.stack([zero, one, -v[row]], -1)
         x, y, z = relative[row].unbind(-1)
-        right = torch.cat([u[row] * z - x, v[row] * z - y])
-        wanted = torch.linalg.lstsq(torch.cat([across, down]), right[:, None]).solution[:, 0]
-        assert torch.allclose(found[row], wanted, atol=1e-5)
+        target = torch.cat([u[row] * z - x, v[row] * z - y])
+        expected = torch.linalg.lstsq(torch.cat([in_x, in_y]), target[:, None]).solution[:, 0]
+        assert torch.allclose(fitted[row], expected, atol=1e-5)
 
 
-def test_fit_root_of_one_point_is_finite() -> None:
-    found = fit_root(torch.zeros(1, 16, 2), torch.zeros(1, 16, 3), Camera().intrinsics)
-    assert found.isfinite().all()
+def test_fit_root_of_coinciding_joints_is_finite() -> None:
+    fitted = fit_root(torch.zeros(1, 16, 2), torch.zeros(1, 16, 3), Camera().intrinsics)
+    assert fitted.isfinite().all()
 
 
-def test_zoom_keeps_the_distortion_in_screen_units() -> None:
-    camera, factor = bold_cameras(8), torch.linspace(0.4, 1.6, 8).double()
+def test_zoom_keeps_the_distortion_of_each_image_point() -> None:
+    camera, factor = distorted_cameras(8), torch.linspace(0.4, 1.6, 8).double()
     pose = close_people()
     narrower = pose / torch.stack([factor, factor, torch.ones_like(factor)], -1)[:, None]
     zoomed = zoom(camera, factor)
@@ -133,7 +133,7 @@ def test_zoom_keeps_the_distortion_in_screen_units() -> None:
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "z", "good"),
+    ("x", "y", "z", "accepted"),
     [
         (0.99, 0.0, 3.0, True),
         (1.01, 0.0, 3.0, False),
@@ -152,25 +152,25 @@ def test_zoom_keeps_the_distortion_in_screen_units() -> None:
         (0.0, 0.0, math.inf, False),
     ],
 )
-def test_in_frame_looks_at_every_side(x: float, y: float, z: float, good: bool) -> None:
+def test_in_frame_checks_every_side(x: float, y: float, z: float, accepted: bool) -> None:
     pose_2d, pose_3d = torch.zeros(2, 16, 2), torch.ones(2, 16, 3)
     pose_2d[1, 7] = torch.tensor([x, y])
     pose_3d[1, 7, 2] = z
-    assert in_frame(pose_3d, pose_2d, depth=0.5, height=0.75).tolist() == [True, good]
+    assert in_frame(pose_3d, pose_2d, depth=0.5, height=0.75).tolist() == [True, accepted]
 
 
-def test_in_frame_refuses_a_pose_with_a_nan_off_the_depth_axis() -> None:
+def test_in_frame_rejects_a_nan_in_a_3d_coordinate_other_than_depth() -> None:
     pose_3d = torch.ones(1, 16, 3)
     pose_3d[0, 3, 0] = math.nan
     assert not in_frame(pose_3d, torch.zeros(1, 16, 2), depth=0.5)
 
 
 def test_gradients() -> None:
-    pose, camera = close_people(1), bold_cameras(1)
-    seen, relative = project(pose, camera), pose - pose[:, :1]
+    pose, camera = close_people(1), distorted_cameras(1)
+    pose_2d, relative = project(pose, camera), pose - pose[:, :1]
     assert gradients_are_right(project, pose, camera)
-    assert gradients_are_right(undistort, seen, camera)
-    assert gradients_are_right(fit_root, seen, relative, camera)
+    assert gradients_are_right(undistort, pose_2d, camera)
+    assert gradients_are_right(fit_root, pose_2d, relative, camera)
     assert gradients_are_right(zoom, camera, torch.tensor([0.7]))
 
 
@@ -185,14 +185,17 @@ def test_camera_from_pixels() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"f": (1145.0, 1145.0)}, "outside 0.1..20 screen units.*from_pixels"),
-        ({"f": (2.0,)}, "has 1 values, not 2"),
-        ({"c": (0.0, 0.0, 0.0)}, "Camera c=.* has 3 values, not 2"),
-        ({"k": (0.0, 0.0)}, "Camera k=.* has 2 values, not 3"),
-        ({"p": ()}, "Camera p=.* has 0 values, not 2"),
-        ({"f": (math.nan, 2.0)}, "outside 0.1..20"),
+        (
+            {"f": (1145.0, 1145.0)},
+            "not in normalised screen units, .* between 0.1 and 20.*from_pixels",
+        ),
+        ({"f": (2.0,)}, "Camera f=.* wrong number of values: 1, expected 2"),
+        ({"c": (0.0, 0.0, 0.0)}, "Camera c=.* wrong number of values: 3, expected 2"),
+        ({"k": (0.0, 0.0)}, "Camera k=.* wrong number of values: 2, expected 3"),
+        ({"p": ()}, "Camera p=.* wrong number of values: 0, expected 2"),
+        ({"f": (math.nan, 2.0)}, "between 0.1 and 20"),
     ],
 )
-def test_what_is_no_camera_is_refused(arguments: dict[str, object], message: str) -> None:
+def test_invalid_cameras_raise(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Camera(**arguments)

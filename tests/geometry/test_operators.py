@@ -1,4 +1,4 @@
-"""BA, BL and RT: what each changes, what it keeps, and its derivatives."""
+"""BA, BL, RT and joint offsets: what each changes, what it keeps, and its gradient."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def cosines(pose: Tensor, skeleton: Skeleton) -> Tensor:
     return kcs(unit(pose_to_bones(pose, skeleton)))
 
 
-def exponential(axis_angle: Tensor) -> Tensor:
-    """The rotation by its definition: the matrix exponential of the cross product."""
+def rotation_by_definition(axis_angle: Tensor) -> Tensor:
+    """Rotations (B, 3, 3) as matrix exponentials of the cross product matrices."""
     cross = torch.linalg.cross(axis_angle[:, None], torch.eye(3).to(axis_angle)[None], dim=-1)
     return torch.linalg.matrix_exp(cross.mT)
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_each_operator_keeps_what_is_not_its_own(name: str) -> None:
+def test_each_operator_changes_only_its_own_quantity(name: str) -> None:
     skeleton = SKELETONS[name]
     pose = random_poses(skeleton, 3)
     length = lengths(pose_to_bones(pose, skeleton))
@@ -56,26 +56,26 @@ def test_each_operator_keeps_what_is_not_its_own(name: str) -> None:
     moved = move(pose, R, t, skeleton)
     assert torch.allclose(torch.cdist(moved, moved), torch.cdist(pose, pose))
     assert torch.allclose(moved[:, skeleton.root], t)
-    for result in (bent, stretched):
-        assert torch.allclose(result[:, skeleton.root], pose[:, skeleton.root])
+    for changed in (bent, stretched):
+        assert torch.allclose(changed[:, skeleton.root], pose[:, skeleton.root])
 
 
 def test_bend_adds_to_the_unit_bone() -> None:
     skeleton = Skeleton((-1, 0))
     pose = torch.tensor([[1.0, 1.0, 1.0], [1.0, 3.0, 1.0]])  # a bone of 2 m along y
     bent = bend(pose, torch.tensor([[1.0, 0.0, 0.0]]), skeleton)
-    reach = 2 / math.sqrt(2)
-    assert torch.allclose(bent, torch.tensor([[1.0, 1.0, 1.0], [1 + reach, 1 + reach, 1.0]]))
+    step = 2 / math.sqrt(2)
+    assert torch.allclose(bent, torch.tensor([[1.0, 1.0, 1.0], [1 + step, 1 + step, 1.0]]))
 
 
-def test_bend_carries_the_bones_further_out_along_unturned() -> None:
+def test_bend_keeps_the_directions_of_child_bones() -> None:
     skeleton = Skeleton((-1, 0, 1))
     pose = torch.tensor([[0.0, 0, 0], [0, 1.0, 0], [0, 2.0, 0]])
     bent = bend(pose, torch.tensor([[0.01, -1.0, 0.0], [0.0, 0.0, 0.0]]), skeleton)
     assert torch.allclose(bent, torch.tensor([[0.0, 0, 0], [1.0, 0, 0], [1.0, 1.0, 0]]))
 
 
-def test_neutral_parameters_change_nothing() -> None:
+def test_zero_parameters_change_nothing() -> None:
     pose = random_poses(H36M, 2)
     zero = torch.zeros(2, 15, 3, dtype=torch.float64)
     assert torch.allclose(bend(pose, zero, H36M), pose)
@@ -83,26 +83,26 @@ def test_neutral_parameters_change_nothing() -> None:
     assert torch.allclose(move(pose, torch.eye(3).double(), pose[:, 0], H36M), pose)
 
 
-def test_bend_keeps_a_bone_that_gamma_cancels_and_its_gradient_is_finite() -> None:
+def test_bend_keeps_a_cancelled_bone_with_a_finite_gradient() -> None:
     pose = random_poses(H36M, 2, dtype=torch.float32)
-    against = (-unit(pose_to_bones(pose, H36M))).requires_grad_()
-    kept = bend(pose, against, H36M)
-    assert torch.allclose(kept, pose, atol=1e-6)
-    (gradient,) = torch.autograd.grad(kept.square().sum(), against)
+    gamma_ba = (-unit(pose_to_bones(pose, H36M))).requires_grad_()
+    bent = bend(pose, gamma_ba, H36M)
+    assert torch.allclose(bent, pose, atol=1e-6)
+    (gradient,) = torch.autograd.grad(bent.square().sum(), gamma_ba)
     assert gradient.isfinite().all()
 
 
-def test_zero_length_bones_stay_and_give_finite_gradients() -> None:
+def test_zero_length_bones_are_kept_with_finite_gradients() -> None:
     pose = torch.zeros(2, 16, 3, requires_grad=True)
     gamma_ba = noise(2, 15, 3).float().requires_grad_()
     gamma_bl = noise(2, 9).float().requires_grad_()
-    made = stretch(bend(pose, gamma_ba, H36M), gamma_bl, H36M)
-    assert torch.equal(made, torch.zeros(2, 16, 3))
-    for gradient in torch.autograd.grad(made.sum(), (pose, gamma_ba, gamma_bl)):
+    augmented = stretch(bend(pose, gamma_ba, H36M), gamma_bl, H36M)
+    assert torch.equal(augmented, torch.zeros(2, 16, 3))
+    for gradient in torch.autograd.grad(augmented.sum(), (pose, gamma_ba, gamma_bl)):
         assert gradient.isfinite().all()
 
 
-def test_stretch_by_mirror_group_is_stretch_by_bone_with_equal_sides() -> None:
+def test_stretch_by_mirror_group_stretches_both_sides_alike() -> None:
     pose, by_group = random_poses(H36M, 4), noise(4, 9)
     by_bone = by_group[:, [0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 7, 8, 6, 7, 8]]
     stretched = stretch(pose, by_group, H36M)
@@ -111,45 +111,45 @@ def test_stretch_by_mirror_group_is_stretch_by_bone_with_equal_sides() -> None:
     assert torch.allclose(ratio, 1 + by_bone)
 
 
-def test_one_set_of_parameters_moves_every_frame_of_a_clip() -> None:
+def test_parameters_broadcast_over_the_frames_of_a_clip() -> None:
     clip = random_poses(H36M, 2, 5)
     gamma_ba, gamma_bl = noise(2, 1, 15, 3), noise(2, 1, 9)
     R, t = axis_angle_to_matrix(noise(2, 1, 3, scale=2.0)), noise(2, 1, 3)
-    whole = move(stretch(bend(clip, gamma_ba, H36M), gamma_bl, H36M), R, t, H36M)
+    augmented = move(stretch(bend(clip, gamma_ba, H36M), gamma_bl, H36M), R, t, H36M)
     for row in range(2):
         for frame in range(5):
-            one = bend(clip[row, frame], gamma_ba[row, 0], H36M)
-            one = move(stretch(one, gamma_bl[row, 0], H36M), R[row, 0], t[row, 0], H36M)
-            assert torch.allclose(whole[row, frame], one)
+            pose = bend(clip[row, frame], gamma_ba[row, 0], H36M)
+            pose = move(stretch(pose, gamma_bl[row, 0], H36M), R[row, 0], t[row, 0], H36M)
+            assert torch.allclose(augmented[row, frame], pose)
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_shift_goes_along_the_body_and_takes_no_other_joint_along(name: str) -> None:
+def test_shift_moves_single_joints_in_the_body_frame(name: str) -> None:
     skeleton = SKELETONS[name]
     pose = random_poses(skeleton, 5, 2)
     offset = noise(5, 1, skeleton.num_joints, 3, scale=0.05)
     moved = shift(pose, offset, skeleton) - pose
     assert torch.allclose(moved.norm(dim=-1), offset.norm(dim=-1).expand(5, 2, -1))
-    alone = torch.zeros_like(offset)
-    alone[..., 3, :] = offset[..., 3, :]
+    of_one_joint = torch.zeros_like(offset)
+    of_one_joint[..., 3, :] = offset[..., 3, :]
     others = [j for j in range(skeleton.num_joints) if j != 3]
-    assert torch.equal(shift(pose, alone, skeleton)[..., others, :], pose[..., others, :])
+    assert torch.equal(shift(pose, of_one_joint, skeleton)[..., others, :], pose[..., others, :])
     offset[..., skeleton.root, :] = 0
     R, t = axis_angle_to_matrix(noise(5, 1, 3, scale=3.0)), noise(5, 1, 3)
-    rotate_between = move(shift(pose, offset, skeleton), R, t, skeleton)
-    assert torch.allclose(shift(move(pose, R, t, skeleton), offset, skeleton), rotate_between)
+    shifted_first = move(shift(pose, offset, skeleton), R, t, skeleton)
+    assert torch.allclose(shift(move(pose, R, t, skeleton), offset, skeleton), shifted_first)
 
 
-def test_move_turns_about_the_root() -> None:
+def test_move_rotates_about_the_root() -> None:
     skeleton = Skeleton((-1, 0))
-    quarter = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # x to y
+    quarter_turn = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # x to y
     moved = move(
-        torch.tensor([[5.0, 5, 5], [6, 5, 5]]), quarter, torch.tensor([0.0, 0, 4]), skeleton
+        torch.tensor([[5.0, 5, 5], [6, 5, 5]]), quarter_turn, torch.tensor([0.0, 0, 4]), skeleton
     )
     assert torch.equal(moved, torch.tensor([[0.0, 0, 4], [0, 1, 4]]))
 
 
-def test_root_relative_splits_the_pose() -> None:
+def test_root_relative_splits_off_the_root() -> None:
     skeleton = SKELETONS["mpi_inf_3dhp_17"]
     pose = random_poses(skeleton, 2, 3)
     relative, root = root_relative(pose, skeleton)
@@ -159,19 +159,20 @@ def test_root_relative_splits_the_pose() -> None:
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-9, 9.9e-4, 1e-3, 2e-3, 1.0, math.pi - 1e-6, math.pi, 9])
-def test_axis_angle_is_the_matrix_exponential(angle: float) -> None:
+def test_axis_angle_to_matrix_equals_the_matrix_exponential(angle: float) -> None:
     axis = noise(20, 3, scale=1.0)
-    rotation = angle * axis / axis.norm(dim=-1, keepdim=True)
-    made = axis_angle_to_matrix(rotation)
-    assert torch.allclose(made, exponential(rotation), rtol=0, atol=1e-14 + 1e-14 * angle)
-    assert torch.allclose(made @ made.mT, torch.eye(3).double(), atol=1e-12)
-    assert torch.allclose(torch.linalg.det(made), torch.ones(20).double())
-    assert torch.allclose(axis_angle_to_matrix(rotation.float()), made.float(), atol=2e-6)
+    axis_angle = angle * axis / axis.norm(dim=-1, keepdim=True)
+    R = axis_angle_to_matrix(axis_angle)
+    expected = rotation_by_definition(axis_angle)
+    assert torch.allclose(R, expected, rtol=0, atol=1e-14 + 1e-14 * angle)
+    assert torch.allclose(R @ R.mT, torch.eye(3).double(), atol=1e-12)
+    assert torch.allclose(torch.linalg.det(R), torch.ones(20).double())
+    assert torch.allclose(axis_angle_to_matrix(axis_angle.float()), R.float(), atol=2e-6)
 
 
-def test_axis_angle_turns_by_the_right_hand() -> None:
-    quarter = axis_angle_to_matrix(torch.tensor([0.0, 0.0, math.pi / 2]))
-    assert torch.allclose(quarter @ torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 1, 0]), atol=1e-6)
+def test_axis_angle_follows_the_right_hand_rule() -> None:
+    R = axis_angle_to_matrix(torch.tensor([0.0, 0.0, math.pi / 2]))
+    assert torch.allclose(R @ torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 1, 0]), atol=1e-6)
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-5, 9e-4, 0.01, 1.0, math.pi - 1e-5, 4.0])
@@ -188,7 +189,7 @@ def test_operator_gradients() -> None:
     assert gradients_are_right(lambda p, a, b: move(p, a, b, H36M), pose, R, t)
 
 
-def test_turned_is_the_rotation_about_the_axis_between_two_directions() -> None:
+def test_rotate_between_is_the_smallest_rotation_between_two_directions() -> None:
     start, end = unit(noise(6, 3)), unit(noise(6, 3, seed=2))
     axis = torch.linalg.cross(start, end)
     angle = torch.acos((start * end).sum(-1, keepdim=True))

@@ -1,4 +1,4 @@
-"""`PoseBatch`: built from four arrays, indexed as a whole, checked on request."""
+"""`PoseBatch`: construction, indexing and checks."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def arrays() -> dict[str, Tensor]:
 
 
 def test_four_arrays_are_enough() -> None:
-    given = arrays()
-    poses = PoseBatch(*given.values())
+    fields = arrays()
+    poses = PoseBatch(*fields.values())
     poses.check(16)
     assert (len(poses), poses.middle) == (ROWS, 1)
     assert poses.valid.dtype == torch.bool
@@ -37,11 +37,11 @@ def test_four_arrays_are_enough() -> None:
     assert poses.extra_2d.shape == (ROWS, FRAMES, 16, 0)
     assert poses.group is poses.leader is poses.source is None
     assert poses.usable() is poses
-    assert torch.equal(poses.absolute, given["pose_3d"] + given["root"][:, :, None])
+    assert torch.equal(poses.absolute, fields["pose_3d"] + fields["root"][:, :, None])
     assert poses.detection_error(poses).abs().max() < 1e-6
 
 
-def test_given_fields_are_kept() -> None:
+def test_optional_fields_are_kept() -> None:
     valid, extra = torch.arange(ROWS) < 4, torch.rand(ROWS, FRAMES, 16, 1)
     poses = PoseBatch(**arrays(), valid=valid, extra_2d=extra, has_root=False, source="mine")
     assert poses.valid is valid
@@ -53,7 +53,7 @@ def test_given_fields_are_kept() -> None:
 
 @dataclass(frozen=True)
 class WithBox(PoseBatch):
-    """PoseBatch with a new field."""
+    """A PoseBatch with a new field."""
 
     box: Tensor | None = None
 
@@ -70,7 +70,7 @@ class WithBox(PoseBatch):
     ],
     ids=["pick", "first", "first of all", "repeat", "usable", "to"],
 )
-def test_every_tensor_is_indexed_even_of_new_fields(change: Any, rows: list[int]) -> None:
+def test_every_tensor_is_indexed_including_new_fields(change: Any, rows: list[int]) -> None:
     per_row = torch.arange(ROWS)
     poses = WithBox(
         **arrays(),
@@ -80,25 +80,25 @@ def test_every_tensor_is_indexed_even_of_new_fields(change: Any, rows: list[int]
         source=per_row * 10,
         box=per_row * 100,
     )
-    made = change(poses)
-    made.check(16)
-    assert isinstance(made, WithBox)
+    changed = change(poses)
+    changed.check(16)
+    assert isinstance(changed, WithBox)
     for name, old in vars(poses).items():
         if isinstance(old, Tensor):
-            assert torch.equal(getattr(made, name), old[rows]), name
+            assert torch.equal(getattr(changed, name), old[rows]), name
 
 
-def test_rows_are_put_and_the_rest_is_kept() -> None:
+def test_put_replaces_the_given_rows_only() -> None:
     poses = PoseBatch(**arrays(), source="mine")
     other = poses.projected(poses.absolute + 0.1, poses.camera, 0).pick(torch.tensor([5, 5]))
-    made = poses.put(torch.tensor([1, 3]), other)
-    assert torch.equal(made.pose_2d[[1, 3]], other.pose_2d)
-    assert torch.equal(made.root[[0, 2, 4, 5]], poses.root[[0, 2, 4, 5]])
-    assert made.source == "mine"
+    changed = poses.put(torch.tensor([1, 3]), other)
+    assert torch.equal(changed.pose_2d[[1, 3]], other.pose_2d)
+    assert torch.equal(changed.root[[0, 2, 4, 5]], poses.root[[0, 2, 4, 5]])
+    assert changed.source == "mine"
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ({"pose_2d": torch.zeros(6, 16, 2)}, r"pose_2d .*\(6, 16, 2\).*\(B, T, J, 2\)"),
         ({"pose_3d": torch.zeros(6, 3, 17, 3)}, r"pose_3d .*\(6, 3, 17, 3\), .*\(6, 3, 16, 3\)"),
@@ -113,7 +113,7 @@ def test_rows_are_put_and_the_rest_is_kept() -> None:
         ({"source": torch.zeros(16, 2)}, r"source .*\(16, 2\), expected one row .*6 clips.*tuple"),
     ],
 )
-def test_a_wrong_shape_is_an_error_that_names_the_field(change: Any, words: str) -> None:
+def test_check_raises_with_the_name_of_the_wrong_field(change: Any, message: str) -> None:
     poses = replace(PoseBatch(**arrays()), **change)
-    with pytest.raises(BatchError, match=f"PoseBatch.{words}"):
+    with pytest.raises(BatchError, match=f"PoseBatch.{message}"):
         poses.check(16)

@@ -1,4 +1,4 @@
-"""Trees, sides and what is derived from them."""
+"""Skeletons: checks, presets and derived properties."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_h36m_16_has_the_published_parts() -> None:
     assert H36M.parts == (*legs, *arms, (0, 3, 6, 7, 8, 9, 12))
 
 
-def test_h36m_16_has_the_published_shared_ratios() -> None:
+def test_h36m_16_has_the_published_mirror_groups() -> None:
     assert H36M.mirror_group == (0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 7, 8, 6, 7, 8)
     assert H36M.num_groups == 9
 
@@ -30,7 +30,7 @@ def test_h36m_16_has_the_published_tiers_and_trunk() -> None:
     assert H36M.limbs == ((0, 1, 2), (3, 4, 5), (9, 10, 11), (12, 13, 14))
 
 
-def test_bones_are_numbered_by_child_joint_wherever_the_root_is() -> None:
+def test_bones_are_numbered_by_child_joint_for_any_root() -> None:
     skeleton = Skeleton((2, 0, -1, 2))
     assert (skeleton.root, skeleton.num_joints, skeleton.num_bones) == (2, 4, 3)
     assert skeleton.child == (0, 1, 3)
@@ -39,7 +39,7 @@ def test_bones_are_numbered_by_child_joint_wherever_the_root_is() -> None:
     assert skeleton.children == ((1,), (), (0, 3), ())
 
 
-def test_trunk_runs_from_the_root_up_in_any_joint_order() -> None:
+def test_trunk_starts_at_the_root_for_any_joint_order() -> None:
     # pelvis 3, spine 2, thorax 0, shoulders 1 and 4: bones 0 (thorax), 1, 2 (spine), 3.
     skeleton = Skeleton((2, 0, 3, -1, 0), left=(1,), right=(4,))
     assert skeleton.trunk == (2, 0)
@@ -53,15 +53,15 @@ def test_a_hand_has_five_fingers_and_no_sides() -> None:
     hand = SKELETONS["hand_21"]
     assert hand.limbs == tuple(tuple(range(4 * i, 4 * i + 4)) for i in range(5))
     assert hand.mirror_group == tuple(range(20))
-    place_in_finger = [sorted({(j - 1) % 4 + 1 for j in tier}) for tier in hand.joint_tiers]
-    assert place_in_finger == [[1, 2], [3], [4]]
+    position_in_finger = [sorted({(j - 1) % 4 + 1 for j in tier}) for tier in hand.joint_tiers]
+    assert position_in_finger == [[1, 2], [3], [4]]
     assert hand.trunk == ()
-    assert hand.parts[0] == (0, 1, 2, 3, 4, 8, 12, 16)  # a finger with the others' first bones
+    assert hand.parts[0] == (0, 1, 2, 3, 4, 8, 12, 16)  # a finger and the first bones of the others
     assert hand.parts[-1] == (0, 4, 8, 12, 16)
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_name_mirrored_joints_alike(name: str) -> None:
+def test_presets_have_matching_names_on_both_sides(name: str) -> None:
     skeleton = SKELETONS[name]
     assert skeleton.num_joints == int(name.rpartition("_")[2])
     assert skeleton.names is not None
@@ -73,12 +73,12 @@ def test_presets_name_mirrored_joints_alike(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_parts_hold_every_bone_and_mirror_each_other(name: str) -> None:
+def test_parts_of_presets_cover_every_bone_and_mirror_each_other(name: str) -> None:
     skeleton = SKELETONS[name]
     assert {bone for part in skeleton.parts for bone in part} == set(range(skeleton.num_bones))
-    twin = dict(zip(skeleton.left + skeleton.right, skeleton.right + skeleton.left))
-    bone_twin = [skeleton.bone_of[twin.get(j, j)] for j in skeleton.child]
-    mirrored = {tuple(sorted(bone_twin[bone] for bone in part)) for part in skeleton.parts}
+    mirror = dict(zip(skeleton.left + skeleton.right, skeleton.right + skeleton.left))
+    mirror_bone = [skeleton.bone_of[mirror.get(j, j)] for j in skeleton.child]
+    mirrored = {tuple(sorted(mirror_bone[bone] for bone in part)) for part in skeleton.parts}
     assert mirrored == set(skeleton.parts)
     tiers = [joint for tier in skeleton.joint_tiers for joint in tier]
     assert len(tiers) == len(set(tiers))
@@ -91,27 +91,30 @@ def test_presets_parts_hold_every_bone_and_mirror_each_other(name: str) -> None:
     [
         (((1, -1, 3, 2),), "has a cycle: only 2 of 4 joints"),
         (((-1, 0, 0, 3),), "has a cycle: only 3 of 4 joints"),
-        (((-1, 0, -1),), r"has roots \[0, 2\]; a skeleton needs two joints or more"),
-        (((1, 0),), r"has roots \[\]"),
+        (((-1, 0, -1),), r"has the roots \[0, 2\]; expected two joints or more"),
+        (((1, 0),), r"has the roots \[\]"),
         (((-1,),), "two joints or more"),
         (((),), "two joints or more"),
-        (((-1, 0, 7),), "names joint 7, but there are only 3"),
-        ((CHAIN, (1,), (2, 3)), "must have equal length and share no joint"),
-        ((CHAIN, (1, 2), (3, 1)), "must have equal length and share no joint"),
-        (((-1, 0, 0), (1,), (3,)), r"name joints outside 0\.\.2"),
-        (((-1, 0, 0), (-1,), (2,)), r"name joints outside 0\.\.2"),
-        (((-1, 0, 0, 1, 2), (1, 3), (4, 2)), "joint 1 hangs on 0 but its mirror 4 hangs on 2"),
-        ((CHAIN, (1,), (2,)), "joint 1 hangs on 0 but its mirror 2 hangs on 1"),
+        (((-1, 0, 7),), "refers to joint 7, but has only 3 joints"),
+        ((CHAIN, (1,), (2, 3)), "must have the same length and no joint in common"),
+        ((CHAIN, (1, 2), (3, 1)), "must have the same length and no joint in common"),
+        (((-1, 0, 0), (1,), (3,)), "have joints outside 0 to 2"),
+        (((-1, 0, 0), (-1,), (2,)), "have joints outside 0 to 2"),
+        (
+            ((-1, 0, 0, 1, 2), (1, 3), (4, 2)),
+            "left joint 1 has the parent 0, but its mirror 4 has the parent 2",
+        ),
+        ((CHAIN, (1,), (2,)), "left joint 1 has the parent 0, but its mirror 2 has the parent 1"),
         ((CHAIN, (), (), ("a", "b")), "2 names for 4 joints"),
     ],
 )
-def test_what_is_no_skeleton_is_refused(arguments: tuple[object, ...], message: str) -> None:
+def test_invalid_skeletons_raise(arguments: tuple[object, ...], message: str) -> None:
     with pytest.raises(SkeletonError, match=message):
         Skeleton(*arguments)
 
 
-def test_of_takes_whatever_the_caller_has() -> None:
-    published = SimpleNamespace(
+def test_of_accepts_skeletons_names_lists_and_published_objects() -> None:
+    published = SimpleNamespace(  # as dataset.skeleton() of VideoPose3D returns it
         parents=lambda: np.array(H36M.parents),
         joints_left=lambda: list(H36M.left),
         joints_right=lambda: list(H36M.right),
@@ -120,31 +123,35 @@ def test_of_takes_whatever_the_caller_has() -> None:
     assert Skeleton.of("h36m_16") is H36M
     assert Skeleton.of([-1, 0, 1, 2]) == Skeleton(CHAIN)
     assert Skeleton.of(np.array(CHAIN)) == Skeleton(CHAIN)
-    made = Skeleton.of(published)
-    assert (made.parents, made.left, made.right) == (H36M.parents, H36M.left, H36M.right)
+    converted = Skeleton.of(published)
+    assert (converted.parents, converted.left, converted.right) == (
+        H36M.parents,
+        H36M.left,
+        H36M.right,
+    )
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
         ("h36m_18", "skeleton='h36m_18' is not a preset; choose one of"),
-        (16, "cannot make a skeleton of int"),
-        (None, "cannot make a skeleton of NoneType"),
-        (["pelvis", "spine"], "cannot make a skeleton of list"),
-        ([-1, 5], "names joint 5"),
+        (16, "cannot make a skeleton from an object of type int"),
+        (None, "cannot make a skeleton from an object of type NoneType"),
+        (["pelvis", "spine"], "cannot make a skeleton from an object of type list"),
+        ([-1, 5], "refers to joint 5"),
     ],
 )
-def test_of_refuses_the_rest(source: object, message: str) -> None:
+def test_of_raises_on_anything_else(source: object, message: str) -> None:
     with pytest.raises(SkeletonError, match=message):
         Skeleton.of(source)
 
 
 @pytest.mark.parametrize("count", [15, 16, 17, 21, 24])
-def test_for_joints_finds_the_preset(count: int) -> None:
+def test_for_joints_returns_the_preset(count: int) -> None:
     assert Skeleton.for_joints(count).num_joints == count
     assert Skeleton.for_joints(17) is SKELETONS["h36m_17"]
 
 
-def test_for_joints_refuses_a_count_nobody_uses() -> None:
+def test_for_joints_raises_on_an_unknown_count() -> None:
     with pytest.raises(SkeletonError, match=r"no preset skeleton has 18 joints \(known: \[15, 16"):
         Skeleton.for_joints(18)
