@@ -1,1 +1,1 @@
-"""All that makes a new pair without learning: whose pose, whose lengths, bends, views."""
+"""Augmentation without learning: sources of poses, body changes, views and projection."""

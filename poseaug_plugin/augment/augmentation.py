@@ -1,10 +1,10 @@
-"""One augmentation per row: sampled once, applied as often as you like.
+"""The parameters of an augmentation, and the operators that change a body.
 
-`Augmentation` holds plain tensors, one set per row (per clip); applying it again gives the same
-pose. `BONE_OPERATORS` and `JOINT_OPERATORS` list what may be done to a body, in order: each entry
-says how its parameter is drawn and what it does. View and position come last.
+An `Augmentation` holds plain tensors with one set of parameters per row (per clip). Applying it to
+the same poses gives the same result each time. `BONE_OPERATORS` and `JOINT_OPERATORS` list the
+operators in the order in which they are applied; rotation and translation (RT) come last.
 
-Source: PoseAug (CVPR 2021) section 3.2, equations for BA, BL and RT.
+Source: PoseAug (CVPR 2021), section 3.2, the equations of BA, BL and RT.
 """
 
 from __future__ import annotations
@@ -28,14 +28,17 @@ __all__ = ["BONE_OPERATORS", "JOINT_OPERATORS", "Augmentation", "Operator"]
 
 
 class Operator(NamedTuple):
-    """One way to change a body.
+    """An operator that changes a body, and the prior of its parameter.
 
     Attributes:
-        on: whether the prior draws its parameter, by config and skeleton.
-        uniform: how many uniform numbers in 0 to 1 its draw takes per row.
-        draw: the parameter (B, ...) from those (B, n) numbers and further random ones.
-        apply: what it does: to `Bones` with the parameter, or to joints (B, T, J, 3) with the
-            parameter and the axes of the body (B, T, 3, 3). Parameters have a frame dimension here.
+        on: whether the prior draws the parameter, given the config and the skeleton.
+        uniform: how many uniform random numbers (N) the draw needs per row.
+        draw: returns the parameter (B, ...) from uniform random numbers (B, N) in 0 to 1 and a
+            generator for further random numbers.
+        apply: applies the parameter, which has a frame dimension here: (B, 1, ...). An operator on
+            bones gets `Bones` of (B, T, K) and the parameter, and returns `Bones`. An operator on
+            joints gets poses (B, T, J, 3), the parameter and the body axes (B, T, 3, 3), and
+            returns poses.
     """
 
     on: Callable[[PoseAugConfig, Skeleton], Any]
@@ -44,35 +47,30 @@ class Operator(NamedTuple):
     apply: Callable[..., Any]
 
 
-def _bend(
-    share: Tensor, generator: torch.Generator, skeleton: Skeleton, config: PoseAugConfig
-) -> Tensor:
-    """Steps (B, K, 3) of any direction, as long as a share (B, K) of the longest."""
-    step = normal(generator, len(share), skeleton.num_bones, 3)
-    return config.bend * share[..., None] * unit(step)
-
-
-def _lengths(
+def _draw_gamma_ba(
     uniform: Tensor, generator: torch.Generator, skeleton: Skeleton, config: PoseAugConfig
 ) -> Tensor:
-    """Changes (B, G) of length: a factor for each mirror group times one for the whole body."""
-    low, high = (
-        constant(
-            (*[1 + sign * config.stretch] * skeleton.num_groups, 1 + sign * config.body_scale),
-            uniform.dtype,
-            uniform.device,
-        )
-        for sign in (-1, 1)
-    )
+    """Return steps (B, K, 3) in random directions, of uniform length up to `config.bend`."""
+    step = normal(generator, len(uniform), skeleton.num_bones, 3)
+    return config.bend * uniform[..., None] * unit(step)
+
+
+def _draw_gamma_bl(
+    uniform: Tensor, generator: torch.Generator, skeleton: Skeleton, config: PoseAugConfig
+) -> Tensor:
+    """Return length changes (B, G): a factor per mirror group times a factor per body, minus 1."""
+    spread = (*[config.stretch] * skeleton.num_groups, config.body_scale)
+    low = constant(tuple(1 - s for s in spread), uniform.dtype, uniform.device)
+    high = constant(tuple(1 + s for s in spread), uniform.dtype, uniform.device)
     factors = torch.lerp(low, high, uniform)
     return factors[:, :-1] * factors[:, -1:] - 1
 
 
-def _offset(
-    empty: Tensor, generator: torch.Generator, skeleton: Skeleton, config: PoseAugConfig
+def _draw_offset(
+    uniform: Tensor, generator: torch.Generator, skeleton: Skeleton, config: PoseAugConfig
 ) -> Tensor:
-    """Normal steps (B, J, 3) in metres, left and right mirrored, the root's 0."""
-    step = normal(generator, len(empty), skeleton.num_joints, 3)
+    """Return normal joint offsets (B, J, 3) in metres, symmetric, and 0 at the root."""
+    step = normal(generator, len(uniform), skeleton.num_joints, 3)
     return config.joint_offset * mirrored(step, skeleton)
 
 
@@ -80,25 +78,25 @@ BONE_OPERATORS: dict[str, Operator] = {
     "gamma_ba": Operator(
         on=lambda config, _: config.ba and config.bend,
         uniform=lambda skeleton: skeleton.num_bones,
-        draw=_bend,
+        draw=_draw_gamma_ba,
         apply=Bones.bend,
     ),
     "gamma_bl": Operator(
         on=lambda config, _: config.bl and (config.stretch or config.body_scale),
         uniform=lambda skeleton: skeleton.num_groups + 1,
-        draw=_lengths,
+        draw=_draw_gamma_bl,
         apply=Bones.stretch,
     ),
 }
 
 JOINT_OPERATORS: dict[str, Operator] = {
     "offset": Operator(
-        # Bodies, not hands: their bones are as short as these steps.
+        # Not on a skeleton without sides, a hand: its bones are as short as the offsets.
         on=lambda config, skeleton: (
             config.joint_offset and config.ba and config.bl and skeleton.left
         ),
         uniform=lambda _: 0,
-        draw=_offset,
+        draw=_draw_offset,
         apply=shift_along,
     ),
 }
@@ -106,15 +104,15 @@ JOINT_OPERATORS: dict[str, Operator] = {
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The parameters of BA, BL and RT, and the camera that sees the result.
+    """The parameters of one augmentation per row.
 
     Attributes:
-        parameters: of every operator that acts, by its name: `gamma_ba` (B, K, 3), added to unit
-            bones; `gamma_bl` (B, G), change of bone lengths per mirror group; `offset` (B, J, 3),
-            metres along the body's axes.
-        R: (B, 3, 3) rotations about the root.
-        t: (B, 3) metres, where the root goes.
-        camera: (B, 9) intrinsics.
+        parameters: the parameter of each operator that is applied, by name. `gamma_ba` (B, K, 3)
+            is added to unit bones. `gamma_bl` (B, G) is the relative change of the bone lengths of
+            each mirror group. `offset` (B, J, 3), in metres, moves joints in the body frame.
+        R: (B, 3, 3), rotation about the root.
+        t: (B, 3), new position of the root, metres.
+        camera: (B, 9), intrinsics of the camera that projects the result.
     """
 
     parameters: dict[str, Tensor]
@@ -124,65 +122,82 @@ class Augmentation:
 
     @property
     def gamma_ba(self) -> Tensor | None:
+        """(B, K, 3), or None if bone angles are not changed."""
         return self.parameters.get("gamma_ba")
 
     @property
     def gamma_bl(self) -> Tensor | None:
+        """(B, G), or None if bone lengths are not changed."""
         return self.parameters.get("gamma_bl")
 
     @property
     def offset(self) -> Tensor | None:
+        """(B, J, 3), or None if joints are not moved."""
         return self.parameters.get("offset")
 
-    def on_top_of(self, gamma_bl: Tensor) -> Augmentation:
-        """For bones that have not been stretched by gamma_bl (B, G) yet."""
+    def after_stretch(self, gamma_bl: Tensor) -> Augmentation:
+        """Return the composition of a stretch by `gamma_bl` (B, G) and this augmentation."""
         own = self.gamma_bl
-        whole = gamma_bl if own is None else (1 + own) * (1 + gamma_bl) - 1
-        return replace(self, parameters={**self.parameters, "gamma_bl": whole})
+        product = gamma_bl if own is None else (1 + own) * (1 + gamma_bl) - 1
+        return replace(self, parameters={**self.parameters, "gamma_bl": product})
 
-    def shared(self, leader: Tensor) -> Augmentation:
-        """Every row seen as its leader (B,) is: one view of one scene."""
+    def share_views(self, leader: Tensor) -> Augmentation:
+        """Return a copy in which each row has the R, t and camera of row `leader[row]`."""
         return replace(self, R=self.R[leader], t=self.t[leader], camera=self.camera[leader])
 
     def bend(self, bones: Bones) -> Bones:
-        """BA alone, on bones of (B, T, K)."""
+        """Apply BA alone to bones of (B, T, K)."""
         return bones if self.gamma_ba is None else bones.bend(self.gamma_ba[:, None])
 
     def stretch(self, bent: Bones) -> Bones:
-        """All that follows BA on bones: BL."""
+        """Apply all other operators on bones, such as BL, to bones of (B, T, K)."""
         for name, operator in BONE_OPERATORS.items():
             if name != "gamma_ba" and name in self.parameters:
                 bent = operator.apply(bent, self.parameters[name][:, None])
         return bent
 
     def place(self, bones: Bones, source: Bones, path: Tensor | None = None) -> Tensor:
-        """Joint offsets and RT, last of all.
+        """Apply the operators on joints and RT.
 
         Args:
-            bones: of (B, T, K), bent and stretched.
-            source: the same before that; joint offsets go along the axes of these bodies.
-            path: (B, T, 3) the root's place relative to the clip's centre frame, or to the
-                scene's leader, which is turned along: a walk stays a walk, a pair stays
-                together. None: the person stays on the spot.
+            bones: bones of (B, T, K), bent and stretched.
+            source: the bones before that, whose body axes are those of the joint offsets.
+            path: (B, T, 3), positions of the root relative to the centre frame of the clip, or to
+                that of the leader of the group, metres. R rotates them too, so that motion and
+                relative positions of people are kept. None: the root is at t in every frame.
 
         Returns:
-            (B, T, J, 3), absolute.
+            Absolute poses (B, T, J, 3), camera frame, metres.
         """
         pose_3d = bones.pose_3d
         for name, operator in JOINT_OPERATORS.items():
             if name in self.parameters:
                 pose_3d = operator.apply(pose_3d, self.parameters[name][:, None], source.axes)
         rows, frames, joints, _ = pose_3d.shape
-        # RT in one product: what has its root at the origin is turned, then moved.
+        # RT as one batched product: the root of `pose_3d` is at the origin already.
         placed = torch.baddbmm(self.t[:, None], pose_3d.flatten(1, 2), self.R.mT)
         placed = placed.view(rows, frames, joints, 3)
         return placed if path is None else placed + (path @ self.R.mT)[:, :, None]
 
     def apply(self, pose_3d: Tensor, skeleton: Skeleton, path: Tensor | None = None) -> Tensor:
-        """BA, BL, RT: root-relative (B, T, J, 3) to absolute (B, T, J, 3)."""
+        """Apply all operators and RT.
+
+        Args:
+            pose_3d: root-relative poses (B, T, J, 3), camera frame, metres.
+            skeleton: the skeleton of the poses.
+            path: see `place`.
+
+        Returns:
+            Absolute poses (B, T, J, 3), camera frame, metres.
+        """
         bones = Bones.of(pose_3d, skeleton)
         return self.place(self.stretch(self.bend(bones)), bones, path)
 
     def project(self, pose_3d: Tensor, *, limit: float | None = None) -> Tensor:
-        """The 2D that belongs to an absolute pose (B, T, J, 3): (B, T, J, 2)."""
+        """Project absolute poses (B, T, J, 3) with the camera: (B, T, J, 2) in screen units.
+
+        Args:
+            pose_3d: camera frame, metres.
+            limit: see `geometry.camera.project`.
+        """
         return project(pose_3d, self.camera[:, None], limit=limit)

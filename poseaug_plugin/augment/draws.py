@@ -1,4 +1,7 @@
-"""Random numbers of the plugin's own: float32 on the generator's device, whatever the defaults."""
+"""Random numbers from the plugin's own generators.
+
+They are float32 on the device of the generator, whatever the default dtype and device are.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,33 @@ from torch import Tensor
 
 __all__ = ["normal", "uniform", "weighted"]
 
-_RESOLUTION = 1 << 24  # of the largest weight; the smallest share is one part of it
+_RESOLUTION = 1 << 24  # integer weight of the most likely row; the least likely ones have 1
 
 
 def uniform(generator: torch.Generator, *shape: int) -> Tensor:
-    """Even in 0 to 1."""
+    """Return uniform random numbers in 0 to 1."""
     return torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)
 
 
 def normal(generator: torch.Generator, *shape: int) -> Tensor:
-    """Gaussian, of mean 0 and deviation 1."""
+    """Return normal random numbers with mean 0 and standard deviation 1."""
     return torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32)
 
 
 def weighted(generator: torch.Generator, weight: Tensor, count: int) -> Tensor:
-    """`count` indices of weights (N,), each as likely as its weight, of which none is infinite.
+    """Draw `count` indices with replacement, with probabilities proportional to weights.
 
-    In whole numbers: unlike `torch.multinomial` it is deterministic on every device, and a weight
-    that is NaN counts as none. Where all are 0 all are alike.
+    Unlike `torch.multinomial`, it uses integers and is therefore deterministic on every device.
+
+    Args:
+        generator: on the device of the weights.
+        weight: (N,). If all are 0 or any is not finite, all indices are equally likely.
+        count: number of indices.
+
+    Returns:
+        (count,) int64.
     """
-    share = (weight / weight.amax()).nan_to_num(0.0)  # 0 / 0 where all are 0
-    ends = (share * _RESOLUTION + 1).to(torch.int64).cumsum(0)
-    target = uniform(generator, count) * ends[-1]
-    return torch.searchsorted(ends, target.to(torch.int64), right=True).clamp_max(len(weight) - 1)
+    relative = (weight / weight.amax()).nan_to_num(0.0)  # 0 / 0 if all are 0
+    cumulative = (relative * _RESOLUTION + 1).to(torch.int64).cumsum(0)
+    target = (uniform(generator, count) * cumulative[-1]).to(torch.int64)
+    return torch.searchsorted(cumulative, target, right=True).clamp_max(len(weight) - 1)

@@ -1,4 +1,4 @@
-"""Which rows of a batch become augmented ones: in place of rows, beside them, or all of them."""
+"""The ways to put augmented pairs into a batch: in place of rows, beside them, or in all rows."""
 
 from __future__ import annotations
 
@@ -19,38 +19,45 @@ __all__ = ["mix_batch"]
 
 
 def mix_batch(
-    batch: Any, poses: PoseBatch, sampler: Sampler, fmt: Format, ratio: float, before: int
+    batch: Any, poses: PoseBatch, sampler: Sampler, fmt: Format, ratio: float, batches: int
 ) -> tuple[Any, int, Tensor]:
-    """The caller's batch with augmented rows; a pair that no camera could take stays real.
+    """Return the caller's batch with augmented rows.
+
+    A row whose augmented pair is rejected stays as it is.
 
     Args:
-        ratio: share of the rows, where they are replaced.
-        before: batches that were mixed before. Some give a row more than others, so that the share
-            holds over all, be they ever so small.
+        batch: the caller's batch. It is not changed.
+        poses: the poses of the batch.
+        sampler: makes the augmented pairs.
+        fmt: writes them into the batch.
+        ratio: share of the rows to replace, for `mix="replace"`.
+        batches: number of earlier batches. The number of rows is rounded over all batches and not
+            for each of them, so that the ratio holds on average even for small batches.
 
     Returns:
-        The batch, how many rows were tried, and how many of them passed (on the device).
+        The batch, the number of augmented pairs, and how many of them were accepted, on the
+        device.
     """
     config, device, rows = sampler.config, sampler.device, len(poses)
     chosen = torch.arange(rows, device=device)
     if config.mix == "replace":
-        count = int(ratio * rows * (before + 1) + 1e-6) - int(ratio * rows * before + 1e-6)
+        count = int(ratio * rows * (batches + 1) + 1e-6) - int(ratio * rows * batches + 1e-6)
         chosen = _choose(poses, count, sampler.generator)
     if not len(chosen):
         return batch, 0, chosen.new_zeros(())
-    made, good = sampler.pairs(poses, chosen)
-    if config.mix in DOUBLING_MIXES:  # the caller may change the real batch before the twin's turn
+    augmented, accepted = sampler.pairs(poses, chosen)
+    if config.mix in DOUBLING_MIXES:  # the loop may change the real batch before it gets this one
         batch = copy.deepcopy(batch)
-    if config.mix == "append":  # each twin next to its row: a device of DataParallel gets both
+    if config.mix == "append":  # interleaved, so that a device of DataParallel gets both of a pair
         batch, poses, chosen = repeat_rows(batch, rows), poses.repeat(2), 2 * chosen + 1
     replaced = torch.zeros(len(poses), dtype=torch.bool, device=device)
-    replaced[chosen] = good
-    written = fmt.write(batch, poses.put(chosen, made), replaced, sampler.skeleton)
-    return written, len(made), good.sum()
+    replaced[chosen] = accepted
+    written = fmt.write(batch, poses.put(chosen, augmented), replaced, sampler.skeleton)
+    return written, len(augmented), accepted.sum()
 
 
 def _choose(poses: PoseBatch, count: int, generator: torch.Generator) -> Tensor:
-    """`count` random rows; with groups, whole groups until there are as many."""
+    """Return `count` random rows. With groups, return whole groups, at least `count` rows."""
     leader = poses.leader
     if leader is None or not count:
         return torch.randperm(len(poses), generator=generator, device=generator.device)[:count]

@@ -1,13 +1,13 @@
-"""How people move in the caller's data: which poses are rare, what new ones could be like, and
-which way is up.
+"""Statistics of the caller's poses: how rare a pose is, how bones vary, and which way is up.
 
-A running Gaussian of bone directions in the body's own frame, learned from the batches that go by;
-view, place and body size do not count. Motion capture is mostly walking and standing, what waits
-elsewhere is not: rare poses are worth making more of. And a bend in any direction is mostly one
-that no body makes: new poses have the limbs of old ones, and bend the way bones do in them.
+Unit bones in the body frame are modelled as a Gaussian, whose moments are running averages over
+the batches. The view, the position and the body size have no influence on them.
 
-The mean direction of their trunks is the vertical, which no batch tells: the studio's cameras look
-down, and who is turned about a tilted camera's axis leans in every view.
+The statistics have three uses. Rare poses can be augmented more often, because motion capture is
+mostly walking and standing. New poses can combine the limbs of several rows and bend their bones
+as bones vary in the data, because most bends in a random direction give no plausible pose. The
+mean direction of the trunks estimates the vertical, which no batch contains: cameras of a studio
+look down, so a person who is rotated about the y axis of the camera leans in every view.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ from .recombine import bend_chain, exchange_limbs
 
 __all__ = ["PoseStatistics"]
 
-MEMORY = 0.02  # share of the running moments that each batch renews
-MOMENTS = ("mean", "cov", "up")  # what it keeps
-RIDGE = 1e-3  # added variance: directions that never move must not count as rare when they do
+MOMENTUM = 0.02  # weight of a new batch in the running moments, as in BatchNorm
+MOMENTS = ("mean", "cov", "up")  # saved in the state
+RIDGE = 1e-3  # added variance, without which a bone that hardly moves would make any pose rare
 
 
 class PoseStatistics:
-    """Running moments of bone directions (K * 3 numbers) and of trunks, on the device of the poses.
+    """Running moments of unit bones in the body frame, and of the directions of trunks.
 
-    Poses come as unit bones (B, K, 3) in the body's own axes (`bones.directions`).
+    Args:
+        skeleton: the skeleton of the poses.
+        device: device of the poses.
     """
 
     def __init__(self, skeleton: Skeleton, device: torch.device) -> None:
@@ -46,62 +48,89 @@ class PoseStatistics:
         self.up = torch.zeros(3, device=device, dtype=torch.float32)
 
     def add(self, directions: Tensor, axes: Tensor, valid: Tensor) -> None:
-        """Take in a batch: directions (B, K, 3), their axes (B, 3, 3), which rows count (B,)."""
+        """Update the moments with a batch.
+
+        Args:
+            directions: (B, K, 3), unit bones in the body frame.
+            axes: (B, 3, 3), the axes of the body frames.
+            valid: (B,) bool, the rows to use.
+        """
         x, count = directions.flatten(1), valid.sum()
         weight = valid.to(x) / count.clamp_min(1)
         mean = weight @ x
-        spread = x - mean
-        cov = (weight[:, None] * spread).T @ spread
-        renewed = count.clamp_max(1) * max(MEMORY, 1 / (self.batches + 1))
-        self.mean = torch.lerp(self.mean, mean, renewed)
-        self.cov = torch.lerp(self.cov, cov, renewed)
-        self.up = torch.lerp(self.up, weight @ axes[..., 1], renewed)
+        centred = x - mean
+        cov = (weight[:, None] * centred).T @ centred
+        # A plain average over the first batches; 0 if no row is valid.
+        momentum = count.clamp_max(1) * max(MOMENTUM, 1 / (self.batches + 1))
+        self.mean = torch.lerp(self.mean, mean, momentum)
+        self.cov = torch.lerp(self.cov, cov, momentum)
+        self.up = torch.lerp(self.up, weight @ axes[..., 1], momentum)
         self.batches += 1
 
     def rarity(self, directions: Tensor) -> Tensor:
-        """Distance (B,) of poses from the mean pose: Mahalanobis', about 1 on average."""
-        spread = directions.flatten(1) - self.mean
+        """Return the Mahalanobis distance of poses from the mean pose, about 1 on average.
+
+        The average is over the dimensions, so that it does not depend on the number of bones.
+
+        Args:
+            directions: (B, K, 3), unit bones in the body frame.
+
+        Returns:
+            (B,).
+        """
+        centred = directions.flatten(1) - self.mean
         eye = identity(len(self.cov), self.cov.dtype, self.cov.device)
-        whitening = torch.linalg.solve_triangular(_root(self.cov), eye, upper=False)
-        return (spread @ whitening.T).square().mean(1).sqrt()
+        whitening = torch.linalg.solve_triangular(_cholesky(self.cov), eye, upper=False)
+        return (centred @ whitening.T).square().mean(1).sqrt()
 
     def vertical_alignment(self) -> Tensor:
-        """The smallest rotation (3, 3) of the camera frame that makes trunks stand upright in it.
+        """Return the smallest rotation (3, 3) that makes the mean trunk vertical.
 
-        None where they hang head down, as no studio's people do, or the skeleton has no trunk on
-        its root: what is up there is not known.
+        It rotates the camera frame to one whose y axis points down. The result is the identity if
+        the vertical is unknown: before the first batch, on a skeleton without a trunk, or if the
+        mean trunk points down.
         """
         eye = identity(3, self.up.dtype, self.up.device)
         if not upright_bones(self.skeleton):
             return eye
-        upright = -eye[1]  # the camera's y points down
-        up = unit(torch.add(self.up, upright, alpha=EPS))
-        both, cosine = up + upright, -up[1]
-        found = torch.add(eye, upright[:, None] * up, alpha=2)
-        found = found - both[:, None] * both / (1 + cosine)
-        return torch.where(cosine > -0.9, found, eye)
+        vertical = -eye[1]  # y points down
+        up = unit(torch.add(self.up, vertical, alpha=EPS))  # `vertical` if there is no mean yet
+        total, cosine = up + vertical, -up[1]
+        # R = I + 2 v u^T - (u + v) (u + v)^T / (1 + u . v) rotates u to v.
+        R = torch.add(eye, vertical[:, None] * up, alpha=2)
+        R = R - total[:, None] * total / (1 + cosine)
+        return torch.where(cosine > -0.9, R, eye)
 
     def new_poses(
         self, directions: Tensor, config: PoseAugConfig, generator: torch.Generator
     ) -> Tensor:
-        """A new pose of each of a batch's.
+        """Return a new pose for each row.
 
-        Limbs of the others (`config.crossover`), then bends along the ways each bone moves, up to
-        `config.flex` standard deviations, no step going further than a share drawn for the row.
+        With `config.limb_crossover`, the limbs and the torso are those of different rows. Then
+        bones are bent along the directions in which they vary in the data, by steps that are
+        normal with `config.bend_sigma` standard deviations, times a uniform factor for the row.
+
+        Args:
+            directions: (B, K, 3), unit bones in the body frame.
+            config: `limb_crossover` and `bend_sigma` are used.
+            generator: on the device of the poses.
+
+        Returns:
+            (B, K, 3), unit bones in the body frame.
         """
-        varied = directions.permute(1, 2, 0)
+        poses = directions.permute(1, 2, 0)
         if config.limb_crossover:
-            varied = exchange_limbs(varied, self.skeleton, generator)
+            poses = exchange_limbs(poses, self.skeleton, generator)
         if config.bend_sigma and self.batches:
-            steps = config.bend_sigma * self._steps(len(directions), generator)
-            varied = bend_chain(varied, steps, self.skeleton)
-        return varied.permute(2, 0, 1)
+            steps = config.bend_sigma * self._draw_steps(len(directions), generator)
+            poses = bend_chain(poses, steps, self.skeleton)
+        return poses.permute(2, 0, 1)
 
-    def _steps(self, rows: int, generator: torch.Generator) -> Tensor:
-        """Steps (K, 3, B) in the body's axes, as each bone moves, times a share of the row's."""
+    def _draw_steps(self, rows: int, generator: torch.Generator) -> Tensor:
+        """Return steps (K, 3, B), normal with the covariance of each bone, scaled per row."""
         bones = self.skeleton.num_bones
-        own = self.cov.view(bones, 3, bones, 3).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
-        return _root(own) @ normal(generator, bones, 3, rows) * uniform(generator, rows)
+        cov = self.cov.view(bones, 3, bones, 3).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+        return _cholesky(cov) @ normal(generator, bones, 3, rows) * uniform(generator, rows)
 
     def state_dict(self) -> dict[str, Any]:
         return {"batches": self.batches} | {name: getattr(self, name).clone() for name in MOMENTS}
@@ -112,8 +141,8 @@ class PoseStatistics:
             setattr(self, name, state[name].to(device))
 
 
-def _root(cov: Tensor) -> Tensor:
-    """Lower triangular root of covariances (..., N, N), made definite."""
-    ridge = identity(cov.shape[-1], cov.dtype, cov.device)
-    # The plain form would wait for the device to hear of errors; the ridge leaves none.
-    return torch.linalg.cholesky_ex(torch.add(cov, ridge, alpha=RIDGE)).L
+def _cholesky(cov: Tensor) -> Tensor:
+    """Return the Cholesky factor of covariances (..., N, N) plus the ridge."""
+    eye = identity(cov.shape[-1], cov.dtype, cov.device)
+    # `cholesky` would wait for the device to report errors; the ridge rules them out.
+    return torch.linalg.cholesky_ex(torch.add(cov, eye, alpha=RIDGE)).L

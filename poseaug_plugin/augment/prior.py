@@ -1,6 +1,6 @@
-"""Plausible parameters without learning: any turn, some tilt, a range of distances and bodies.
+"""The prior: random bodies, views, positions and focal lengths from the ranges of the config.
 
-The control every learned augmentor has to beat, and the ground the default one stands on.
+It is the control experiment for learned augmentation, and what the learned networks add to.
 """
 
 from __future__ import annotations
@@ -25,44 +25,54 @@ __all__ = ["Draw", "View", "draw", "swap_lengths"]
 
 @dataclass(frozen=True)
 class View:
-    """Where a camera stands, before places become metres."""
+    """Views of B people, independent of the camera.
 
-    R: Tensor  # (B, 3, 3)
-    place: Tensor  # (B, 2) where the root falls on the screen, from the image centre
-    distance: Tensor  # (B,) metres
-    focal: Tensor  # (B,) factor on the row's focal length
+    Attributes:
+        R: (B, 3, 3), rotation of the person in the camera frame.
+        image_offset: (B, 2), position of the root relative to the image centre, screen units.
+        distance: (B,), depth of the root, metres.
+        focal: (B,), factor on the focal length of the camera.
+    """
+
+    R: Tensor
+    image_offset: Tensor
+    distance: Tensor
+    focal: Tensor
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One draw per row: the parameters of the operators that are on, by name, and a view."""
+    """A draw from the prior for B rows.
+
+    Attributes:
+        parameters: the parameter (B, ...) of each operator that is on, by name.
+        view: the views.
+    """
 
     parameters: dict[str, Tensor]
     view: View
 
 
 def draw(rows: int, skeleton: Skeleton, config: PoseAugConfig, generator: torch.Generator) -> Draw:
-    """Draw `rows` parameters on the generator's device."""
+    """Draw parameters and views for some rows, on the device of the generator."""
     operators = {
         name: operator
         for name, operator in {**BONE_OPERATORS, **JOINT_OPERATORS}.items()
         if operator.on(config, skeleton)
     }
-    # One draw for all that is uniform: on a GPU each call costs as much as the numbers.
+    # All uniform numbers in one call: on a GPU each call has a fixed cost.
     sizes = [*(operator.uniform(skeleton) for operator in operators.values()), 7]
-    *shares, view = uniform(generator, rows, sum(sizes)).split(sizes, -1)
-    return Draw(
-        {
-            name: operator.draw(share, generator, skeleton, config)
-            for (name, operator), share in zip(operators.items(), shares)
-        },
-        _view(view, config),
-    )
+    *of_operators, of_view = uniform(generator, rows, sum(sizes)).split(sizes, -1)
+    parameters = {
+        name: operator.draw(numbers, generator, skeleton, config)
+        for (name, operator), numbers in zip(operators.items(), of_operators)
+    }
+    return Draw(parameters, _view(of_view, config))
 
 
-def _view(share: Tensor, config: PoseAugConfig) -> View:
-    """A view from even numbers (B, 7): turn, tilt, roll, place, distance, focal length."""
-    ends = zip(
+def _view(numbers: Tensor, config: PoseAugConfig) -> View:
+    """Scale uniform numbers (B, 7) to yaw, tilt, roll, two offsets, distance and log focal."""
+    ranges = (
         (-config.yaw, config.yaw),
         config.tilt,
         (-config.roll, config.roll),
@@ -71,39 +81,43 @@ def _view(share: Tensor, config: PoseAugConfig) -> View:
         config.distance,
         map(math.log, config.focal),
     )
-    near, far = (constant(values, share.dtype, share.device) for values in ends)
-    drawn = torch.lerp(near, far, share)
+    low, high = (constant(ends, numbers.dtype, numbers.device) for ends in zip(*ranges))
+    drawn = torch.lerp(low, high, numbers)
     return View(
         R=euler_to_matrix(drawn[:, :3]),
-        place=drawn[:, 3:5],
+        image_offset=drawn[:, 3:5],
         distance=drawn[:, 5],
         focal=drawn[:, 6].exp(),
     )
 
 
 def swap_lengths(bones: Bones, generator: torch.Generator) -> Tensor:
-    """gamma_bl (B, G) that gives each row the bone lengths of another row's person.
+    """Return the change of bone lengths that gives each row the body of another row.
 
-    The released code keeps a table of its training subjects' lengths; a shuffled batch holds the
-    same people. Lengths are averaged over left and right. A bone that the other lacks, as all bones
-    of a padding row, stays as it is.
+    The released code has a table with the bone lengths of its training subjects. A shuffled batch
+    contains the same subjects. Lengths are averaged over left and right. A bone that has no length
+    in the other row stays as it is, so no row gets the bones of a padding row.
 
     Args:
-        bones: of (B, K), metres.
+        bones: bones of (B, K).
+        generator: on the device of the bones.
+
+    Returns:
+        gamma_bl (B, G).
     """
     length, skeleton = bones.length, bones.skeleton
-    group_of = _group_matrix(skeleton, length.dtype, length.device)
-    # Per mirror group the sum and the number of the bones that are there.
-    total, there = (torch.stack([length, (length > EPS).to(length)]) @ group_of).unbind()
-    person = total / there.clamp_min(1)
-    other = torch.randperm(len(length), generator=generator, device=length.device)
-    theirs = person.index_select(0, other)
-    return torch.where(theirs > EPS, theirs / person.clamp_min(EPS) - 1, 0.0)
+    group_of_bone = _group_matrix(skeleton, length.dtype, length.device)
+    # The sum of the lengths in each mirror group, and the number of bones that have a length.
+    total, count = (torch.stack([length, (length > EPS).to(length)]) @ group_of_bone).unbind()
+    own = total / count.clamp_min(1)
+    order = torch.randperm(len(length), generator=generator, device=length.device)
+    other = own.index_select(0, order)
+    return torch.where(other > EPS, other / own.clamp_min(EPS) - 1, 0.0)
 
 
 @lru_cache(maxsize=64)
 def _group_matrix(skeleton: Skeleton, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(K, G): 1 where a bone belongs to a mirror group."""
+    """Return (K, G), 1 where a bone belongs to a mirror group."""
     groups = range(skeleton.num_groups)
     rows = [[float(group == own) for group in groups] for own in skeleton.mirror_group]
     return matrix(rows, dtype, device)

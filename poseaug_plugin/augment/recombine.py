@@ -1,10 +1,11 @@
-"""New poses from old ones: limbs of other bodies, and bends that take along what hangs on a bone.
+"""New poses from the poses of a batch: limbs of other rows, and bends along kinematic chains.
 
-Directions are unit bones (K, 3, B) in the body's own axes, rows last: bones are picked whole, and
-sums over three numbers are fast.
+Poses are unit bones in the body frame, of shape (K, 3, B). With the rows last, bones are selected
+in whole blocks of memory, and sums over the three coordinates are fast.
 
-Not PoseAug's. Crossing people's limbs to get new poses: Li et al., CVPR 2020 ("Evolutionary
-training data"); theirs grows a data set before training, this makes a batch's rows as they go by.
+PoseAug has none of this. Exchanging limbs is from Li et al., "Cascaded Deep Monocular 3D Human Pose
+Estimation with Evolutionary Training Data" (CVPR 2020), who extend a data set before training; here
+it is done in each batch.
 """
 
 from __future__ import annotations
@@ -23,46 +24,64 @@ __all__ = ["bend_chain", "exchange_limbs"]
 
 
 def exchange_limbs(directions: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:
-    """Each row (K, 3, B) with every limb, and the torso, from a row of its own.
+    """Permute each limb, and the torso, between the rows of a batch.
 
-    Knees and elbows stay as people have them: a limb comes whole, from its hip or shoulder on.
+    A limb is exchanged as a whole, from its second bone on, so that the angles at knees and elbows
+    are those of a real pose.
+
+    Args:
+        directions: (K, 3, B), unit bones in the body frame.
+        skeleton: the skeleton of the poses.
+        generator: on the device of the poses.
+
+    Returns:
+        (K, 3, B).
     """
-    order = uniform(generator, len(skeleton.limbs) + 1, directions.shape[-1]).argsort(-1)
-    rows = order.index_select(0, index_tensor(_pieces(skeleton), directions.device))
+    parts = len(skeleton.limbs) + 1
+    order = uniform(generator, parts, directions.shape[-1]).argsort(-1)  # a permutation per part
+    rows = order.index_select(0, index_tensor(_part_of_bone(skeleton), directions.device))
     return directions.gather(-1, rows[:, None].expand_as(directions))
 
 
 def bend_chain(directions: Tensor, steps: Tensor, skeleton: Skeleton) -> Tensor:
-    """Directions plus `steps` (K, 3, B), made unit; what hangs on a bone turns with it.
+    """Add steps to unit bones and normalise; the bones below a bent bone rotate with it.
 
-    Each step is seen from the bone above, as it was before that one bent. Last bones (forearms,
-    shins, the head) have no step of their own: they turn with the one they hang on, so that the
-    angle between the two is one that somebody had.
+    A step is relative to the parent bone before that one is bent. Leaf bones (forearms, shins, the
+    head) ignore their steps and only rotate with their parents, so that the angles at elbows and
+    knees are those of a real pose. Bones of zero length do not bend.
+
+    Args:
+        directions: (K, 3, B), unit bones in the body frame.
+        steps: (K, 3, B).
+        skeleton: the skeleton of the poses.
+
+    Returns:
+        (K, 3, B), unit bones.
     """
-    inner, above = _chains(skeleton)
-    moves = directions.any(1, keepdim=True) & _switches(inner, directions.device)
-    bent = _unit(directions + steps * moves)  # no length, no direction to bend
+    inner, ancestors = _chains(skeleton)
+    bendable = directions.any(1, keepdim=True) & _column(inner, directions.device)
+    bent = _unit(directions + steps * bendable)
     half = _unit(directions + bent)
-    # The smallest rotation from a direction to where it is bent is v + 2 (a.v) c + 2 (h.v) d with
-    # (a, h) and (c, d) below. A last bone, which is not bent, turns nothing.
-    turns = torch.stack([directions, half, bent, -half], 1)
-    turns = turns.index_select(0, index_tensor(above, directions.device))
-    for turn in turns.split(skeleton.num_bones):  # by the nearest bone above, then the next
-        share = (turn[:, :2] * bent[:, None]).sum(2, keepdim=True)
-        bent = torch.add(bent, (share * turn[:, 2:]).sum(1), alpha=2)
+    # The rotation from a to b with the half vector h takes v to v + 2 (a.v) b - 2 (h.v) h, as in
+    # `rotate_between`. Here it is v + 2 (a.v) b + 2 (h.v) (-h), with all four vectors stacked.
+    rotations = torch.stack([directions, half, bent, -half], 1)
+    rotations = rotations.index_select(0, index_tensor(ancestors, directions.device))
+    for rotation in rotations.split(skeleton.num_bones):  # of the parent bones, then of theirs, ...
+        along = (rotation[:, :2] * bent[:, None]).sum(2, keepdim=True)
+        bent = torch.add(bent, (along * rotation[:, 2:]).sum(1), alpha=2)
     return bent
 
 
 def _unit(bones: Tensor) -> Tensor:
-    # Not normalize, whose kernel is fifty times slower along this dimension on a CPU.
+    # Not F.normalize, whose kernel is fifty times slower along this dimension on a CPU.
     return bones * (bones * bones).sum(1, keepdim=True).clamp_min(EPS**2).rsqrt()
 
 
 @lru_cache(maxsize=64)
-def _pieces(skeleton: Skeleton) -> tuple[int, ...]:
-    """Which piece each bone comes with: its limb, numbered from 1, or the torso, 0.
+def _part_of_bone(skeleton: Skeleton) -> tuple[int, ...]:
+    """Return the part of each bone: 0 for the torso, otherwise 1 + the number of its limb.
 
-    A limb's first bone reaches across the torso, and comes with it.
+    The first bone of a limb (to the hip or the shoulder) belongs to the torso.
     """
     number = {bone: i for i, limb in enumerate(skeleton.limbs, 1) for bone in limb[1:]}
     return tuple(number.get(bone, 0) for bone in range(skeleton.num_bones))
@@ -70,8 +89,10 @@ def _pieces(skeleton: Skeleton) -> tuple[int, ...]:
 
 @lru_cache(maxsize=64)
 def _chains(skeleton: Skeleton) -> tuple[tuple[bool, ...], tuple[int, ...]]:
-    """Which bones others hang on (K,), and, one after the other, each bone's first, second, ...
-    bone above it; a last bone where there is none.
+    """Return which bones have children, and the ancestors of all bones.
+
+    The ancestors are the parent bones of all K bones, then their grandparents, and so on. Where
+    there is none, a leaf bone stands in: it is not bent, so its rotation is the identity.
     """
     inner = tuple(bool(skeleton.children[joint]) for joint in skeleton.child)
     chains = []
@@ -83,10 +104,10 @@ def _chains(skeleton: Skeleton) -> tuple[tuple[bool, ...], tuple[int, ...]]:
         chains.append(chain)
     longest = max(map(len, chains))
     padded = [chain + [inner.index(False)] * (longest - len(chain)) for chain in chains]
-    return inner, tuple(bone for level in zip(*padded) for bone in level)
+    return inner, tuple(bone for generation in zip(*padded) for bone in generation)
 
 
 @lru_cache(maxsize=64)
-def _switches(values: tuple[bool, ...], device: torch.device) -> Tensor:
-    """(K, 1, 1) on the device."""
+def _column(values: tuple[bool, ...], device: torch.device) -> Tensor:
+    """Return booleans as (K, 1, 1) on the device."""
     return torch.tensor(values, device=device)[:, None, None]

@@ -1,7 +1,8 @@
-"""The sampler makes augmented pairs: the steps of one sample, in order.
+"""The sampler, which makes augmented pairs.
 
-A sample lives in bone space, directions and lengths, from one H at its start to one inverse at its
-end. Nothing here learns from a loss; what does hands its share of the parameters to `propose`.
+The steps of a sample are, in this order: choose the source row, swap bone lengths, bend, stretch,
+place, project, accept or reject. Poses are converted to bones once, before the first step, and back
+once. Nothing here is trained. Learned networks add to the parameters through `Sampler.propose`.
 """
 
 from __future__ import annotations
@@ -32,21 +33,31 @@ __all__ = ["Proposal", "Sampler"]
 
 @dataclass(frozen=True)
 class Proposal:
-    """The learned share of the parameters; empty where nothing learns."""
+    """The learned part of the parameters; empty if nothing is learned.
 
-    parameters: dict[str, Tensor] = field(default_factory=dict)  # added to the prior's
-    axis_angle: Tensor | None = None  # (B, 3) rad, a rotation on top of the prior's
-    t: Tensor | None = None  # (B, 3) metres; with a prior: a step on the screen, and log distance
+    Attributes:
+        parameters: (B, ...) by operator, added to those of the prior.
+        axis_angle: (B, 3), radians, a rotation after that of the prior.
+        t: (B, 3). Without a prior, the position of the root in metres. With a prior, two offsets
+            on the image in screen units, and the log of a factor on the distance.
+    """
+
+    parameters: dict[str, Tensor] = field(default_factory=dict)
+    axis_angle: Tensor | None = None
+    t: Tensor | None = None
 
 
 class Sampler:
-    """Augmented pairs, and the running statistics and the random stream that they are made with.
+    """Makes augmented pairs, from its own random stream and statistics of the poses.
 
     Args:
-        device: of the poses; the estimator's.
+        skeleton: the skeleton of the poses.
+        config: the ranges of the prior and all other options.
+        device: device of the poses.
 
     Attributes:
-        propose: the learned share for bones of (B, K), their centre frame; set by what learns.
+        propose: returns the learned part of the parameters for bones of (B, K), those of the
+            centre frames. The default is an empty `Proposal`.
     """
 
     def __init__(self, skeleton: Skeleton, config: PoseAugConfig, device: torch.device) -> None:
@@ -57,131 +68,173 @@ class Sampler:
 
     @torch.no_grad()
     def pairs(self, poses: PoseBatch, rows: Tensor) -> tuple[PoseBatch, Tensor]:
-        """Augmented pairs to stand in `rows` (N,) of a batch, and which of them count (N,)."""
+        """Make augmented pairs to replace the given rows (N,) of a batch.
+
+        The poses may come from other rows of the batch, see `source_rows`.
+
+        Returns:
+            N pairs, and which of them are accepted (N,).
+        """
         bones = Bones.of(poses.pose_3d, self.skeleton)
         sources = self.source_rows(poses, bones, rows)
-        made, good, *_ = self._sample(poses.pick(sources), bones.pick(sources))
-        return made, good & poses.valid[rows]
+        augmented, accepted, *_ = self._sample(poses.pick(sources), bones.pick(sources))
+        return augmented, accepted & poses.valid[rows]
 
     @torch.no_grad()
     def sample(self, poses: PoseBatch) -> tuple[PoseBatch, Tensor, Augmentation]:
-        """Augmented pairs, which of them count (B,), and the parameters that made them."""
-        made, good, swapped, aug = self._sample(poses, Bones.of(poses.pose_3d, self.skeleton))
-        return made, good, aug if swapped is None else aug.on_top_of(swapped)
+        """Make an augmented pair from each row.
+
+        Returns:
+            B pairs, which of them are accepted (B,), and the parameters.
+        """
+        bones = Bones.of(poses.pose_3d, self.skeleton)
+        augmented, accepted, swap, aug = self._sample(poses, bones)
+        return augmented, accepted, aug if swap is None else aug.after_stretch(swap)
 
     def _sample(
         self, poses: PoseBatch, bones: Bones
     ) -> tuple[PoseBatch, Tensor, Tensor | None, Augmentation]:
-        bones, swapped = self.swap_lengths(poses, bones)
+        bones, swap = self.swap_lengths(poses, bones)
         aug = self.augment(poses, bones)
         pose_3d = aug.place(aug.stretch(aug.bend(bones)), bones, poses.path)
-        made = self.observe(poses, pose_3d, aug.camera)
+        augmented = self.observe(poses, pose_3d, aug.camera)
         if self.config.keep_detection_error:
-            made = replace(made, pose_2d=made.pose_2d + poses.detection_error(made))
-        return made, self.counts(poses, made, pose_3d), swapped, aug
+            error = poses.detection_error(augmented)
+            augmented = replace(augmented, pose_2d=augmented.pose_2d + error)
+        return augmented, self.accepted(poses, augmented, pose_3d), swap, aug
 
-    # The steps
+    # The steps of a sample
 
     def source_rows(self, poses: PoseBatch, bones: Bones, rows: Tensor) -> Tensor:
-        """Whose pose each of `rows` is made from: its own, or per `config.balance` another's.
+        """Return the row from whose pose each of `rows` (N,) is made, and update the statistics.
 
-        People of one scene keep their own. How people move is learned from the batch before.
+        It is the row itself, or, with `config.rare_pose_power`, any row of the batch, with a
+        probability that grows with the rarity of its pose. Rows of groups keep their own poses.
         """
         config, pose_statistics = self.config, self.pose_statistics
         if not config.uses_pose_statistics:
             return rows
-        axes = bones.axes[:, poses.middle]  # of all frames, once: what follows wants them too
+        axes = bones.axes[:, poses.middle]  # computes and caches those of all frames for later use
         centre = bones.frame(poses.middle)
-        seen = centre.body_direction
-        pose_statistics.add(seen, axes, poses.valid)
+        directions = centre.body_direction
+        pose_statistics.add(directions, axes, poses.valid)
         if not config.resamples or poses.group is not None:
             return rows
-        whole = poses.valid & (centre.length > EPS).all(-1)  # a missing bone is no rare pose
-        weight = pose_statistics.rarity(seen) ** config.rare_pose_power * whole
+        complete = poses.valid & (centre.length > EPS).all(-1)  # a missing bone is not a rare pose
+        weight = pose_statistics.rarity(directions) ** config.rare_pose_power * complete
         return weighted(self.generator, weight, len(rows))
 
     def swap_lengths(self, poses: PoseBatch, bones: Bones) -> tuple[Bones, Tensor | None]:
-        """Bones with the lengths of other rows' people, and gamma_bl (B, G) that did it."""
+        """With `config.swap_lengths`, give each row the bone lengths of another row.
+
+        Returns:
+            The bones of (B, T, K), and the gamma_bl (B, G) that was applied, or None.
+        """
         if not (self.config.swap_lengths and self.config.bl):
             return bones, None
-        other = swap_lengths(bones.frame(poses.middle), self.generator)
-        return bones.stretch(other[:, None]), other
+        gamma_bl = swap_lengths(bones.frame(poses.middle), self.generator)
+        return bones.stretch(gamma_bl[:, None]), gamma_bl
 
     def augment(
         self, poses: PoseBatch, bones: Bones, proposal: Proposal | None = None
     ) -> Augmentation:
-        """Parameters for every row: the prior's, the learned share, and the new pose's bends."""
+        """Return the parameters of each row.
+
+        They are the sum of those of the prior, the learned ones and the bends to a new pose.
+
+        Args:
+            poses: the rows.
+            bones: their bones, of (B, T, K).
+            proposal: the learned part; None: that of `propose`.
+        """
         config, centre = self.config, bones.frame(poses.middle)
         learned = self.propose(centre) if proposal is None else proposal
         drawn = draw(len(poses), self.skeleton, config, self.generator) if config.prior else None
-        shares = [drawn.parameters if drawn else {}, learned.parameters]
+        terms = [drawn.parameters if drawn else {}, learned.parameters]
         if config.varies_poses:
-            varied = self.pose_statistics.new_poses(centre.body_direction, config, self.generator)
-            gamma_ba = torch.baddbmm(centre.direction, varied, centre.axes.mT, beta=-1)
-            shares.append({"gamma_ba": gamma_ba})
+            new = self.pose_statistics.new_poses(centre.body_direction, config, self.generator)
+            # Back in the camera frame, minus the old unit bones.
+            gamma_ba = torch.baddbmm(centre.direction, new, centre.axes.mT, beta=-1)
+            terms.append({"gamma_ba": gamma_ba})
         parameters: dict[str, Tensor] = {}
-        for name, value in (item for share in shares for item in share.items()):
+        for name, value in (item for term in terms for item in term.items()):
             parameters[name] = parameters[name] + value if name in parameters else value
-        R, t, camera = self._place(learned, drawn.view if drawn else None, poses)
-        made = Augmentation(parameters, R, t, camera)
+        R, t, camera = self._view(learned, drawn.view if drawn else None, poses)
+        aug = Augmentation(parameters, R, t, camera)
         leader = poses.leader
-        return made if leader is None else made.shared(leader)
+        return aug if leader is None else aug.share_views(leader)
 
-    def _place(
+    def _view(
         self, learned: Proposal, view: View | None, poses: PoseBatch
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """R (B, 3, 3), t (B, 3) and the camera (B, 9)."""
+        """Return R (B, 3, 3), t (B, 3) and the camera (B, 9)."""
         root, camera = poses.root[:, poses.middle], poses.camera
-        turn = None if learned.axis_angle is None else axis_angle_to_matrix(learned.axis_angle)
+        rotation = None
+        if learned.axis_angle is not None:
+            rotation = axis_angle_to_matrix(learned.axis_angle)
         if not self.config.rt:
             return identity(3, root.dtype, root.device).expand(len(root), 3, 3), root, camera
-        if view is None:
-            assert turn is not None
+        if view is None:  # no prior: all of it is learned
+            assert rotation is not None
             assert learned.t is not None
-            return turn, learned.t, camera
-        R, place, distance = view.R, view.place, view.distance
-        if turn is not None:
-            R = turn @ R
+            return rotation, learned.t, camera
+        R, image_offset, distance = view.R, view.image_offset, view.distance
+        if rotation is not None:
+            R = rotation @ R
         if learned.t is not None:
-            place = place + learned.t[:, :2]
+            image_offset = image_offset + learned.t[:, :2]
             distance = distance * learned.t[:, 2].exp()
         if self.config.aligns_vertical:
             R = R @ self.pose_statistics.vertical_alignment()
         camera = zoom(camera, view.focal)
         depth = distance[:, None]
-        return R, torch.cat([depth * place / camera[:, :2], depth], -1), camera
+        return R, torch.cat([depth * image_offset / camera[:, :2], depth], -1), camera
 
     def observe(
         self, poses: PoseBatch, pose_3d: Tensor, camera: Tensor, limit: float | None = None
     ) -> PoseBatch:
-        """The rows with other absolute poses (B, T, J, 3), as cameras (B, 9) see them."""
-        released_quirks = self.config.released_quirks
-        # Behind the camera the published projection turns left and right round.
-        optics: dict[str, Any] = {"floor": -math.inf} if released_quirks else {}
-        limit = 1.0 if released_quirks else limit
-        return poses.projected(pose_3d, camera, self.skeleton.root, limit=limit, **optics)
+        """Return the rows with new absolute poses and their projection.
 
-    def counts(self, poses: PoseBatch, made: PoseBatch, pose_3d: Tensor) -> Tensor:
-        """Which pairs (B,) a camera could have taken in every frame; of a scene all or none."""
+        Args:
+            poses: the rows.
+            pose_3d: (B, T, J, 3), camera frame, metres.
+            camera: (B, 9).
+            limit: see `geometry.camera.project`.
+        """
+        root = self.skeleton.root
+        if self.config.released_quirks:  # the published projection: rays clamped, any depth
+            return poses.projected(pose_3d, camera, root, limit=1.0, floor=-math.inf)
+        return poses.projected(pose_3d, camera, root, limit=limit)
+
+    def accepted(self, poses: PoseBatch, augmented: PoseBatch, pose_3d: Tensor) -> Tensor:
+        """Return which pairs are accepted (B,): those in frame in all frames of the clip.
+
+        A group is accepted only if all its people are.
+
+        Args:
+            poses: the rows from which the pairs were made.
+            augmented: the pairs.
+            pose_3d: their absolute poses (B, T, J, 3).
+        """
         config = self.config
-        good = (
-            (made.pose_2d <= 1).flatten(1).all(1)  # as published: two sides, any depth
-            if config.released_quirks
-            else in_frame(
+        if config.released_quirks:  # the published check: two sides of the image, any depth
+            accepted = (augmented.pose_2d <= 1).flatten(1).all(1)
+        else:
+            accepted = in_frame(
                 pose_3d.flatten(1, 2),
-                made.pose_2d.flatten(1, 2),
+                augmented.pose_2d.flatten(1, 2),
                 depth=config.depth,
                 height=config.frame_height or poses.frame_height,
             )
-        )
         leader = poses.leader
-        if leader is not None:  # one person out of the frame spoils the scene
-            out = ~good & poses.valid
-            spoilt = torch.zeros_like(good).index_put_((leader,), out, accumulate=True)
-            good = ~spoilt[leader]
-        return good & poses.valid
+        if leader is not None:
+            rejected = ~accepted & poses.valid
+            group_rejected = torch.zeros_like(accepted)
+            group_rejected.index_put_((leader,), rejected, accumulate=True)
+            accepted = ~group_rejected[leader]
+        return accepted & poses.valid
 
-    # Saving
+    # State
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -192,8 +245,8 @@ class Sampler:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.pose_statistics.load_state_dict(state["pose_statistics"], self.device)
         saved = state["generator"].cpu()
-        if saved.shape == self.generator.get_state().shape:  # a CUDA state does not fit a CPU
+        if saved.shape == self.generator.get_state().shape:  # CPU and CUDA states do not fit
             self.generator.set_state(saved)
-            if rank():  # what is saved is mostly rank 0's: draws differ by rank
+            if rank():  # the state is usually that of rank 0, but each rank draws its own numbers
                 seed = torch.randint(1 << 62, (), generator=self.generator, device=self.device)
                 self.generator.manual_seed(int(seed) + rank())

@@ -1,4 +1,4 @@
-"""What is drawn without learning: inside the configured ranges, and all over them."""
+"""The prior: draws fill the configured ranges and do not leave them."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ UP = torch.tensor([0.0, 1.0, 0.0])
 
 
 def drawn(seed: int = 0, rows: int = ROWS, **changes: object) -> SimpleNamespace:
-    """All that is drawn, by name."""
-    made = draw(rows, H36M, PoseAugConfig.random(**changes), generator(seed))
-    return SimpleNamespace(**made.parameters, **vars(made.view))
+    """The parameters and the view of a draw, by name."""
+    sample = draw(rows, H36M, PoseAugConfig.random(**changes), generator(seed))
+    return SimpleNamespace(**sample.parameters, **vars(sample.view))
 
 
 def fills(values: Tensor, low: float, high: float) -> bool:
-    """Inside the range, and close to both of its ends."""
-    slack, room = 1e-5, 0.02 * (high - low)
-    inside = values.min() >= low - slack and values.max() <= high + slack
-    return bool(inside and values.min() <= low + room and values.max() >= high - room)
+    """Whether all values are in the range, and some are close to each end."""
+    tolerance, close = 1e-5, 0.02 * (high - low)
+    inside = values.min() >= low - tolerance and values.max() <= high + tolerance
+    return bool(inside and values.min() <= low + close and values.max() >= high - close)
 
 
 def angles(R: Tensor) -> Tensor:
-    """Of a turn about one known axis, as a vector whose sine is read off."""
+    """The angles of rotations (B, 3, 3), radians."""
     return torch.acos(((R.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1))
 
 
-def test_bends_are_steps_of_any_direction_and_bounded_length() -> None:
+def test_bends_have_any_direction_and_a_bounded_length() -> None:
     step = drawn(bend=0.4).gamma_ba
     assert step.shape == (ROWS, 15, 3)
     assert fills(step.norm(dim=-1), 0, 0.4)
@@ -60,48 +60,48 @@ def test_lengths_are_a_body_factor_times_a_limb_factor() -> None:
     assert both.max() > 0.25
 
 
-def test_distance_place_and_focal_fill_their_ranges() -> None:
-    made = drawn(distance=(2.0, 8.0), image_offset=0.4, focal=(0.5, 2.0))
-    assert fills(made.distance, 2, 8)
-    assert float(made.distance.median()) == pytest.approx(5, abs=0.2)
-    assert fills(made.place[:, 0], -0.4, 0.4)
-    assert fills(made.place[:, 1], -0.4, 0.4)
-    assert fills(made.focal, 0.5, 2)
-    assert float(made.focal.median()) == pytest.approx(1, abs=0.05)  # even in its logarithm
+def test_distance_image_offset_and_focal_fill_their_ranges() -> None:
+    view = drawn(distance=(2.0, 8.0), image_offset=0.4, focal=(0.5, 2.0))
+    assert fills(view.distance, 2, 8)
+    assert float(view.distance.median()) == pytest.approx(5, abs=0.2)
+    assert fills(view.image_offset[:, 0], -0.4, 0.4)
+    assert fills(view.image_offset[:, 1], -0.4, 0.4)
+    assert fills(view.focal, 0.5, 2)
+    assert float(view.focal.median()) == pytest.approx(1, abs=0.05)  # its logarithm is uniform
 
 
-LEVEL = {"yaw": 0.0, "tilt": (0.0, 0.0), "roll": 0.0}
+NO_ROTATION = {"yaw": 0.0, "tilt": (0.0, 0.0), "roll": 0.0}
 
 
 @pytest.mark.parametrize(
-    ("name", "most", "axis"), [("yaw", 0.5, 1), ("tilt", (-0.5, 0.5), 0), ("roll", 0.5, 2)]
+    ("name", "limit", "axis"), [("yaw", 0.5, 1), ("tilt", (-0.5, 0.5), 0), ("roll", 0.5, 2)]
 )
-def test_each_angle_turns_about_its_own_axis(name: str, most: object, axis: int) -> None:
-    R = drawn(**{**LEVEL, name: most}).R
-    still = torch.eye(3)[axis]
-    assert torch.allclose(R @ still, still.expand(ROWS, 3), atol=1e-6)
+def test_each_angle_rotates_about_its_own_axis(name: str, limit: object, axis: int) -> None:
+    R = drawn(**{**NO_ROTATION, name: limit}).R
+    fixed = torch.eye(3)[axis]
+    assert torch.allclose(R @ fixed, fixed.expand(ROWS, 3), atol=1e-6)
     assert fills(angles(R), 0, 0.5)
-    signed = R[:, (axis + 2) % 3, (axis + 1) % 3]
-    assert fills(signed, -math.sin(0.5), math.sin(0.5))
+    sine = R[:, (axis + 2) % 3, (axis + 1) % 3]
+    assert fills(sine, -math.sin(0.5), math.sin(0.5))
 
 
-def test_a_camera_that_looks_down_has_heads_nearer_than_feet() -> None:
-    head = drawn(**{**LEVEL, "tilt": (-0.2, 0.6)}).R @ -UP
+def test_a_positive_tilt_brings_heads_nearer_than_feet() -> None:
+    head = drawn(**{**NO_ROTATION, "tilt": (-0.2, 0.6)}).R @ -UP
     assert fills(torch.asin(-head[:, 2]), -0.2, 0.6)
 
 
-def test_the_person_turns_first_then_the_camera_tilts_then_rolls() -> None:
-    """So that a person who stands stays within tilt and roll of standing, whatever the turn."""
+def test_yaw_comes_first_then_tilt_then_roll() -> None:
+    """A standing person leans by no more than tilt and roll, whatever the yaw."""
     without_roll = drawn(yaw=math.pi, tilt=(-0.4, 0.4), roll=0.0).R @ UP
-    assert float(without_roll[:, 0].abs().max()) < 1e-6  # the tilt moves up in y and z alone
-    without_turn = drawn(yaw=0.0, tilt=(-0.4, 0.4), roll=0.3).R[:, :, 0]
-    assert float(without_turn[:, 2].abs().max()) < 1e-6  # the roll moves x in x and y alone
+    assert float(without_roll[:, 0].abs().max()) < 1e-6  # the tilt moves y in y and z only
+    without_yaw = drawn(yaw=0.0, tilt=(-0.4, 0.4), roll=0.3).R[:, :, 0]
+    assert float(without_yaw[:, 2].abs().max()) < 1e-6  # the roll moves x in x and y only
     lean = torch.acos((drawn(yaw=math.pi, tilt=(-0.4, 0.4), roll=0.3).R @ UP)[:, 1])
     assert 0.45 < lean.max() <= math.acos(math.cos(0.4) * math.cos(0.3)) + 1e-4
     assert drawn(yaw=math.pi).R[:, 0, 0].min() < -0.99  # people seen from behind
 
 
-def test_joints_shift_alike_on_both_sides_and_in_the_middle_stay_there() -> None:
+def test_joint_offsets_are_symmetric() -> None:
     for off in ({}, {"bl": False, "joint_offset": 0.03}, {"ba": False, "joint_offset": 0.03}):
         assert not hasattr(drawn(**off), "offset")
     offset = drawn(joint_offset=0.03).offset
@@ -116,49 +116,49 @@ def test_joints_shift_alike_on_both_sides_and_in_the_middle_stay_there() -> None
 
 
 @pytest.mark.parametrize("off", ["ba", "bl"])
-def test_what_is_switched_off_is_neutral(off: str) -> None:
-    made = drawn(**{off: False})
+def test_an_operator_that_is_off_has_no_parameter(off: str) -> None:
+    sample = drawn(**{off: False})
     for name in ("ba", "bl"):
-        assert hasattr(made, f"gamma_{name}") == (name != off)
+        assert hasattr(sample, f"gamma_{name}") == (name != off)
 
 
-def test_the_generator_decides_and_nothing_else_is_drawn_from() -> None:
+def test_draws_depend_on_the_generator_only() -> None:
     before = torch.get_rng_state()
-    one, two, other = (drawn(seed=seed, rows=8, joint_offset=0.02) for seed in (1, 1, 2))
+    first, same, other = (drawn(seed=seed, rows=8, joint_offset=0.02) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
-    names = {"gamma_ba", "gamma_bl", "offset", "R", "place", "distance", "focal"}
-    assert set(vars(one)) == names
+    names = {"gamma_ba", "gamma_bl", "offset", "R", "image_offset", "distance", "focal"}
+    assert set(vars(first)) == names
     for name in names:
-        assert torch.equal(getattr(one, name), getattr(two, name))
-        assert not torch.equal(getattr(one, name), getattr(other, name))
+        assert torch.equal(getattr(first, name), getattr(same, name))
+        assert not torch.equal(getattr(first, name), getattr(other, name))
 
 
 def swapped_lengths(pose: Tensor) -> Tensor:
     return swap_lengths(Bones.of(pose, H36M), generator())
 
 
-def both_sides(pose: Tensor) -> Tensor:
-    """Lengths of each mirror group, summed over its bones: (B, 9)."""
+def group_lengths(pose: Tensor) -> Tensor:
+    """The length of each mirror group, summed over its bones: (B, 9)."""
     length, group = lengths(pose_to_bones(pose, H36M)), torch.tensor(H36M.mirror_group)
     return torch.stack([length[:, group == g].sum(1) for g in range(9)], 1)
 
 
-def test_swap_gives_each_row_the_lengths_of_another_rows_person() -> None:
+def test_swap_gives_each_row_the_lengths_of_another_row() -> None:
     pose = people(20)[:, 0]
     pose[:, 3] += 0.05  # one shin longer than the other
     swapped = stretch(pose, swapped_lengths(pose), H36M)
-    distance = torch.cdist(both_sides(swapped), both_sides(pose))
-    donor = distance.argmin(1)
+    distance = torch.cdist(group_lengths(swapped), group_lengths(pose))
+    source = distance.argmin(1)
     assert float(distance.amin(1).max()) < 1e-5
-    assert sorted(donor.tolist()) == list(range(20))
-    assert donor.tolist() != list(range(20))
+    assert sorted(source.tolist()) == list(range(20))
+    assert source.tolist() != list(range(20))
 
 
-def test_swap_of_one_row_changes_nothing_and_of_zero_bones_is_finite() -> None:
+def test_swap_of_a_single_row_changes_nothing() -> None:
     assert torch.allclose(swapped_lengths(people(1)[:, 0]), torch.zeros(1, 9))
 
 
-def test_nobody_gets_the_bones_of_a_padding_row() -> None:
+def test_no_row_gets_the_bones_of_a_padding_row() -> None:
     pose = people(40)[:, 0]
     pose[20:] = 0
     swapped = stretch(pose, swapped_lengths(pose), H36M)[:20]
@@ -170,20 +170,21 @@ def test_nobody_gets_the_bones_of_a_padding_row() -> None:
     assert stretch(pose, ratio, H36M).isfinite().all()
 
 
-def test_a_bone_missing_on_one_side_makes_nobody_longer_or_shorter() -> None:
-    """Half of the people have no left arm: the others' arms stay as long as people's are."""
+def test_swap_ignores_a_bone_missing_on_one_side() -> None:
+    """Half of the people have no left upper arm. All swapped lengths are those of some arm."""
     pose = people(64)[:, 0]
     pose[::2, 11:13] = pose[::2, 10:11]
     bones = lengths(pose_to_bones(pose, H36M))
-    made = stretch(pose, swapped_lengths(pose), H36M)
-    upper = [H36M.bone_of[11], H36M.bone_of[14]]  # left and right
-    there, found = bones[:, upper], lengths(pose_to_bones(made, H36M))[:, upper]
-    assert found[found > 1e-4].min() >= there[there > 1e-4].min() - 1e-5
-    assert found.max() <= there.max() + 1e-5
+    swapped = stretch(pose, swapped_lengths(pose), H36M)
+    upper_arms = [H36M.bone_of[11], H36M.bone_of[14]]  # left and right
+    before, after = bones[:, upper_arms], lengths(pose_to_bones(swapped, H36M))[:, upper_arms]
+    assert after[after > 1e-4].min() >= before[before > 1e-4].min() - 1e-5
+    assert after.max() <= before.max() + 1e-5
 
 
-def test_a_hand_has_no_joints_defined_otherwise() -> None:
-    """Its bones are as short as the steps that bodies take."""
+def test_a_hand_has_no_joint_offsets() -> None:
+    """Its bones are as short as the offsets."""
     hand = SKELETONS["hand_21"]
-    for skeleton, has in ((hand, False), (H36M, True)):
-        assert ("offset" in draw(4, skeleton, PoseAugConfig(), generator()).parameters) is has
+    for skeleton, has_offset in ((hand, False), (H36M, True)):
+        parameters = draw(4, skeleton, PoseAugConfig(), generator()).parameters
+        assert ("offset" in parameters) is has_offset
