@@ -1,4 +1,4 @@
-"""What a caller has: people, loaders, a small lifter, a loop. And how to see whether it changed."""
+"""People, loaders, a small lifter and a training loop, and functions that detect changes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class People(NamedTuple):
 
 
 def reproject(pose_3d: Any, camera: Any) -> np.ndarray:
-    """Human3.6M's camera on absolute (N, ..., 3), written apart from the package's."""
+    """Project absolute poses (N, ..., 3) with Human3.6M's camera model, without the package."""
     x, cam = np.asarray(pose_3d, np.float64), np.asarray(camera, np.float64)
     cam = cam.reshape(len(cam), *[1] * (x.ndim - 2), 9)
     ray = x[..., :2] / x[..., 2:]
@@ -55,12 +55,12 @@ def reproject(pose_3d: Any, camera: Any) -> np.ndarray:
 
 def people(rows: int = 8, frames: int = 1, seed: int = 0) -> People:
     """Upright people 4 to 5 m away, roughly facing the camera; clips move smoothly."""
-    draw = np.random.RandomState(seed)
+    rng = np.random.RandomState(seed)
     time = np.arange(frames)[:, None, None] * 0.2
     direction = np.array([d for d, _ in BONES], np.float64)
-    size = draw.uniform(0.9, 1.1, (rows, 1, 1, 1))
-    swing = draw.normal(0, 0.25, (rows, 1, 15, 3)) * np.cos(
-        time + draw.uniform(0, 6, (rows, 1, 15, 1))
+    size = rng.uniform(0.9, 1.1, (rows, 1, 1, 1))
+    swing = rng.normal(0, 0.25, (rows, 1, 15, 3)) * np.cos(
+        time + rng.uniform(0, 6, (rows, 1, 15, 1))
     )
     bone = direction + swing
     bone *= (
@@ -71,20 +71,20 @@ def people(rows: int = 8, frames: int = 1, seed: int = 0) -> People:
     pose = np.zeros((rows, frames, 16, 3))
     for joint, parent in list(enumerate(PARENTS))[1:]:
         pose[:, :, joint] = pose[:, :, parent] + bone[:, :, joint - 1]
-    yaw = draw.uniform(-0.6, 0.6, rows)
+    yaw = rng.uniform(-0.6, 0.6, rows)
     turn = np.zeros((rows, 1, 3, 3))
     turn[:, 0, 0, 0] = turn[:, 0, 2, 2] = np.cos(yaw)
     turn[:, 0, 0, 2], turn[:, 0, 2, 0], turn[:, 0, 1, 1] = np.sin(yaw), -np.sin(yaw), 1
     pose = pose @ turn.swapaxes(-1, -2)
-    root = draw.uniform((-0.4, -0.1, 4.0), (0.4, 0.1, 5.0), (rows, 1, 1, 3))
+    root = rng.uniform((-0.4, -0.1, 4.0), (0.4, 0.1, 5.0), (rows, 1, 1, 3))
     pose = (pose + root + 0.05 * time * np.array([1.0, 0, 0.3])[None, None]).astype(np.float32)
     camera = np.tile(np.array(CAM9, np.float32), (rows, 1))
-    camera[:, :2] *= draw.uniform(0.98, 1.02, (rows, 1)).astype(np.float32)
+    camera[:, :2] *= rng.uniform(0.98, 1.02, (rows, 1)).astype(np.float32)
     return People(pose, reproject(pose, camera).astype(np.float32), camera)
 
 
 class Pairs(Dataset):
-    """A data set in the order of SemGCN (root-relative) or of PoseAug (absolute, with cam9)."""
+    """A data set with rows like SemGCN's (root-relative) or PoseAug's (absolute, with camera)."""
 
     def __init__(self, who: People, order: str = "poseaug") -> None:
         frame = People(*(torch.from_numpy(a) for a in who))
@@ -108,12 +108,12 @@ def loader(
 
 
 def batch(order: str = "poseaug", rows: int = 8, seed: int = 0) -> tuple[Any, ...]:
-    """One batch as the loader of that order yields it."""
+    """A batch of that loader with all its rows."""
     return tuple(next(iter(loader(order, rows, rows, seed=seed))))
 
 
 class Lifter(nn.Module):
-    """(..., J, C) to (..., J, 3), with the layers that notice strangers: BatchNorm, dropout."""
+    """(..., J, C) to (..., J, 3), with BatchNorm and dropout, which a stray call would change."""
 
     def __init__(self, channels: int = 2, norm: bool = True, dropout: float = 0.25) -> None:
         super().__init__()
@@ -129,18 +129,18 @@ class Lifter(nn.Module):
 
 
 def small(preset: str = "default", **changes: Any) -> PoseAugConfig:
-    """A preset with networks of a size for tests, a turn after every step and no warm-up.
+    """A preset with small networks, an update after every step and no warm-up.
 
-    "default" has an augmentor network on top, so that there are updates to look at; "residual" is
-    that with no repertoire: each row is made from its own pose and the plain prior.
+    "default" is made to learn, so that there are updates to test. "residual" is the same without
+    pose statistics: each row is made from its own pose and the prior.
     """
-    quick = dict(width=16, d_width=16, noise=4, pool=32, update_every=1, d_every=1, warmup=0)
+    fast = dict(width=16, d_width=16, noise=4, pool=32, update_every=1, d_every=1, warmup=0)
     if preset in ("default", "residual"):
-        quick |= dict(learned=True, ratio=0.5)
-        quick |= {**NO_STATISTICS, "bend": 0.6} if preset == "residual" else {}
+        fast |= dict(learned=True, ratio=0.5)
+        fast |= {**NO_STATISTICS, "bend": 0.6} if preset == "residual" else {}
         preset = "default"
-    made: PoseAugConfig = getattr(PoseAugConfig, preset)(**{**quick, **changes})
-    return made
+    config: PoseAugConfig = getattr(PoseAugConfig, preset)(**{**fast, **changes})
+    return config
 
 
 def seed_all(seed: int = 0) -> None:
@@ -150,13 +150,13 @@ def seed_all(seed: int = 0) -> None:
 
 
 def streams() -> tuple[Any, ...]:
-    """Where the three global random streams stand."""
+    """The states of the three global random generators."""
     kind, keys, *rest = np.random.get_state()
     return torch.get_rng_state().tolist(), kind, keys.tolist(), rest, random.getstate()
 
 
 def trained(**kwargs: Any) -> tuple[nn.Module, torch.optim.Optimizer]:
-    """A seeded lifter and its Adam."""
+    """A seeded lifter in training, and its optimizer."""
     seed_all()
     model = Lifter(**kwargs)
     return model, torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -166,19 +166,19 @@ def attached(
     config: Any = None, batch: Any = "poseaug", norm: bool = False, **kwargs: Any
 ) -> tuple[PoseAugmenter, nn.Module, torch.optim.Optimizer]:
     model, optimizer = trained(norm=norm)
-    made = PoseAugmenter(model, optimizer, batch, config=config or small(), **kwargs)
-    return made, model, optimizer
+    augmenter = PoseAugmenter(model, optimizer, batch, config=config or small(), **kwargs)
+    return augmenter, model, optimizer
 
 
 def step(model: nn.Module, optimizer: Any, batch: Any, closure: bool = False) -> None:
-    """One step of the caller's, who also draws from every global stream."""
+    """One step of a training loop that also draws from every global random generator."""
 
     def loss() -> Tensor:
         optimizer.zero_grad()
         target = torch.as_tensor(batch[0], dtype=torch.float32)
         noise = random.gauss(0, 1e-3) + np.random.normal(0, 1e-3)
-        off = model(torch.as_tensor(batch[1], dtype=torch.float32) + noise)
-        value = (off - (target - target[:, :1])).square().mean()
+        predicted = model(torch.as_tensor(batch[1], dtype=torch.float32) + noise)
+        value = (predicted - (target - target[:, :1])).square().mean()
         value.backward()
         return value
 
@@ -198,7 +198,7 @@ def train(
 
 
 def snapshot(*things: Any) -> list[Any]:
-    """Copies of every number that models, optimizers and batches hold."""
+    """Copies of all states of models and optimizers, and of all values of batches."""
     return [_copied(t.state_dict() if hasattr(t, "state_dict") else t) for t in things]
 
 
@@ -215,7 +215,7 @@ def _copied(value: Any) -> Any:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal bit for bit, types included; NaN equals itself."""
+    """Whether two values are equal bit for bit and in type; NaN equals NaN."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a.shape == b.shape and torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0))
     if isinstance(a, dict) and isinstance(b, dict):
@@ -226,7 +226,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def changed_rows(before: Any, after: Any) -> list[int]:
-    """Rows in which two arrays or tensors differ."""
+    """The rows in which two arrays or tensors differ."""
     a, b = torch.as_tensor(before), torch.as_tensor(after)
     assert a.shape == b.shape
     assert a.dtype == b.dtype

@@ -1,4 +1,4 @@
-"""The same promises on a GPU, with batches on either side of the bus."""
+"""Training on a GPU, with batches on the GPU or on the CPU."""
 
 import numpy as np
 import pytest
@@ -17,9 +17,9 @@ from poseaug_plugin.geometry.camera import Camera, project
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
-@pytest.mark.parametrize("place", ["numpy", "cpu", "cuda"])
+@pytest.mark.parametrize("device", ["numpy", "cpu", "cuda"])
 @pytest.mark.parametrize("preset", ["default", "random", "paper", "released"])
-def test_every_preset_trains_with_batches_from_anywhere(preset, place):
+def test_every_preset_trains_with_batches_on_any_device(preset, device):
     model = Lifter().cuda().train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     config = small(preset, update_every=1, d_every=1, warmup=0, mix="replace", ratio=0.5)
@@ -27,26 +27,26 @@ def test_every_preset_trains_with_batches_from_anywhere(preset, place):
     before = torch.cuda.get_rng_state(), torch.get_rng_state()
     for seed in range(3):
         given = list(batch(rows=16, seed=seed))
-        if place == "numpy":
+        if device == "numpy":
             given = [f.numpy() if isinstance(f, torch.Tensor) else f for f in given]
-        elif place == "cuda":
+        elif device == "cuda":
             given = [f.cuda() if isinstance(f, torch.Tensor) else f for f in given]
-        made = augmenter(given)
-        assert [type(f) for f in made] == [type(f) for f in given]
-        pose_3d, pose_2d, camera = (torch.as_tensor(made[i]).cpu() for i in (0, 1, 3))
+        augmented = augmenter(given)
+        assert [type(f) for f in augmented] == [type(f) for f in given]
+        pose_3d, pose_2d, camera = (torch.as_tensor(augmented[i]).cpu() for i in (0, 1, 3))
         assert (project(pose_3d, camera) - pose_2d).abs().max() < 1e-4
-        if place != "numpy":
-            assert made[0].device == given[0].device
+        if device != "numpy":
+            assert augmented[0].device == given[0].device
         optimizer.zero_grad()
-        model(torch.as_tensor(made[1]).cuda()).square().mean().backward()
+        model(torch.as_tensor(augmented[1]).cuda()).square().mean().backward()
         optimizer.step()
     assert all(np.isfinite(value) for value in augmenter.stats().values())
     assert torch.equal(before[0], torch.cuda.get_rng_state())
     assert torch.equal(before[1], torch.get_rng_state())
 
 
-def test_resume_goes_on_with_the_same_draws():
-    def fresh():
+def test_a_resumed_run_continues_with_equal_batches():
+    def new_augmenter():
         torch.manual_seed(0)
         model = Lifter().cuda().train()
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -54,14 +54,14 @@ def test_resume_goes_on_with_the_same_draws():
             model, optimizer, "poseaug", 2, config=small("default", update_every=1)
         )
 
-    first, second = fresh(), fresh()
+    first, second = new_augmenter(), new_augmenter()
     first(batch(rows=16))
     second.load_state_dict(first.state_dict())
     a, b = first(batch(rows=16, seed=1)), second(batch(rows=16, seed=1))
     assert torch.equal(a[1], b[1])
 
 
-def test_a_pose_is_the_same_on_both_devices():
+def test_an_augmentation_gives_equal_poses_on_both_devices():
     poses = torch.as_tensor(people(8, 3)).float()
     config = PoseAugConfig.random()
     sampler = Sampler(H36M, config, torch.device("cpu"))
@@ -77,7 +77,7 @@ def test_a_pose_is_the_same_on_both_devices():
     assert torch.allclose(on_cpu, on_gpu.cpu(), atol=1e-5)
 
 
-def test_the_plugin_follows_a_model_that_moves():
+def test_the_plugin_moves_with_the_model():
     model = Lifter().train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     augmenter = PoseAugmenter(

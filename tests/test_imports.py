@@ -1,4 +1,4 @@
-"""Imports point down, few are third-party, the version is one literal, importing is silent."""
+"""Import rules of the folders, third-party imports, one version literal, a silent import."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import poseaug_plugin
 
 PACKAGE = Path(poseaug_plugin.__file__).parent
 EXAMPLES = Path(__file__).parent.parent / "examples"
-#: What each folder may import of the rest of the package. `plugin` and `checkpoint`, at the top
-#: level, put everything together.
+#: What each folder may import from the rest of the package. Modules at the top level may import
+#: everything.
 TOOLS = {"config", "counters", "errors", "schedule"}
 RULES = {
     "geometry": {"errors"},
@@ -36,7 +36,7 @@ def modules() -> list[Path]:
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
-    """(dots, dotted name) of every import that runs, wherever in a file it stands."""
+    """(number of dots, name) of every import in a file that is executed."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -54,12 +54,12 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def folder_of(path: Path) -> str:
-    """The folder of the package that a module lies in; "" at the top."""
+    """The folder of the package that has the module; "" at the top level."""
     return "" if path.parent == PACKAGE else path.parent.name
 
 
 def places(path: Path) -> set[str]:
-    """Folders and top-level modules that a module imports, its own folder left out."""
+    """Folders and top-level modules that a module imports, except its own folder."""
     found = set()
     for dots, name in imports(path):
         if dots == (1 if folder_of(path) == "" else 2):
@@ -72,13 +72,13 @@ def test_every_folder_has_a_rule() -> None:
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: f"{folder_of(p)}/{p.stem}")
-def test_imports_keep_the_rule_of_their_folder(path: Path) -> None:
+def test_imports_follow_the_rule_of_their_folder(path: Path) -> None:
     assert not any(m.startswith("poseaug_plugin") for _, m in imports(path))
     if folder_of(path):
         assert places(path) <= RULES[folder_of(path)]
 
 
-def test_no_module_imports_itself_in_a_circle() -> None:
+def test_there_are_no_circular_imports() -> None:
     graph = {}
     for path in modules():
         own = path.relative_to(PACKAGE).with_suffix("").parts
@@ -89,23 +89,23 @@ def test_no_module_imports_itself_in_a_circle() -> None:
             for parts in [(*own[: len(own) - dots], *name.split("."))]
             for target in [parts, (*parts, "__init__")]
         }
-    done: set[tuple[str, ...]] = set()
+    checked: set[tuple[str, ...]] = set()
 
     def walk(module: tuple[str, ...], above: tuple[tuple[str, ...], ...]) -> None:
         assert module not in above, " -> ".join("/".join(m) for m in (*above, module))
-        if module not in done:
+        if module not in checked:
             for target in graph[module] & graph.keys():
                 walk(target, (*above, module))
-            done.add(module)
+            checked.add(module)
 
     for module in graph:
         walk(module, ())
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: p.stem)
-def test_only_torch_numpy_and_einops_are_needed(path: Path) -> None:
+def test_only_torch_numpy_and_einops_are_required(path: Path) -> None:
     if folder_of(path) == "integrations" or path.stem == "plots":
-        pytest.skip("imports what it is for, on demand")
+        pytest.skip("it imports an optional package")
     used = {module.split(".")[0] for dots, module in imports(path) if not dots}
     assert used <= ALLOWED | sys.stdlib_module_names
 
@@ -127,13 +127,13 @@ def test_the_version_is_one_literal() -> None:
     assert setup["metadata"]["version"] == "attr: poseaug_plugin.__version__"
 
 
-def test_public_names_are_there_and_sorted() -> None:
+def test_public_names_exist_and_are_sorted() -> None:
     names = poseaug_plugin.__all__
     assert names == sorted(names)
     assert all(hasattr(poseaug_plugin, name) for name in names)
 
 
-def test_importing_prints_nothing_and_leaves_the_examples_alone() -> None:
+def test_importing_has_no_side_effects() -> None:
     code = (
         "import sys, random, torch; state = torch.get_rng_state(), random.getstate()\n"
         "import poseaug_plugin\n"
@@ -141,14 +141,14 @@ def test_importing_prints_nothing_and_leaves_the_examples_alone() -> None:
         "assert not {'matplotlib', 'rich', 'hypothesis', 'pytest'} & set(sys.modules)\n"
         "assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32\n"
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
         text=True,
         check=False,
         cwd=PACKAGE.parent,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: p.stem)
@@ -162,8 +162,8 @@ def test_no_module_prints_or_exits(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("preset", "needed"), [("default", 0), ("random", 0), ("paper", 1)])
-def test_what_does_not_learn_never_imports_what_does(preset: str, needed: int) -> None:
-    """A whole run of it: batches, steps, numbers, a state saved and loaded."""
+def test_presets_without_learning_never_import_the_learned_part(preset: str, needed: int) -> None:
+    """In a run with batches, steps, and a state that is saved and loaded."""
     code = f"""
 import sys, torch
 from poseaug_plugin import PoseAugmenter
@@ -181,11 +181,11 @@ augmenter.load_state_dict(augmenter.state_dict())
 loaded = [name for name in sys.modules if name.startswith("poseaug_plugin.adversarial.")]
 assert bool(loaded) is bool({needed}), loaded
 """
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         capture_output=True,
         text=True,
         check=False,
         cwd=PACKAGE.parent,
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr

@@ -1,4 +1,4 @@
-"""Schedules as plain numbers."""
+"""Schedules over epochs."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from poseaug_plugin.schedule import EpochSchedule
 
 
 @pytest.mark.parametrize(("done", "value"), [(0, 1.75), (1, 2.0), (3, 2.5), (5, 3.0), (9, 3.0)])
-def test_between_moves_a_step_an_epoch_and_ends_in_the_last(done: int, value: float) -> None:
+def test_between_interpolates_over_epochs_and_has_its_end_in_the_last(
+    done: int, value: float
+) -> None:
     assert EpochSchedule(6, 2, done).between((1.5, 3.0)) == pytest.approx(value)
 
 
-def test_between_goes_down_too() -> None:
+def test_between_may_decrease() -> None:
     assert EpochSchedule(4, 0, 0).between((5.0, 3.0)) == pytest.approx(4.5)
 
 
 @pytest.mark.parametrize(
     ("done", "factor"), [(0, 1.0), (1, 10 / 11), (9, 2 / 11), (11, 0), (20, 0)]
 )
-def test_learning_rate_decays_linearly(done: int, factor: float) -> None:
+def test_the_learning_rate_decays_linearly(done: int, factor: float) -> None:
     assert EpochSchedule(10, 2, done).lr_factor == pytest.approx(factor)
 
 
 @pytest.mark.parametrize("done", [0, 100])
-def test_a_run_of_unknown_length_stands_at_its_end(done: int) -> None:
+def test_a_run_of_unknown_length_has_the_end_values(done: int) -> None:
     schedule = EpochSchedule(None, 2, done)
     assert schedule.between((1.5, 3.0)) == 3.0
     assert schedule.lr_factor == 1.0
 
 
 @pytest.mark.parametrize(("done", "warmup", "warm"), [(1, 2, False), (2, 2, True), (0, 0, True)])
-def test_warm_up(done: int, warmup: float, warm: bool) -> None:
+def test_the_warm_up_ends_after_its_epochs(done: int, warmup: float, warm: bool) -> None:
     assert EpochSchedule(10, warmup, done).warm is warm

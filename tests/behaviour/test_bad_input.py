@@ -1,4 +1,4 @@
-"""Errors that teach: raised before anything is changed, and never in the middle of a run."""
+"""Errors are raised for bad arguments and a bad first batch; later there are only warnings."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ NAN, INF = float("nan"), float("inf")
 # The first batch
 
 
-def spoiled(what: str) -> tuple[Any, ...]:
+def bad_first(what: str) -> tuple[Any, ...]:
     given: list[Any] = list(batch())
     pose_3d, pose_2d = given[:2]
     if what == "17 joints":
@@ -129,37 +129,37 @@ FIRST: dict[str, tuple[type[PoseAugError], str]] = {
 
 @pytest.mark.parametrize("what", FIRST)
 def test_a_bad_first_batch_raises_before_anything_is_changed(what: str) -> None:
-    kind, words = FIRST[what]
+    kind, pattern = FIRST[what]
     augmenter, model, optimizer = attached(batch="poseaug", skeleton="h36m_16", norm=True)
-    given = spoiled(what)
+    given = bad_first(what)
 
     def state() -> list[Any]:
         flags = [m.training for m in model.modules()]
         return [snapshot(model, optimizer, given), flags, streams(), augmenter.stats()]
 
     before = state()
-    with pytest.raises(kind, match=words):
+    with pytest.raises(kind, match=pattern):
         augmenter(given)
     assert same(state(), before)
     assert augmenter.state_dict()["engine"] is None
-    train(model, optimizer, augmenter.wrap(loader()))  # and good ones are welcome afterwards
+    train(model, optimizer, augmenter.wrap(loader()))  # good batches are accepted afterwards
     assert augmenter.stats()["updates"] == 2
 
 
-def test_the_unit_proposed_for_millimetres_is_the_cure() -> None:
+def test_millimetres_are_accepted_with_the_unit_that_the_error_proposes() -> None:
     fmt = dict(pose_2d=1, pose_3d=0, camera=3, root="absolute", unit=0.001)
     augmenter, _, _ = attached(batch=fmt)
-    augmenter(spoiled("millimetres"))
+    augmenter(bad_first("millimetres"))
     assert augmenter.stats()["rows"] > 0
 
 
 def test_wrap_raises_at_the_first_batch() -> None:
     augmenter, _, _ = attached()
     with pytest.raises(DataError, match="y flipped"):
-        next(iter(augmenter.wrap([spoiled("flipped y")])))
+        next(iter(augmenter.wrap([bad_first("flipped y")])))
 
 
-def test_a_joint_count_without_a_preset_asks_for_the_skeleton() -> None:
+def test_the_error_for_an_unknown_joint_count_names_the_skeleton_argument() -> None:
     augmenter, _, _ = attached()
     given = [torch.zeros(4, 13, 3), torch.zeros(4, 13, 2), None, torch.zeros(4, 9)]
     with pytest.raises(SkeletonError, match=r"13 joints.*skeleton=Skeleton\(parents"):
@@ -167,13 +167,13 @@ def test_a_joint_count_without_a_preset_asks_for_the_skeleton() -> None:
 
 
 @pytest.mark.parametrize("given", [3, "text", None, {1, 2}, torch.zeros(8, 16, 3)])
-def test_what_is_no_batch_is_described(given: Any) -> None:
+def test_the_error_for_something_that_is_no_batch_describes_it(given: Any) -> None:
     augmenter, _, _ = attached(batch=None)
     with pytest.raises(BatchError, match=type(given).__name__):
         augmenter(given)
 
 
-def test_a_format_of_ones_own_that_cannot_guess_asks_for_the_skeleton() -> None:
+def test_a_custom_format_without_guess_skeleton_needs_the_skeleton_argument() -> None:
     class Own:
         def read(self, batch: Any, skeleton: Skeleton, camera: Any) -> Any: ...
         def write(self, *_: Any) -> Any: ...
@@ -182,33 +182,35 @@ def test_a_format_of_ones_own_that_cannot_guess_asks_for_the_skeleton() -> None:
         attached(small("random"), Own())[0](batch())
 
 
-def test_zero_length_bones_are_no_reason_to_stop() -> None:
+def test_training_continues_with_zero_length_bones() -> None:
     given = batch()
     given[0][:, 9] = given[0][:, 8]  # the head sits on the thorax
     given[1][:, 9] = given[1][:, 8]
     augmenter, _, optimizer = attached(small("released", mix="replace"))
     for _ in range(3):
-        made = augmenter(given)
+        augmented = augmenter(given)
         optimizer.step()
-        assert made[0].isfinite().all()
-        assert made[1].isfinite().all()
+        assert augmented[0].isfinite().all()
+        assert augmented[1].isfinite().all()
     assert all(np.isfinite(v) for v in augmenter.stats().values())
 
 
 # The model
 
 
-class Answering(nn.Module):
-    def __init__(self, answer: Any) -> None:
+class WithOutput(nn.Module):
+    """A lifter whose output is converted by a function."""
+
+    def __init__(self, convert: Any) -> None:
         super().__init__()
-        self.lifter, self.answer = Lifter(), answer
+        self.lifter, self.convert = Lifter(), convert
 
     def forward(self, pose_2d: Tensor) -> Any:
-        return self.answer(self.lifter(pose_2d))
+        return self.convert(self.lifter(pose_2d))
 
 
 class WantsFlat(nn.Module):
-    """Its loop calls `model(x.flatten(1))`, as SemGCN's linear one does."""
+    """A model that is called as `model(x.flatten(1))`, like SemGCN's linear one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -219,23 +221,23 @@ class WantsFlat(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("model", "words"),
+    ("model", "pattern"),
     [
-        (Answering(lambda y: y[:, 1:]), r"Answering.* does not answer .*\(2, 15, 3\).*predict="),
-        (Answering(lambda y: y[..., :2]), r"\(2, 16, 2\).*predict="),
-        (Answering(lambda y: y.mean(0, keepdim=True)), r"\(1, 1, 16, 3\).*predict="),
-        (Answering(lambda y: (y, y)), r"returned tuple, expected a tensor.*predict="),
-        (Answering(lambda y: {"pose": y}), r"returned dict, expected a tensor.*predict="),
-        (Answering(lambda y: None), r"returned NoneType, expected a tensor.*predict="),
+        (WithOutput(lambda y: y[:, 1:]), r"WithOutput.* does not answer .*\(2, 15, 3\).*predict="),
+        (WithOutput(lambda y: y[..., :2]), r"\(2, 16, 2\).*predict="),
+        (WithOutput(lambda y: y.mean(0, keepdim=True)), r"\(1, 1, 16, 3\).*predict="),
+        (WithOutput(lambda y: (y, y)), r"returned tuple, expected a tensor.*predict="),
+        (WithOutput(lambda y: {"pose": y}), r"returned dict, expected a tensor.*predict="),
+        (WithOutput(lambda y: None), r"returned NoneType, expected a tensor.*predict="),
         (WantsFlat(), r"WantsFlat.*predict="),
     ],
     ids=["15 joints", "2D", "rows", "tuple", "dict", "None", "raises"],
 )
-def test_a_model_that_answers_otherwise_is_an_estimator_error(model: nn.Module, words: str) -> None:
+def test_unexpected_model_output_raises_an_estimator_error(model: nn.Module, pattern: str) -> None:
     optimizer = torch.optim.Adam(model.parameters())
     augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small())
     before = snapshot(model)
-    with pytest.raises(EstimatorError, match=words):
+    with pytest.raises(EstimatorError, match=pattern):
         augmenter(batch())
     assert same(snapshot(model), before)
     assert all(m.training for m in model.modules())
@@ -245,13 +247,13 @@ def test_a_model_that_answers_otherwise_is_an_estimator_error(model: nn.Module, 
 @pytest.mark.parametrize(
     ("model", "predict"),
     [
-        (Answering(lambda y: (y, y)), lambda net, x: net(x)[0]),
+        (WithOutput(lambda y: (y, y)), lambda net, x: net(x)[0]),
         (WantsFlat(), lambda net, x: net(x.flatten(1))),
-        (Answering(lambda y: y[:, 1:]), lambda net, x: nn.functional.pad(net(x), (0, 0, 1, 0))),
+        (WithOutput(lambda y: y[:, 1:]), lambda net, x: nn.functional.pad(net(x), (0, 0, 1, 0))),
     ],
     ids=["tuple", "flat", "15 joints"],
 )
-def test_predict_is_the_cure(model: nn.Module, predict: Any) -> None:
+def test_predict_adapts_unexpected_models(model: nn.Module, predict: Any) -> None:
     optimizer = torch.optim.Adam(model.parameters())
     augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small(), predict=predict)
     augmenter(batch())
@@ -266,7 +268,7 @@ model, optimizer = trained()
 
 
 @pytest.mark.parametrize(
-    ("build", "kind", "words"),
+    ("build", "kind", "pattern"),
     [
         (lambda: PoseAugmenter(lambda x: x, optimizer), AttachError, "function, expected"),  # type: ignore[arg-type]
         (lambda: PoseAugmenter(optimizer, model), AttachError, "Adam, expected the torch"),  # type: ignore[arg-type]
@@ -325,21 +327,23 @@ model, optimizer = trained()
         ],
     ],
 )
-def test_what_does_not_fit_is_refused_at_once(build: Any, kind: type, words: str) -> None:
+def test_wrong_arguments_raise_before_anything_is_changed(
+    build: Any, kind: type, pattern: str
+) -> None:
     before = snapshot(model, optimizer)
-    with pytest.raises(kind, match=words):
+    with pytest.raises(kind, match=pattern):
         build()
     assert not optimizer._optimizer_step_post_hooks
     assert same(snapshot(model, optimizer), before)
-    PoseAugmenter(model, optimizer).detach()  # the way is still free
+    PoseAugmenter(model, optimizer).detach()  # the optimizer is not in use
 
 
-def test_what_is_no_loader_is_refused_when_it_is_wrapped() -> None:
+def test_wrapping_something_that_is_no_loader_raises() -> None:
     with pytest.raises(AttachError, match="3 cannot be iterated"):
         attached()[0].wrap(3)
 
 
-def test_a_second_augmenter_on_one_optimizer_is_refused() -> None:
+def test_a_second_augmenter_on_one_optimizer_raises() -> None:
     first, model, optimizer = attached()
     with pytest.raises(AttachError, match=r"has an augmenter already.*detach\(\)"):
         PoseAugmenter(model, optimizer, "poseaug", config=small())
@@ -348,7 +352,7 @@ def test_a_second_augmenter_on_one_optimizer_is_refused() -> None:
     assert first.stats()["updates"] == 2
 
 
-def test_every_error_is_a_value_error_of_ours() -> None:
+def test_every_error_is_a_pose_aug_error_and_a_value_error() -> None:
     for kind in (AttachError, BatchError, ConfigError, DataError, EstimatorError, SkeletonError):
         assert issubclass(kind, PoseAugError)
         assert issubclass(kind, ValueError)
@@ -376,7 +380,7 @@ def later(what: str) -> Any:
         "object": object(),
         "objects": ([object()] * 8, pose_2d, action, camera),
     }
-    return others[what] if what in others else spoiled(what)
+    return others[what] if what in others else bad_first(what)
 
 
 LATER = [
@@ -388,17 +392,19 @@ LATER = [
 
 
 @pytest.mark.parametrize("what", LATER)
-def test_a_batch_gone_bad_passes_through_is_counted_and_told_once(what: str) -> None:
+def test_a_bad_batch_later_on_is_returned_unchanged_counted_and_warned_about_once(
+    what: str,
+) -> None:
     augmenter, _, optimizer = attached(small("released", mix="replace"))
     bad = later(what)
     batches = [batch(), bad, batch(seed=1), bad, batch(seed=2)]
     before = snapshot(bad)
 
     def run() -> None:
-        for given, made in zip(batches, augmenter.wrap(batches)):
-            assert (made is given) is (given is bad)
+        for given, augmented in zip(batches, augmenter.wrap(batches)):
+            assert (augmented is given) is (given is bad)
             if given is not bad:
-                assert all(field.isfinite().all() for field in (made[0], made[1]))
+                assert all(field.isfinite().all() for field in (augmented[0], augmented[1]))
             optimizer.step()
 
     with pytest.warns(PoseAugWarning, match="passed on unchanged") as caught:
@@ -412,14 +418,14 @@ def test_a_batch_gone_bad_passes_through_is_counted_and_told_once(what: str) -> 
     assert all(value.isfinite().all() for net in nets for value in net.values())
 
 
-def test_a_smaller_last_batch_is_no_bad_batch() -> None:
+def test_a_smaller_last_batch_is_not_a_bad_batch() -> None:
     augmenter, model, optimizer = attached()
     train(model, optimizer, augmenter.wrap(loader(rows=17, size=8)))
     assert (augmenter.stats()["bad_batches"], augmenter.stats()["updates"]) == (0, 3)
 
 
-class Moody:
-    """A format of one's own that meets a batch its author did not think of."""
+class FailsLater:
+    """A custom format that fails from the second batch on."""
 
     def __init__(self, fails: str) -> None:
         self.fails, self.calls = fails, 0
@@ -427,43 +433,48 @@ class Moody:
     def read(self, batch: Any, *rest: Any) -> Any:
         self.calls += 1
         if self.fails == "read" and self.calls > 1:
-            raise KeyError("not thought of")
+            raise KeyError("unexpected")
         return resolve_format("poseaug").read(batch, *rest)
 
     def write(self, *args: Any) -> Any:
         if self.fails == "write" and self.calls > 1:
-            raise TypeError("not thought of")
+            raise TypeError("unexpected")
         return resolve_format("poseaug").write(*args)
 
 
 @pytest.mark.parametrize("fails", ["read", "write"])
-def test_a_format_of_ones_own_that_fails_later_does_not_end_the_run(fails: str) -> None:
-    augmenter, _, _ = attached(small("random"), Moody(fails), skeleton="h36m_16")
+def test_a_custom_format_that_fails_later_does_not_end_the_run(fails: str) -> None:
+    augmenter, _, _ = attached(small("random"), FailsLater(fails), skeleton="h36m_16")
     augmenter(batch())
     given = batch()
-    with pytest.warns(PoseAugWarning, match="not thought of"):
+    with pytest.warns(PoseAugWarning, match="unexpected"):
         assert augmenter(given) is given
     assert augmenter(given) is given
     assert augmenter.stats()["bad_batches"] == 2
 
 
 @pytest.mark.parametrize("known", [1, 3])
-def test_centre_frame_targets_stay_real_and_one_warning_says_so(known: int) -> None:
-    """A window cannot be moved with the 3D of some frames: never invent motion."""
+def test_windows_with_the_3d_of_some_frames_are_returned_unchanged_with_one_warning(
+    known: int,
+) -> None:
+    """Their motion is not known, and must not be invented."""
     augmenter, _, _ = attached(small("random"))
     pose_3d, pose_2d, action, camera = batch()
     frames = [x[:, None].repeat(1, n, 1, 1) for x, n in ((pose_3d, known), (pose_2d, 9))]
     given = (*frames, action, camera)
     with pytest.warns(PoseAugWarning, match="window") as caught:
-        passed = [augmenter(given) for _ in range(3)]
-    assert all(each is given for each in passed)
+        returned = [augmenter(given) for _ in range(3)]
+    assert all(each is given for each in returned)
     assert len(caught) == 1
 
 
-# Never fed
+# Loops that miss the augmenter
 
 
-def idle(augmenter: PoseAugmenter, model: Any, optimizer: Any, steps: int) -> list[str]:
+def warnings_without_batches(
+    augmenter: PoseAugmenter, model: Any, optimizer: Any, steps: int
+) -> list[str]:
+    """The plugin's warnings in so many steps of a loop that passes it no batch."""
     given = batch()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -472,70 +483,72 @@ def idle(augmenter: PoseAugmenter, model: Any, optimizer: Any, steps: int) -> li
     return [str(w.message) for w in caught if issubclass(w.category, PoseAugWarning)]
 
 
-def test_a_loader_that_is_never_iterated_is_told_once() -> None:
+def test_one_warning_if_the_wrapped_loader_is_never_iterated() -> None:
     augmenter, model, optimizer = attached()
     augmenter.wrap(loader())
-    assert idle(augmenter, model, optimizer, 19) == []
-    (message,) = idle(augmenter, model, optimizer, 40)
+    assert warnings_without_batches(augmenter, model, optimizer, 19) == []
+    (message,) = warnings_without_batches(augmenter, model, optimizer, 40)
     assert "no batch was augmented" in message
     assert "augmenter.wrap(loader)" in message
 
 
-def test_a_fed_plugin_is_not_called_idle() -> None:
+def test_no_warning_if_one_batch_was_augmented() -> None:
     augmenter, model, optimizer = attached()
     train(model, optimizer, augmenter.wrap([batch()]))
-    assert idle(augmenter, model, optimizer, 40) == []
+    assert warnings_without_batches(augmenter, model, optimizer, 40) == []
 
 
 @pytest.mark.parametrize("how", ["disabled", "ratio 0", "detached"])
-def test_a_plugin_switched_off_does_not_complain_of_being_idle(how: str) -> None:
+def test_no_warning_about_missing_batches_if_nothing_is_augmented(how: str) -> None:
     augmenter, model, optimizer = attached(small(ratio=0.0 if how == "ratio 0" else 0.5))
     if how == "disabled":
         augmenter.disable()
     if how == "detached":
         augmenter.detach()
-    assert idle(augmenter, model, optimizer, 40) == []
+    assert warnings_without_batches(augmenter, model, optimizer, 40) == []
 
 
-def test_a_missing_root_is_told_once_where_it_matters() -> None:
-    def told(**config: Any) -> list[str]:
+def test_one_warning_about_a_missing_root_in_the_modes_that_use_it() -> None:
+    def messages(**config: Any) -> list[str]:
         augmenter, model, optimizer = attached(small(**config), "semgcn")
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             train(model, optimizer, augmenter.wrap(loader("semgcn")), epochs=2)
         return [str(w.message) for w in caught if issubclass(w.category, PoseAugWarning)]
 
-    assert told() == told(learned=False) == []
+    assert messages() == messages(learned=False) == []
     for config in (dict(adv2d=1.0), dict(feedback="range")):
-        (message,) = told(**config)
+        (message,) = messages(**config)
         assert "no root" in message
         assert "with the camera of camera=" in message
 
 
-def test_an_optimizer_that_is_never_stepped_is_told_once() -> None:
+def test_one_warning_if_the_optimizer_is_never_stepped() -> None:
     augmenter, model, _ = attached()
-    another = torch.optim.SGD(model.parameters(), lr=1e-3)  # made later, as for fine-tuning
-    with warnings.catch_warnings(record=True) as told:
+    another = torch.optim.SGD(model.parameters(), lr=1e-3)  # created later, as for fine-tuning
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(events.BATCHES_WITHOUT_STEP + 5):
             augmenter(batch())
             another.step()
-    assert ["does not step the optimizer that was passed" in str(w.message) for w in told] == [True]
+    assert ["does not step the optimizer that was passed" in str(w.message) for w in caught] == [
+        True
+    ]
 
 
-def test_a_warning_points_at_the_callers_line() -> None:
+def test_warnings_point_at_the_callers_line() -> None:
     augmenter, _, _ = attached()
     augmenter(batch())
-    with pytest.warns(PoseAugWarning) as told:
+    with pytest.warns(PoseAugWarning) as caught:
         augmenter("nothing")
-    assert told[0].filename == __file__
+    assert caught[0].filename == __file__
     model, optimizer = trained(norm=True)
-    with pytest.warns(PoseAugWarning) as told:
+    with pytest.warns(PoseAugWarning) as caught:
         PoseAugmenter(model, optimizer, "poseaug", config=small("paper"))
-    assert told[0].filename == __file__
+    assert caught[0].filename == __file__
 
 
-def test_what_fails_on_the_first_batch_beyond_reading_it_raises(monkeypatch: Any) -> None:
+def test_any_failure_on_the_first_batch_raises(monkeypatch: Any) -> None:
     augmenter, _, _ = attached()
 
     def broken(*_: Any) -> Any:
@@ -545,9 +558,9 @@ def test_what_fails_on_the_first_batch_beyond_reading_it_raises(monkeypatch: Any
     with pytest.raises(RuntimeError, match="no such kernel"):
         augmenter(batch())
     with pytest.raises(RuntimeError, match="no such kernel"):
-        augmenter(batch())  # as long as none has passed
+        augmenter(batch())  # until the first one succeeds
 
 
-def test_one_field_for_both_poses_is_refused() -> None:
+def test_one_field_for_both_poses_raises() -> None:
     with pytest.raises(ConfigError, match="pose_2d and pose_3d are both field 1"):
         attached(batch=dict(pose_2d=1, pose_3d=1))

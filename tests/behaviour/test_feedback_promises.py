@@ -1,4 +1,4 @@
-"""The turn after each step: who learns, whom it asks, what can be switched off, what it tells."""
+"""The update after each step: what it trains, calls, and reports, and what can be switched off."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUIET = dict(adv3d=0.0, adv2d=0.0, feedback="off", reg_weight=0.0)
 
 
 def updates_of(augmenter: PoseAugmenter, optimizer: Any, steps: int) -> None:
-    """Steps of an optimizer without gradients: the caller's model stays put."""
+    """Augment and step; without gradients, so that the model does not change."""
     for i in range(steps):
         augmenter(batch(seed=i))
         optimizer.step()
@@ -39,11 +39,11 @@ def nets(augmenter: PoseAugmenter) -> Any:
     return snapshot(augmenter)[0]["engine"]["trainer"]["nets"]
 
 
-# Who learns
+# What is trained
 
 
 @pytest.mark.parametrize("preset", ["residual", "paper", "released"])
-def test_a_turn_trains_the_plugins_networks_alone(preset: str) -> None:
+def test_an_update_trains_only_the_plugins_networks(preset: str) -> None:
     augmenter, model, optimizer = attached(small(preset, mix="replace"))
     updates_of(augmenter, optimizer, 1)
     old, before = nets(augmenter), snapshot(model)
@@ -70,9 +70,9 @@ def test_every_preset_runs_and_stays_finite(preset: str) -> None:
     assert augmenter.stats()["rows"] > 0
 
 
-def test_random_trains_nothing_and_asks_nobody() -> None:
+def test_random_trains_nothing_and_does_not_call_the_model() -> None:
     def never(model: nn.Module, pose_2d: Tensor) -> Tensor:
-        raise AssertionError("asked")
+        raise AssertionError("the model was called")
 
     augmenter, _, optimizer = attached(small("random"), predict=never)
     updates_of(augmenter, optimizer, 3)
@@ -81,7 +81,7 @@ def test_random_trains_nothing_and_asks_nobody() -> None:
 
 
 def test_feedback_moves_the_augmentor() -> None:
-    """With every other loss off: without it nothing moves, with it the augmentor does."""
+    """With all losses off nothing is trained; each loss alone trains the augmentor."""
 
     def moved(**changes: Any) -> bool:
         augmenter, _, optimizer = attached(small("residual", **{**QUIET, **changes}))
@@ -96,14 +96,14 @@ def test_feedback_moves_the_augmentor() -> None:
     assert moved(feedback="range")
     assert moved(adv3d=1.0)
     assert moved(adv2d=1.0)
-    assert moved(reg_weight=1.0, reg_ba=0.0, prior=False)  # on a prior they start at nothing
+    assert moved(reg_weight=1.0, reg_ba=0.0, prior=False)  # with a prior, outputs start at 0
 
 
-# Whom it asks
+# How the model is called
 
 
-class Answers(nn.Module):
-    """Answers with more than the pose."""
+class ReturnsDict(nn.Module):
+    """A model with a further argument, that returns a dict."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,34 +113,34 @@ class Answers(nn.Module):
         return {"pose": self.lifter(pose_2d) * scale}
 
 
-def test_predict_is_honoured() -> None:
-    asked: list[tuple[nn.Module, tuple[int, ...]]] = []
+def test_predict_is_used() -> None:
+    calls: list[tuple[nn.Module, tuple[int, ...]]] = []
 
     def predict(net: nn.Module, pose_2d: Tensor) -> Tensor:
-        asked.append((net, tuple(pose_2d.shape)))
+        calls.append((net, tuple(pose_2d.shape)))
         assert not net.training
-        answer: Tensor = net(pose_2d, 1.0)["pose"]
-        return answer
+        predicted: Tensor = net(pose_2d, 1.0)["pose"]
+        return predicted
 
-    model = Answers()
+    model = ReturnsDict()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     config = small("residual")
     augmenter = PoseAugmenter(model, optimizer, "poseaug", config=config, predict=predict)
     updates_of(augmenter, optimizer, 1)
     assert augmenter.stats()["updates"] == 1
-    assert {net for net, _ in asked} == {model}
-    assert [shape for _, shape in asked] == [(2, 16, 2), (8, 16, 2), (8, 16, 2)]
+    assert {net for net, _ in calls} == {model}
+    assert [shape for _, shape in calls] == [(2, 16, 2), (8, 16, 2), (8, 16, 2)]
 
 
 class Parallel(nn.Module):
-    """As DataParallel and DistributedDataParallel: the model is inside."""
+    """A wrapper like DataParallel, with the model in `module`."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
     def forward(self, pose_2d: Tensor) -> Tensor:
-        raise AssertionError("a pass of the plugin's went through the wrapper")
+        raise AssertionError("the plugin called the wrapper")
 
 
 def test_a_parallel_wrapper_is_unwrapped() -> None:
@@ -155,29 +155,31 @@ def test_a_parallel_wrapper_is_unwrapped() -> None:
     assert augmenter(given) is given
 
 
-@pytest.mark.parametrize(("rows", "asked"), [(3, 3), (None, 8), (99, 8)])
-def test_turn_rows_bounds_what_the_estimator_judges(rows: int | None, asked: int) -> None:
+@pytest.mark.parametrize(("rows", "used"), [(3, 3), (None, 8), (99, 8)])
+def test_update_rows_limits_the_rows_that_the_model_is_called_with(
+    rows: int | None, used: int
+) -> None:
     sizes: list[int] = []
 
     def predict(net: nn.Module, pose_2d: Tensor) -> Tensor:
         sizes.append(len(pose_2d))
-        answer: Tensor = net(pose_2d)
-        return answer
+        predicted: Tensor = net(pose_2d)
+        return predicted
 
     augmenter, _, optimizer = attached(small("residual", update_rows=rows), predict=predict)
     updates_of(augmenter, optimizer, 1)
-    assert sizes == [2, asked, asked]
+    assert sizes == [2, used, used]
 
 
-def test_a_turn_that_fails_is_skipped_and_told_once() -> None:
+def test_an_update_that_fails_is_skipped_with_one_warning() -> None:
     calls: list[int] = []
 
     def predict(net: nn.Module, pose_2d: Tensor) -> Tensor:
         calls.append(1)
         if len(calls) > 1:
             raise RuntimeError("out of memory")
-        answer: Tensor = net(pose_2d)
-        return answer
+        predicted: Tensor = net(pose_2d)
+        return predicted
 
     augmenter, model, optimizer = attached(predict=predict, norm=True)
     with pytest.warns(PoseAugWarning, match="out of memory") as caught:
@@ -188,19 +190,19 @@ def test_a_turn_that_fails_is_skipped_and_told_once() -> None:
     assert all(m.training for m in model.modules())
 
 
-# When
+# When it runs
 
 
 @pytest.mark.parametrize(("every", "updates"), [(1, 6), (2, 3), (4, 1)])
-def test_every_counts_batches(every: int, updates: int) -> None:
+def test_update_every_counts_batches(every: int, updates: int) -> None:
     augmenter, _, optimizer = attached(small(update_every=every))
     updates_of(augmenter, optimizer, 6)
     assert augmenter.stats()["updates"] == updates
 
 
 @pytest.mark.parametrize(("every", "updates"), [(1, 6), (2, 3), (4, 1)])
-def test_alternate_updates_too(every: int, updates: int) -> None:
-    """Each batch is two steps there, of which the first takes the turn."""
+def test_updates_with_alternate(every: int, updates: int) -> None:
+    """Each batch is followed by two steps; the first of them updates the networks."""
     augmenter, _, optimizer = attached(small(mix="alternate", update_every=every))
     for _ in augmenter.wrap([batch(seed=i) for i in range(6)]):
         optimizer.step()
@@ -208,7 +210,7 @@ def test_alternate_updates_too(every: int, updates: int) -> None:
 
 
 @pytest.mark.parametrize(("batches", "every", "updates"), [(2, 1, 4), (3, 2, 2)])
-def test_every_counts_batches_where_gradients_accumulate(
+def test_update_every_counts_steps_with_gradient_accumulation(
     batches: int, every: int, updates: int
 ) -> None:
     augmenter, _, optimizer = attached(small(update_every=every))
@@ -219,7 +221,7 @@ def test_every_counts_batches_where_gradients_accumulate(
     assert (augmenter.stats()["steps"], augmenter.stats()["updates"]) == (4, updates)
 
 
-def test_one_batch_gives_one_turn_however_often_the_optimizer_steps() -> None:
+def test_one_batch_gives_one_update_however_often_the_optimizer_steps() -> None:
     augmenter, _, optimizer = attached()
     augmenter(batch())
     for _ in range(3):
@@ -228,7 +230,7 @@ def test_one_batch_gives_one_turn_however_often_the_optimizer_steps() -> None:
     assert augmenter.stats()["steps"] == 3
 
 
-def test_d_every_spaces_the_discriminators() -> None:
+def test_d_every_is_the_interval_of_discriminator_updates() -> None:
     augmenter, _, optimizer = attached(small("paper", mix="replace", d_every=3))
     updates_of(augmenter, optimizer, 1)
     moved = []
@@ -243,7 +245,7 @@ def test_d_every_spaces_the_discriminators() -> None:
     assert moved == [2, 5]
 
 
-def test_feedback_waits_for_the_end_of_warm_up() -> None:
+def test_feedback_is_used_after_the_warm_up() -> None:
     augmenter, _, optimizer = attached(small("residual", warmup=2))
     for epoch in range(4):
         for _ in augmenter.wrap(loader()):
@@ -298,12 +300,12 @@ def test_each_operator_can_be_switched_off(preset: str, off: str) -> None:
     assert kept == {name: name == off for name in kept}
 
 
-def test_with_all_operators_off_poses_stay() -> None:
+def test_with_all_operators_off_poses_do_not_change() -> None:
     augmenter, _, optimizer = attached(small(ba=False, bl=False, rt=False, ratio=1.0))
     given = batch()
-    made = augmenter(given)
+    augmented = augmenter(given)
     optimizer.step()
-    assert (made[0] - given[0]).abs().max() < 1e-5
+    assert (augmented[0] - given[0]).abs().max() < 1e-5
     assert augmenter.stats()["updates"] == 0
 
 
@@ -319,16 +321,16 @@ def test_a_discriminator_of_weight_0_is_not_built(part: str) -> None:
     assert augmenter.stats()["updates"] == 2
 
 
-def test_without_feedback_the_model_is_never_asked() -> None:
-    class Unaskable(nn.Module):
+def test_without_feedback_the_model_is_never_called() -> None:
+    class NotCallable(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.weight = nn.Parameter(torch.zeros(1))
 
         def forward(self, pose_2d: Tensor) -> Tensor:
-            raise AssertionError("asked")
+            raise AssertionError("the model was called")
 
-    model = Unaskable()
+    model = NotCallable()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small("residual", feedback="off"))
     updates_of(augmenter, optimizer, 2)
@@ -336,10 +338,10 @@ def test_without_feedback_the_model_is_never_asked() -> None:
     assert not {"feedback", "hardness"} & set(augmenter.stats())
 
 
-# What it tells
+# What it reports
 
 
-def test_stats_are_floats_and_true() -> None:
+def test_stats_are_floats_and_correct() -> None:
     augmenter, model, optimizer = attached(small("paper", mix="replace"))
     assert all(type(v) is float for v in augmenter.stats().values())
     train(model, optimizer, augmenter.wrap(loader()), epochs=2)
@@ -353,10 +355,10 @@ def test_stats_are_floats_and_true() -> None:
     )
 
 
-def test_callbacks_hear_steps_epochs_and_bad_batches() -> None:
-    heard: list[Event] = []
+def test_callbacks_receive_steps_epochs_and_bad_batches() -> None:
+    events: list[Event] = []
     other: list[str] = []
-    augmenter, _, optimizer = attached(callbacks=[heard.append, lambda e: other.append(e.kind)])
+    augmenter, _, optimizer = attached(callbacks=[events.append, lambda e: other.append(e.kind)])
     bad = list(batch())
     bad[0] = bad[0] * float("nan")
     batches = iter(augmenter.wrap([batch(), tuple(bad)]))
@@ -366,43 +368,41 @@ def test_callbacks_hear_steps_epochs_and_bad_batches() -> None:
         next(batches)
     optimizer.step()
     assert list(batches) == []
-    assert [e.kind for e in heard] == ["step", "bad_batch", "step", "epoch"]
-    assert other == [e.kind for e in heard]
-    assert all(e.augmenter is augmenter for e in heard)
-    assert "NaN" in heard[1].message
-    assert heard[0].message == ""
+    assert [e.kind for e in events] == ["step", "bad_batch", "step", "epoch"]
+    assert other == [e.kind for e in events]
+    assert all(e.augmenter is augmenter for e in events)
+    assert "NaN" in events[1].message
+    assert events[0].message == ""
 
 
 @pytest.mark.parametrize("repair", [True, False])
 @pytest.mark.parametrize("part", ["augmentor", "d3d", "d2d"])
-def test_collapse_is_told_and_repaired(
+def test_collapse_is_reported_and_repaired(
     part: str, repair: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collapse, "WINDOW", 3)
-    report = collapse.CollapseReport(part, "its time has come")
+    report = collapse.CollapseReport(part, "it is a test")
     monkeypatch.setattr(collapse.CollapseWatch, "_judge", lambda self, means: [report])
-    heard: list[Event] = []
+    events: list[Event] = []
     config = small("residual", repair=repair, adv2d=1.0, lr=1e-3)
-    augmenter, _, optimizer = attached(config, callbacks=[heard.append])
+    augmenter, _, optimizer = attached(config, callbacks=[events.append])
     updates_of(augmenter, optimizer, 2)
-    assert "collapse" not in {e.kind for e in heard}
+    assert "collapse" not in {e.kind for e in events}
     updates_of(augmenter, optimizer, 1)
     cure = "restarted" if repair else "not restarted"
-    assert [e.message for e in heard if e.kind == "collapse"] == [
-        f"{part} {cure}: its time has come"
-    ]
+    assert [e.message for e in events if e.kind == "collapse"] == [f"{part} {cure}: it is a test"]
     state = snapshot(augmenter)[0]["engine"]["trainer"]
-    fresh = {name for name, each in state["optimizers"].items() if not each["state"]}
-    assert fresh == ({part} if repair else set())
+    restarted = {name for name, each in state["optimizers"].items() if not each["state"]}
+    assert restarted == ({part} if repair else set())
     empty = {name for name, pool in state["pools"].items() if not pool["filled"]}
     assert empty == ({part} & {"d3d", "d2d"} if repair else set())
     at_prior = not state["nets"]["augmentor"]["last.weight"][1].any()
     assert at_prior is (repair and part == "augmentor")
-    updates_of(augmenter, optimizer, 1)  # and it goes on
+    updates_of(augmenter, optimizer, 1)  # training continues
     assert augmenter.stats()["updates"] == 4
 
 
-def test_preview_shows_what_would_be_and_changes_nothing() -> None:
+def test_preview_augments_all_rows_and_changes_nothing() -> None:
     augmenter, model, optimizer = attached(small(ratio=1.0))
     updates_of(augmenter, optimizer, 1)
     given = batch()
@@ -418,7 +418,7 @@ def test_preview_shows_what_would_be_and_changes_nothing() -> None:
     assert len(changed_rows(given[0], absolute[:, 0])) == 8
 
 
-def test_the_seed_decides_and_nothing_else() -> None:
+def test_results_depend_on_the_seed_alone() -> None:
     def result(seed: int, noise: int) -> Any:
         torch.manual_seed(noise)
         augmenter, _, optimizer = attached(small(seed=seed))
@@ -436,8 +436,8 @@ def test_configs_by_name() -> None:
     assert attached(None)[0].config.trains
 
 
-class Named(nn.Module):
-    """A model that calls a part of it `module`."""
+class WithSubmoduleCalledModule(nn.Module):
+    """A model with a submodule called `module`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -447,24 +447,24 @@ class Named(nn.Module):
         return self.head(self.module(pose_2d.flatten(1)).relu()).view(-1, 16, 3)
 
 
-def test_a_part_called_module_is_not_the_model() -> None:
-    model = Named()
+def test_a_submodule_called_module_is_not_the_model() -> None:
+    model = WithSubmoduleCalledModule()
     optimizer = torch.optim.SGD(model.head.parameters(), lr=1e-3)
     augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small())
     train(model, optimizer, augmenter.wrap(loader()))
     assert augmenter.stats()["updates"] == 2
 
 
-def test_an_answer_that_is_no_number_teaches_nothing() -> None:
-    """And stops nothing: the updates after it go on."""
-    answers = iter([1.0, 1.0, float("nan"), 1.0, 1.0])  # the first is the check's
+def test_nan_predictions_do_not_change_the_networks() -> None:
+    """Later updates train them again."""
+    factors = iter([1.0, 1.0, float("nan"), 1.0, 1.0])  # the first for the check
     model, optimizer = trained(norm=False)
     augmenter = PoseAugmenter(
         model,
         optimizer,
         "poseaug",
         config=small(),
-        predict=lambda net, x: net(x) * next(answers, 1.0),
+        predict=lambda net, x: net(x) * next(factors, 1.0),
     )
     for _ in range(6):
         augmenter(batch())

@@ -1,8 +1,8 @@
-"""`released` against the published method, worked out by hand: slow loops in float64.
+"""The preset `released` against an independent implementation of the published method.
 
-The reference below shares no line with the package: it walks over rows, joints and bones of
-Human3.6M's 16 joints one by one and turns with quaternions. The last part tells where we part
-from the published form on purpose.
+The reference shares no code with the package. It loops over the rows, joints and bones of
+Human3.6M's 16 joints in float64, and rotates with quaternions. The last part tests where the plugin
+deliberately differs from the released code.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from poseaug_plugin.schedule import EpochSchedule
 
 H36M, CPU, POSEAUG = Skeleton.of("h36m_16"), torch.device("cpu"), FORMATS["poseaug"]
 
-# The published description, typed by hand.
+# The published constants.
 PARENT = (None, 0, 1, 2, 0, 4, 5, 0, 7, 8, 8, 10, 11, 8, 13, 14)  # bone k ends at joint k + 1
 GROUP = (0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 7, 8, 6, 7, 8)  # length ratio of each bone
 FROZEN_BONES, FROZEN_GROUP = (6, 7), 4  # pelvis-spine, spine-thorax; length of spine-thorax
@@ -83,8 +83,8 @@ def slow_bend(pose: Pose, gamma: Tensor) -> Pose:
     for k in range(15):
         if k not in FROZEN_BONES:
             long = size(bones[k])
-            rotate_between = bones[k] / long + gamma[k]
-            bones[k] = rotate_between / size(rotate_between) * long
+            bent = bones[k] / long + gamma[k]
+            bones[k] = bent / size(bent) * long
     return slow_pose(bones, pose[0])
 
 
@@ -102,7 +102,7 @@ def quaternion_product(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]
     ]
 
 
-def slow_turn(v: Tensor, axis_angle: Tensor) -> Tensor:
+def slow_rotate(v: Tensor, axis_angle: Tensor) -> Tensor:
     angle = size(axis_angle)
     half = torch.sin(angle / 2) / angle
     q = [torch.cos(angle / 2), *(half * a for a in axis_angle)]
@@ -112,12 +112,12 @@ def slow_turn(v: Tensor, axis_angle: Tensor) -> Tensor:
 
 
 def slow_move(pose: Pose, axis_angle: Tensor, t: Tensor) -> Pose:
-    return [slow_turn(joint - pose[0], axis_angle) + t for joint in pose]
+    return [slow_rotate(joint - pose[0], axis_angle) + t for joint in pose]
 
 
 def slow_project(pose: Pose, camera: Tensor, clamped: bool = True) -> Pose:
     fx, fy, cx, cy, k1, k2, k3, p1, p2 = camera.tolist()
-    seen = []
+    projected = []
     for joint in pose:
         x, y = joint[0] / joint[2], joint[1] / joint[2]
         if clamped:
@@ -125,8 +125,8 @@ def slow_project(pose: Pose, camera: Tensor, clamped: bool = True) -> Pose:
         r2 = x * x + y * y
         factor = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3 + p1 * x + p2 * y
         both = fx * (x * factor + p1 * r2) + cx, fy * (y * factor + p2 * r2) + cy
-        seen.append(torch.stack([torch.as_tensor(v, dtype=torch.float64) for v in both]))
-    return seen
+        projected.append(torch.stack([torch.as_tensor(v, dtype=torch.float64) for v in both]))
+    return projected
 
 
 # The reference: networks
@@ -148,7 +148,7 @@ def slow_norm(rows: list[Tensor], w: Weights, layer: str, net: int) -> list[Tens
 
 
 def slow_network(poses: list[Pose], noise: Tensor, w: Weights, net: int) -> list[Tensor]:
-    """One of the four networks; only that of the lengths sees them."""
+    """One of the four networks; only that for bone lengths gets bone lengths as input."""
     rows = []
     for pose, draw in zip(poses, noise[net]):
         shown = [size(b) if net == 1 else torch.tensor(0.0) for b in slow_bones(pose)]
@@ -163,14 +163,14 @@ def slow_network(poses: list[Pose], noise: Tensor, w: Weights, net: int) -> list
 
 def slow_parameters(poses: list[Pose], noise: Tensor, w: Weights) -> list[tuple[Tensor, ...]]:
     """gamma_ba (15, 3), gamma_bl (9,), axis-angle (3,) and t (3,) of every row."""
-    made = []
+    parameters = []
     for ba, bl, r, t in zip(*(slow_network(poses, noise, w, net) for net in range(4))):
         free = torch.tensor([float(g != FROZEN_GROUP) for g in range(9)], dtype=torch.float64)
         place = torch.stack([t[0], t[1], t[2] ** 2])
-        made.append(
+        parameters.append(
             (ba[:45].view(15, 3), 0.2 * torch.tanh(bl[:9]) * free, math.pi * r[:3].tanh(), place)
         )
-    return made
+    return parameters
 
 
 def slow_score_3d(pose: Pose, w: Weights) -> list[Tensor]:
@@ -222,13 +222,13 @@ def slow_tiers(predicted: Pose, pose: Pose) -> list[Tensor]:
 
 
 def slow_bent(before: Pose, after: Pose) -> Tensor:
-    """Mean of 1 - cos of the angle by which each bone was bent."""
+    """Mean of 1 - cos(angle) over the bends of all bones."""
     pairs = list(zip(slow_bones(before), slow_bones(after)))
     return sum(1 - sum(a * b) / (size(a) * size(b)) for a, b in pairs) / 15
 
 
 def slow_swap(poses: list[Pose], other: list[int]) -> list[list[Tensor]]:
-    """Per row, another row's bone lengths over its own, left and right averaged."""
+    """For each row, the ratio of another row's bone lengths to its own, averaged over sides."""
     means = []
     for pose in poses:
         long = [size(bone) for bone in slow_bones(pose)]
@@ -238,7 +238,7 @@ def slow_swap(poses: list[Pose], other: list[int]) -> list[list[Tensor]]:
 
 
 class SlowAdam:
-    """Adam on one network's weights, gradients clipped to a norm of 1 all together."""
+    """Adam on the weights of one network, with gradients clipped to a total norm of 1."""
 
     def __init__(self, net: torch.nn.Module) -> None:
         self.weights = {
@@ -264,30 +264,30 @@ class SlowAdam:
 
 
 class SlowPool:
-    """Fills up first and passes; then heads swaps the row with a stored one."""
+    """First stores and returns rows; once full, swaps each row with a stored one at chance 1/2."""
 
     def __init__(self) -> None:
         self.items: list[Pose] = []
 
-    def __call__(self, rows: list[Pose], draws: torch.Generator) -> list[Pose]:
+    def __call__(self, rows: list[Pose], rng: torch.Generator) -> list[Pose]:
         free = min(POOL - len(self.items), len(rows))
         self.items += rows[:free]
-        passed, rest = rows[:free], rows[free:]
+        returned, rest = rows[:free], rows[free:]
         if rest:
-            slots = torch.randperm(POOL, generator=draws).tolist()
-            coins = torch.rand(len(rest), generator=draws).tolist()
+            slots = torch.randperm(POOL, generator=rng).tolist()
+            coins = torch.rand(len(rest), generator=rng).tolist()
             for row, slot, coin in zip(rest, slots, coins):
-                passed.append(self.items[slot] if coin < 0.5 else row)
+                returned.append(self.items[slot] if coin < 0.5 else row)
                 if coin < 0.5:
                     self.items[slot] = row
-        return passed
+        return returned
 
 
 class Reference:
-    """Augmentor first; every second turn the discriminators, on what it just made."""
+    """Updates the augmentor, and every second time the discriminators on its new output."""
 
-    def __init__(self, made: Trainer, model: torch.nn.Module) -> None:
-        self.parts = {name: SlowAdam(net) for name, net in made.nets.items()}
+    def __init__(self, trainer: Trainer, model: torch.nn.Module) -> None:
+        self.parts = {name: SlowAdam(net) for name, net in trainer.nets.items()}
         self.pools = {"d3d": SlowPool(), "d2d": SlowPool()}
         self.model = copy.deepcopy(model).eval()
         self.updates = 0
@@ -296,25 +296,25 @@ class Reference:
     def lift(self, pose_2d: Pose) -> Pose:
         return points(self.model(torch.stack(pose_2d)[None])[0])
 
-    def update(self, poses: list[Pose], camera: Tensor, draws: torch.Generator, done: int) -> None:
-        """`poses` are absolute; `done` of 50 epochs are over."""
+    def update(self, poses: list[Pose], camera: Tensor, rng: torch.Generator, done: int) -> None:
+        """`poses` are absolute; `done` of 50 epochs are finished."""
         lr = 1e-4 * (1 - done / 51)
         relative = [[joint - pose[0] for joint in pose] for pose in poses]
-        swaps = slow_swap(relative, torch.randperm(ROWS, generator=draws).tolist())
+        swaps = slow_swap(relative, torch.randperm(ROWS, generator=rng).tolist())
         poses = [slow_stretch(pose, [s - 1 for s in swap]) for pose, swap in zip(poses, swaps)]
         relative = [[joint - pose[0] for joint in pose] for pose in poses]
-        noise = torch.randn(4, ROWS, NOISE, generator=draws)
+        noise = torch.randn(4, ROWS, NOISE, generator=rng)
         drawn = slow_parameters(relative, noise, self.parts["augmentor"].weights)
 
-        seen = [slow_project(pose, cam) for pose, cam in zip(poses, camera)]
-        bent, placed, seen_bent, seen_placed = [], [], [], []
+        real_2d = [slow_project(pose, cam) for pose, cam in zip(poses, camera)]
+        bent, placed, bent_2d, placed_2d = [], [], [], []
         for row, (ba, bl, r, t) in enumerate(drawn):
             bent.append(slow_bend(poses[row], ba))
             placed.append(slow_move(slow_stretch(bent[row], bl), r, t))
-            seen_bent.append(slow_project(bent[row], camera[row]))
-            seen_placed.append(slow_project(placed[row], camera[row]))
+            bent_2d.append(slow_project(bent[row], camera[row]))
+            placed_2d.append(slow_project(placed[row], camera[row]))
 
-        fakes, reals = {"d3d": bent, "d2d": seen_placed}, {"d3d": poses, "d2d": seen}
+        fakes, reals = {"d3d": bent, "d2d": placed_2d}, {"d3d": poses, "d2d": real_2d}
         loss = 3 * slow_band([slow_bent(a, b) for a, b in zip(poses, bent)], 0.205, 0.165)
         loss = loss + 3 * slow_band([g for _, bl, _, _ in drawn for g in bl], 0.0, 0.1)
         for part, weight in (("d2d", 1), ("d3d", 6)):
@@ -325,9 +325,9 @@ class Reference:
             ba_ratio = 3 + (5 - 3) * (done + 1) / 50
             ratio: dict[str, list[Tensor]] = {"ba": [], "rt": []}
             for row in range(ROWS):
-                easier = slow_tiers(self.lift(seen[row]), poses[row])
-                harder_ba = slow_tiers(self.lift(seen_bent[row]), bent[row])
-                harder_rt = slow_tiers(self.lift(seen_placed[row]), placed[row])
+                easier = slow_tiers(self.lift(real_2d[row]), poses[row])
+                harder_ba = slow_tiers(self.lift(bent_2d[row]), bent[row])
+                harder_rt = slow_tiers(self.lift(placed_2d[row]), placed[row])
                 for tier in range(3):
                     ratio["ba"].append(harder_ba[tier] / easier[tier].detach())
                     ratio["rt"].append(harder_rt[tier] / easier[tier].detach())
@@ -339,13 +339,13 @@ class Reference:
         self.parts["augmentor"].descend(loss, lr)
         if self.updates % 2 == 0:
             for part in ("d3d", "d2d"):
-                self._judge(part, reals[part], fakes[part], draws, lr)
+                self._update_discriminator(part, reals[part], fakes[part], rng, lr)
         self.updates += 1
 
-    def _judge(
-        self, part: str, reals: list[Pose], fakes: list[Pose], draws: torch.Generator, lr: float
+    def _update_discriminator(
+        self, part: str, reals: list[Pose], fakes: list[Pose], rng: torch.Generator, lr: float
     ) -> None:
-        old = self.pools[part]([[joint.detach() for joint in fake] for fake in fakes], draws)
+        old = self.pools[part]([[joint.detach() for joint in fake] for fake in fakes], rng)
         w = self.parts[part].weights
         on_real = [score for pose in reals for score in SCORE[part](pose, w)]
         on_fake = [score for pose in old for score in SCORE[part](pose, w)]
@@ -354,7 +354,7 @@ class Reference:
         self.parts[part].descend(loss, lr)
 
 
-# What both are given
+# Inputs of both
 
 
 def released(**changes: Any) -> PoseAugConfig:
@@ -364,16 +364,16 @@ def released(**changes: Any) -> PoseAugConfig:
 
 
 def doubles(seed: int = 0, aside: float = 0.0) -> PoseBatch:
-    """People in float64, the first of them `aside` metres; their 2D by the published projection."""
+    """People in float64, the first moved by `aside` metres, with the published projection."""
     who = people(ROWS, seed=seed)
     read = POSEAUG.read((who.pose_3d, who.pose_2d, None, who.camera), H36M, Camera())
-    made = {
+    fields = {
         name: getattr(read, name).double() for name in ("pose_3d", "root", "camera", "extra_2d")
     }
-    made["root"][0, :, 0] += aside
-    placed = (made["pose_3d"] + made["root"][:, :, None])[:, 0]
-    seen = [torch.stack(slow_project(points(p), c)) for p, c in zip(placed, made["camera"])]
-    return replace(read, pose_2d=torch.stack(seen)[:, None], **made)
+    fields["root"][0, :, 0] += aside
+    placed = (fields["pose_3d"] + fields["root"][:, :, None])[:, 0]
+    pose_2d = [torch.stack(slow_project(points(p), c)) for p, c in zip(placed, fields["camera"])]
+    return replace(read, pose_2d=torch.stack(pose_2d)[:, None], **fields)
 
 
 def absolute(poses: PoseBatch) -> Tensor:
@@ -389,19 +389,19 @@ def trainer(**changes: Any) -> Trainer:
 
 
 def doubled_trainer(**changes: Any) -> Trainer:
-    """In float64; all stand in front of the camera, some 3 m away, half out of the frame."""
-    made = trainer(**changes)
-    for net in made.nets.values():
+    """A trainer in float64 that places everybody about 3 m away, half outside the image."""
+    plugin = trainer(**changes)
+    for net in plugin.nets.values():
         net.double()
     with torch.no_grad():
-        last = made.nets["augmentor"].last
+        last = plugin.nets["augmentor"].last
         last.weight[3] *= 0.1
         last.bias[3, 0, :3] = torch.tensor([3.0, -0.1, 1.8])
-    return made
+    return plugin
 
 
 def lifter(root: bool = False) -> torch.nn.Module:
-    """Guesses a standing person; in training mode, with the layers that mind."""
+    """A lifter in training mode, with BatchNorm and dropout, that predicts a standing person."""
     torch.manual_seed(1)
     model = Lifter().double()
     with torch.no_grad():
@@ -415,15 +415,15 @@ def lifter(root: bool = False) -> torch.nn.Module:
 
 
 def randoms(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
-    draws = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(shape, generator=draws, dtype=torch.float64)
+    rng = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(shape, generator=rng, dtype=torch.float64)
 
 
 def close(a: Tensor, b: Tensor, atol: float = 1e-11) -> bool:
     return a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=atol)
 
 
-# Numbers and sizes
+# Constants and sizes
 
 
 def test_the_preset_has_the_published_numbers() -> None:
@@ -439,8 +439,8 @@ def test_the_preset_has_the_published_numbers() -> None:
 
 
 def test_the_networks_have_the_published_sizes() -> None:
-    made = Trainer(Sampler(H36M, PoseAugConfig.released(), CPU))
-    augmentor, d3d, d2d = (made.nets[name] for name in ("augmentor", "d3d", "d2d"))
+    plugin = Trainer(Sampler(H36M, PoseAugConfig.released(), CPU))
+    augmentor, d3d, d2d = (plugin.nets[name] for name in ("augmentor", "d3d", "d2d"))
     assert augmentor.heads == {"ba": 45, "bl": 9, "r": 3, "t": 3}
     assert augmentor.shown.flatten().tolist() == [0, 1, 0, 0]
     assert augmentor.first.weight.shape == (4, 48 + 15 + 48, 256)
@@ -451,12 +451,12 @@ def test_the_networks_have_the_published_sizes() -> None:
     assert d2d.first.weight.shape == (1, 32, 100)
     hidden = d2d.second, d2d.third, d2d.fourth, d2d.last
     assert [layer.weight.shape for layer in hidden] == [(1, 100, 100)] * 4
-    assert all(type(o) is torch.optim.Adam for o in made.optimizers.values())
+    assert all(type(o) is torch.optim.Adam for o in plugin.optimizers.values())
 
 
 @pytest.mark.parametrize("epoch", [1, 3, 25, 50])
 def test_schedules(epoch: int) -> None:
-    """The published code counts epochs from 1, and decays by epochs behind it."""
+    """The released code counts epochs from 1; the learning rate decays by finished epochs."""
     schedule, config = EpochSchedule(50, 2, epoch - 1), released()
     assert schedule.warm is (epoch > 2)
     assert schedule.between(config.ba_ratio) == pytest.approx(3 + 2 * epoch / 50)
@@ -467,7 +467,7 @@ def test_schedules(epoch: int) -> None:
 # Operators
 
 
-def test_bones_and_back() -> None:
+def test_pose_to_bones_and_back() -> None:
     pose = absolute(doubles())
     bones = pose_to_bones(pose, H36M)
     slow = [slow_bones(points(p)) for p in pose]
@@ -511,17 +511,17 @@ def test_projection(clamped: bool) -> None:
 
 
 def test_all_operators_in_the_published_order() -> None:
-    """Angles, then lengths, then view; the networks' outputs through their published ranges."""
-    made, poses = doubled_trainer(swap_lengths=False), doubles()
-    draws = torch.Generator().manual_seed(5)
+    """Angles, then lengths, then view, with the published ranges of the network outputs."""
+    plugin, poses = doubled_trainer(swap_lengths=False), doubles()
+    rng = torch.Generator().manual_seed(5)
     noise = torch.randn(4, ROWS, NOISE, generator=torch.Generator().manual_seed(5))
-    made.sampler.generator = draws
+    plugin.sampler.generator = rng
     bones = Bones.of(poses.pose_3d, H36M)
-    proposal = made.propose(bones.frame(0))
-    aug = made.sampler.augment(poses, bones, proposal)
+    proposal = plugin.propose(bones.frame(0))
+    aug = plugin.sampler.augment(poses, bones, proposal)
     fast = aug.apply(poses.pose_3d, H36M)[:, 0]
     relative = [points(p) for p in poses.pose_3d[:, 0]]
-    weights = {name: p.detach() for name, p in made.nets["augmentor"].named_parameters()}
+    weights = {name: p.detach() for name, p in plugin.nets["augmentor"].named_parameters()}
     slow = []
     for row, (ba, bl, r, t) in enumerate(slow_parameters(relative, noise, weights)):
         slow.append(slow_move(slow_stretch(slow_bend(relative[row], ba), bl), r, t))
@@ -551,18 +551,21 @@ def test_kcs_of_unit_bones_are_cosines() -> None:
 
 @pytest.mark.parametrize("width", [WIDTH, 256])
 def test_the_3d_discriminator(width: int) -> None:
-    judge = Discriminator3d(H36M, torch.Generator(), width=width).double()
-    weights = {name: p.detach() for name, p in judge.named_parameters()}
+    discriminator = Discriminator3d(H36M, torch.Generator(), width=width).double()
+    weights = {name: p.detach() for name, p in discriminator.named_parameters()}
     pose = absolute(doubles())
     slow = [torch.stack(slow_score_3d(points(p), weights)) for p in pose]
-    assert close(judge(unit_bones(pose)).detach(), torch.stack(slow), atol=1e-9)
+    assert close(discriminator(unit_bones(pose)).detach(), torch.stack(slow), atol=1e-9)
 
 
 def test_the_2d_discriminator() -> None:
-    judge, seen = Discriminator2d(H36M, torch.Generator()).double(), doubles().pose_2d[:, 0]
-    weights = {name: p.detach() for name, p in judge.named_parameters()}
-    slow = [torch.stack(slow_score_2d(points(p), weights)) for p in seen]
-    assert close(judge(seen).detach(), torch.stack(slow), atol=1e-9)
+    discriminator, pose_2d = (
+        Discriminator2d(H36M, torch.Generator()).double(),
+        doubles().pose_2d[:, 0],
+    )
+    weights = {name: p.detach() for name, p in discriminator.named_parameters()}
+    slow = [torch.stack(slow_score_2d(points(p), weights)) for p in pose_2d]
+    assert close(discriminator(pose_2d).detach(), torch.stack(slow), atol=1e-9)
 
 
 def test_adversarial_losses() -> None:
@@ -590,8 +593,8 @@ def test_feedback_is_zero_inside_the_band(target: float, band: float) -> None:
     assert ratio_feedback(inside * 0.2, 0.2 * torch.ones_like(inside), target, band) == 0
 
 
-def test_regularisation_of_angles_costs_doing_nothing_too() -> None:
-    made, poses = doubled_trainer(swap_lengths=False), doubles()
+def test_regularisation_of_angles_is_above_0_without_any_bend() -> None:
+    plugin, poses = doubled_trainer(swap_lengths=False), doubles()
     calm = Proposal()
     absolute_poses = absolute(poses)
     for scale in (0.0, 0.5, 1.0, 3.0):
@@ -599,7 +602,7 @@ def test_regularisation_of_angles_costs_doing_nothing_too() -> None:
         gamma[:, list(FROZEN_BONES)] = 0
         bent = bend(poses.pose_3d, gamma[:, None], H36M)
         before, after = unit_bones(poses.pose_3d[:, 0]), unit_bones(bent[:, 0])
-        fast = regularisation(calm, before, after, made.config)
+        fast = regularisation(calm, before, after, plugin.config)
         slow = [
             slow_bent(points(p), slow_bend(points(p), g)) for p, g in zip(absolute_poses, gamma)
         ]
@@ -620,42 +623,42 @@ def test_regularisation_of_lengths() -> None:
 # The pool
 
 
-def test_the_pool_fills_up_and_passes_then_a_fair_coin_swaps() -> None:
-    pool, draws = FakePool(1000), torch.Generator().manual_seed(0)
+def test_the_pool_first_fills_up_and_then_swaps_half_of_the_rows() -> None:
+    pool, rng = FakePool(1000), torch.Generator().manual_seed(0)
     first = torch.arange(1000.0)[:, None]
     for part in first.split(300):
-        assert torch.equal(pool(part, draws), part)
+        assert torch.equal(pool(part, rng), part)
     late = torch.arange(1000.0, 2000.0)[:, None]
-    out = pool(late, draws)
+    out = pool(late, rng)
     swapped = out != late
     assert 430 < swapped.sum() < 570
     assert (out[swapped] < 1000).all()
     everything = torch.cat([out, pool.items]).flatten().sort().values
-    assert torch.equal(everything, torch.arange(2000.0))  # nothing lost, nothing twice
+    assert torch.equal(everything, torch.arange(2000.0))  # nothing is lost or duplicated
 
 
-# One whole update, and two more
+# Whole updates
 
 
 @pytest.mark.parametrize(("done", "updates"), [(10, 3), (1, 1)])
-def test_an_update_is_the_published_one(done: int, updates: int) -> None:
-    """Three updates: A and both D; A alone; all again, with a pool that is full by then."""
-    made, model = doubled_trainer(), lifter()
-    reference, estimator = Reference(made, model), Estimator(model)
+def test_updates_equal_the_published_ones(done: int, updates: int) -> None:
+    """Augmentor and discriminators; the augmentor alone; all again, with a pool that is full."""
+    plugin, model = doubled_trainer(), lifter()
+    reference, estimator = Reference(plugin, model), Estimator(model)
     for i in range(updates):
-        poses, draws = doubles(i, aside=4.5), torch.Generator()
-        draws.set_state(made.sampler.generator.get_state())
-        reference.update([points(p) for p in absolute(poses)], poses.camera, draws, done)
+        poses, rng = doubles(i, aside=4.5), torch.Generator()
+        rng.set_state(plugin.sampler.generator.get_state())
+        reference.update([points(p) for p in absolute(poses)], poses.camera, rng, done)
         with estimator.untouched():
-            made.update(poses, estimator, POSEAUG, EpochSchedule(50, 2, done))
+            plugin.update(poses, estimator, POSEAUG, EpochSchedule(50, 2, done))
 
-        losses, measures = reference.losses, made.measures
+        losses, measures = reference.losses, plugin.measures
         for part, slow in reference.parts.items():
             steps = i + 1 if part == "augmentor" else i // 2 + 1
             if part == "augmentor" or i != 1:
                 assert float(measures[f"loss_{part}"]) == pytest.approx(losses[part], rel=1e-9)
-            state = made.optimizers[part].state
-            for name, p in made.nets[part].named_parameters():
+            state = plugin.optimizers[part].state
+            for name, p in plugin.nets[part].named_parameters():
                 assert int(state[p]["step"]) == slow.steps == steps
                 assert close(state[p]["exp_avg"], slow.first[name], atol=1e-10), (part, name)
                 assert close(p.detach(), slow.weights[name].detach(), atol=1e-9), (part, name)
@@ -667,45 +670,45 @@ def test_an_update_is_the_published_one(done: int, updates: int) -> None:
     assert model.training
 
 
-def test_in_float32_it_is_the_same_update_to_rounding() -> None:
-    """The weights start in float32; the reference goes on in float64."""
-    made, model = trainer(), lifter()
+def test_an_update_in_float32_is_equal_up_to_rounding() -> None:
+    """The initial weights are equal; the reference computes in float64."""
+    plugin, model = trainer(), lifter()
     given = doubles(aside=4.5)
     with torch.no_grad():
-        made.nets["augmentor"].last.weight[3] *= 0.1
-        made.nets["augmentor"].last.bias[3, 0, :3] = torch.tensor([3.0, -0.1, 1.8])
-    reference, draws = Reference(made, model), torch.Generator()
-    draws.set_state(made.sampler.generator.get_state())
+        plugin.nets["augmentor"].last.weight[3] *= 0.1
+        plugin.nets["augmentor"].last.bias[3, 0, :3] = torch.tensor([3.0, -0.1, 1.8])
+    reference, rng = Reference(plugin, model), torch.Generator()
+    rng.set_state(plugin.sampler.generator.get_state())
     names = "pose_2d", "pose_3d", "root", "camera", "extra_2d"
     singles: Any = {name: getattr(given, name).float() for name in names}
-    reference.update([points(p) for p in absolute(given)], given.camera, draws, 10)
+    reference.update([points(p) for p in absolute(given)], given.camera, rng, 10)
     estimator = Estimator(model.float())
     with estimator.untouched():
-        made.update(replace(given, **singles), estimator, POSEAUG, EpochSchedule(50, 2, 10))
+        plugin.update(replace(given, **singles), estimator, POSEAUG, EpochSchedule(50, 2, 10))
     for part, slow in reference.parts.items():
-        loss = float(made.measures[f"loss_{part}"])
+        loss = float(plugin.measures[f"loss_{part}"])
         assert loss == pytest.approx(reference.losses[part], rel=1e-4)
-        state = made.optimizers[part].state
-        for name, p in made.nets[part].named_parameters():
+        state = plugin.optimizers[part].state
+        for name, p in plugin.nets[part].named_parameters():
             assert close(state[p]["exp_avg"].double(), slow.first[name], atol=1e-5), (part, name)
 
 
-# Where we part from the published form on purpose
+# Deliberate differences
 
 
 def published_frame_test(pose_2d: Tensor) -> Tensor:
-    """Which of (B, 16, 2) it keeps: those with no coordinate above 1."""
+    """The published test (B,) of poses (B, 16, 2): no coordinate is above 1."""
     return torch.tensor([all(float(v) <= 1 for v in row.flatten()) for row in pose_2d])
 
 
-def posed(x: float, y: float, z: float, **changes: Any) -> tuple[PoseBatch, Tensor]:
-    """Samples of a trainer that only places everybody at (x, y, z), and which of them count."""
-    made = doubled_trainer(swap_lengths=False, **changes)
+def samples_at(x: float, y: float, z: float, **changes: Any) -> tuple[PoseBatch, Tensor]:
+    """Samples of a trainer that places everybody at (x, y, z), and which of them are accepted."""
+    plugin = doubled_trainer(swap_lengths=False, **changes)
     with torch.no_grad():
-        made.nets["augmentor"].last.weight.zero_()
-        made.nets["augmentor"].last.bias.zero_()
-        made.nets["augmentor"].last.bias[3, 0, :3] = torch.tensor([x, y, math.sqrt(z)])
-    pairs, good, aug = made.sampler.sample(doubles())
+        plugin.nets["augmentor"].last.weight.zero_()
+        plugin.nets["augmentor"].last.bias.zero_()
+        plugin.nets["augmentor"].last.bias[3, 0, :3] = torch.tensor([x, y, math.sqrt(z)])
+    pairs, good, aug = plugin.sampler.sample(doubles())
     assert close(aug.t, torch.tensor([x, y, z]).double().expand(ROWS, 3), atol=1e-6)
     return pairs, good
 
@@ -714,70 +717,72 @@ def posed(x: float, y: float, z: float, **changes: Any) -> tuple[PoseBatch, Tens
     ("x", "y", "published"),
     [(0, 0, True), (3, 0, False), (-3, 0, True), (0, 3, False), (0, -3, True)],
 )
-def test_the_frame_has_four_sides(x: float, y: float, published: bool) -> None:
-    """Published: a person beyond the left or the upper side stays. Ours: none beyond any side.
+def test_the_image_has_four_borders(x: float, y: float, published: bool) -> None:
+    """Published: only the right and the lower border are checked. Plugin: all four are.
 
-    `traps` brings the published test back; `frame_height` moves the upper and the lower side.
+    `released_quirks` restores the published test.
     """
-    pairs, good = posed(x, y, 6.0)
+    pairs, good = samples_at(x, y, 6.0)
     assert published_frame_test(pairs.pose_2d[:, 0]).tolist() == [published] * ROWS
     assert good.tolist() == [x == y == 0] * ROWS
-    assert posed(x, y, 6.0, released_quirks=True)[1].tolist() == [published] * ROWS
+    assert samples_at(x, y, 6.0, released_quirks=True)[1].tolist() == [published] * ROWS
 
 
-def test_frame_height_moves_the_upper_and_the_lower_side() -> None:
-    assert posed(0, -3, 6.0)[1].sum() == 0
-    assert posed(0, -3, 6.0, frame_height=2.0)[1].all()
-    assert posed(0, 0, 6.0, frame_height=0.1)[1].sum() == 0
-    assert posed(-3, 0, 6.0, frame_height=2.0)[1].sum() == 0
+def test_frame_height_moves_the_upper_and_the_lower_border() -> None:
+    assert samples_at(0, -3, 6.0)[1].sum() == 0
+    assert samples_at(0, -3, 6.0, frame_height=2.0)[1].all()
+    assert samples_at(0, 0, 6.0, frame_height=0.1)[1].sum() == 0
+    assert samples_at(-3, 0, 6.0, frame_height=2.0)[1].sum() == 0
 
 
-def test_a_pose_behind_the_camera_does_not_count() -> None:
-    """Published: X/Z of a person behind the camera is in the frame, mirrored. Ours: dropped.
+def test_a_pose_behind_the_camera_is_rejected() -> None:
+    """Published: a person behind the camera is accepted, with mirrored X/Z. Plugin: rejected.
 
-    `traps` brings it back; `depth` does not, it is above 0.
+    `released_quirks` accepts it again. `depth` cannot, because it must be above 0.
     """
     poses = doubles()
     behind = absolute(poses) * torch.tensor([1, 1, -1])
-    seen = stacked([slow_project(points(p), c) for p, c in zip(behind, poses.camera)])
-    assert published_frame_test(seen).all()
-    assert not in_frame(behind, seen, depth=released().depth).any()
-    assert not in_frame(behind, seen, depth=1e-3).any()
+    pose_2d = stacked([slow_project(points(p), c) for p, c in zip(behind, poses.camera)])
+    assert published_frame_test(pose_2d).all()
+    assert not in_frame(behind, pose_2d, depth=released().depth).any()
+    assert not in_frame(behind, pose_2d, depth=1e-3).any()
     with pytest.raises(ConfigError):
         released(depth=0.0)
 
 
-def test_depth_says_how_near_is_too_near() -> None:
-    """Published: any depth will do, as with `traps`. Ours: `depth`, 0.1 m in this preset."""
+def test_depth_is_the_smallest_accepted_depth() -> None:
+    """Published, and with `released_quirks`: any depth. Plugin: `depth`, 0.1 m in this preset."""
     assert released().depth == 0.1
-    assert posed(0, 0, 6.0)[1].all()
-    assert posed(0, 0, 6.0, depth=7.0)[1].sum() == 0
-    assert posed(0, 0, 6.0, depth=7.0, released_quirks=True)[1].all()
-    pairs, _ = posed(0, 0, 0.02, released_quirks=True)  # half of each person is behind the camera
-    seen = [slow_project(points(p), c) for p, c in zip(absolute(pairs), pairs.camera)]
+    assert samples_at(0, 0, 6.0)[1].all()
+    assert samples_at(0, 0, 6.0, depth=7.0)[1].sum() == 0
+    assert samples_at(0, 0, 6.0, depth=7.0, released_quirks=True)[1].all()
+    pairs, _ = samples_at(
+        0, 0, 0.02, released_quirks=True
+    )  # half of each person is behind the camera
+    pose_2d = [slow_project(points(p), c) for p, c in zip(absolute(pairs), pairs.camera)]
     assert (absolute(pairs)[..., 2] < 0).any()
-    assert close(pairs.pose_2d[:, 0], stacked(seen), atol=1e-9)
+    assert close(pairs.pose_2d[:, 0], stacked(pose_2d), atol=1e-9)
 
 
-def test_a_joint_at_the_camera_plane_is_projected_from_a_millimetre_before_it() -> None:
-    """Published: X/Z flips its sign behind the plane and is 0/0 upon it, as with `traps`."""
+def test_a_joint_behind_the_camera_plane_is_projected_from_a_millimetre_in_front_of_it() -> None:
+    """Published, and with `released_quirks`: X/Z changes sign at the plane, and is 0/0 on it."""
     camera = torch.tensor([2.0, 2.0, *[0.0] * 7]).double()
     joints = torch.tensor([[0.2, -0.1, -0.01], [0.0, 0.0, 0.0], [0.2, -0.1, 1.0]]).double()
     published = slow_project(points(joints[:1]), camera)
     assert published[0].tolist() == [-2, 2]
     assert (joints[1, 0] / joints[1, 2]).isnan()
-    ours = project(joints, camera, limit=1.0)
-    assert close(ours, torch.tensor([[2.0, -2.0], [0.0, 0.0], [0.4, -0.2]]).double())
+    projected = project(joints, camera, limit=1.0)
+    assert close(projected, torch.tensor([[2.0, -2.0], [0.0, 0.0], [0.4, -0.2]]).double())
     assert project(joints, camera)[0].tolist() == pytest.approx([400, -200])
     assert close(project(joints[:1], camera, limit=1.0, floor=-math.inf), published[0][None])
 
 
-def test_pairs_for_the_caller_are_not_clamped() -> None:
-    """Published: rays past 45 degrees are clamped, which makes wrong 2D. Ours: true, dropped.
+def test_the_callers_pairs_are_not_clamped() -> None:
+    """Published: 2D is clamped at 45 degrees, which is wrong. Plugin: exact 2D, and rejected.
 
-    The networks' own inputs are clamped as published; `traps` clamps the caller's too.
+    Only the inputs of the networks are clamped. `released_quirks` clamps the caller's pairs too.
     """
-    pairs, good = posed(-3.0, -1.5, 2.0)
+    pairs, good = samples_at(-3.0, -1.5, 2.0)
     placed = absolute(pairs)
     both = [
         stacked([slow_project(points(p), c, on) for p, c in zip(placed, pairs.camera)])
@@ -787,107 +792,109 @@ def test_pairs_for_the_caller_are_not_clamped() -> None:
     assert not close(pairs.pose_2d[:, 0], both[0], atol=0.1)
     assert published_frame_test(both[0]).all()
     assert not good.any()
-    pairs, good = posed(-3.0, -1.5, 2.0, released_quirks=True)
+    pairs, good = samples_at(-3.0, -1.5, 2.0, released_quirks=True)
     assert close(pairs.pose_2d[:, 0], both[0], atol=1e-9)
     assert good.all()
 
 
-def test_bones_of_no_length_stay_finite() -> None:
-    """Published: 0/0 in the unit bone, NaN from there on. Ours: a zero direction."""
+def test_bones_of_length_0_give_finite_values() -> None:
+    """Published: the unit bone is 0/0, so NaN. Plugin: a zero direction."""
     pose = absolute(doubles()).requires_grad_()
     folded = torch.cat([pose[:, :3], pose[:, 2:3], pose[:, 4:]], 1)  # ankle in the knee
     bone = slow_bones(points(folded[0]))[2]
     assert (bone / size(bone)).isnan().all()
-    judge = Discriminator3d(H36M, torch.Generator(), width=WIDTH).double()
+    discriminator = Discriminator3d(H36M, torch.Generator(), width=WIDTH).double()
     bent = bend(folded, torch.zeros(ROWS, 15, 3).double(), H36M)
-    value = judge(unit_bones(bent)).sum()
+    value = discriminator(unit_bones(bent)).sum()
     (gradient,) = torch.autograd.grad(value, pose)
     assert value.isfinite()
     assert gradient.isfinite().all()
     assert close(bent.detach(), folded.detach())
 
 
-def test_a_bend_that_cancels_its_bone_leaves_it() -> None:
-    """Published: the sum of bone and gamma is 0, and 0/0 follows. Ours: as it was."""
+def test_a_bend_that_cancels_its_bone_does_not_change_it() -> None:
+    """Published: the sum of bone and gamma is 0, so 0/0. Plugin: the bone is not bent."""
     pose = absolute(doubles())
     gamma = -torch.stack([torch.stack([b / size(b) for b in slow_bones(points(p))]) for p in pose])
     assert close(bend(pose, gamma, H36M), pose)
 
 
-def test_a_perfect_answer_to_the_original_is_held_for_a_millimetre_off() -> None:
-    """Published: the ratio divides by 0, as with `traps`. Ours: by 1 mm at least."""
+def test_errors_on_the_original_are_at_least_a_millimetre_in_the_feedback() -> None:
+    """Published, and with `released_quirks`: the ratio divides by 0. Plugin: by 1 mm at least."""
     harder, easier = torch.full((1, 3), 0.02).double(), torch.zeros(1, 3).double()
     assert (harder / easier).isinf().all()
     assert float(ratio_feedback(harder, easier, 5.0, 2.0)) == pytest.approx((20 - 5) ** 2)
     poses = doubles()
 
-    def knows(model: torch.nn.Module, pose_2d: Tensor) -> Tensor:
+    def predict(model: torch.nn.Module, pose_2d: Tensor) -> Tensor:
         return poses.pose_3d if pose_2d.equal(poses.pose_2d) else model(pose_2d)
 
-    estimator = Estimator(lifter(), knows)
+    estimator = Estimator(lifter(), predict)
     for released_quirks in (False, True):
-        made = doubled_trainer(swap_lengths=False, released_quirks=released_quirks)
+        plugin = doubled_trainer(swap_lengths=False, released_quirks=released_quirks)
         with estimator.untouched():
-            made.update(poses, estimator, POSEAUG, EpochSchedule(50, 2, 10))
-        assert made.measures["feedback"].isfinite() == (not released_quirks)
+            plugin.update(poses, estimator, POSEAUG, EpochSchedule(50, 2, 10))
+        assert plugin.measures["feedback"].isfinite() == (not released_quirks)
 
 
-def test_the_estimator_is_asked_in_evaluation_mode() -> None:
-    """Published: in training mode; statistics move, answers are half dropped out. Ours: no trace.
+def test_the_estimator_is_called_in_evaluation_mode() -> None:
+    """Published: in training mode, with dropout and with an update of BatchNorm's statistics.
 
-    No field switches it.
+    No option restores that.
     """
-    model, poses, made = lifter(), doubles(), doubled_trainer()
+    model, poses, plugin = lifter(), doubles(), doubled_trainer()
     published = copy.deepcopy(model)
-    answers = [published(poses.pose_2d[:, 0]) for _ in range(2)]
-    assert not close(*answers, atol=1e-3)
+    predictions = [published(poses.pose_2d[:, 0]) for _ in range(2)]
+    assert not close(*predictions, atol=1e-3)
     assert not close(published.norm.running_mean, model.norm.running_mean, atol=1e-3)
 
     before = {name: value.clone() for name, value in model.state_dict().items()}
     estimator = Estimator(model)
     with estimator.untouched():
-        asked = [estimator(poses.pose_2d[:, 0]) for _ in range(2)]
-        made.update(poses, estimator, POSEAUG, EpochSchedule(50, 2, 10))
-    assert torch.equal(*asked)
+        predicted = [estimator(poses.pose_2d[:, 0]) for _ in range(2)]
+        plugin.update(poses, estimator, POSEAUG, EpochSchedule(50, 2, 10))
+    assert torch.equal(*predicted)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(module.training for module in model.modules())
 
 
-def test_errors_are_measured_from_the_answers_own_root() -> None:
-    """Published: the answer is taken as it stands. Ours: moved so that its root is the origin.
+def test_errors_are_relative_to_the_predicted_root() -> None:
+    """Published: the prediction is used as it is. Plugin: it is made root-relative first.
 
-    The same for an estimator that answers 0 for the root. No field switches it.
+    Both are equal for an estimator that predicts 0 for the root. No option changes that.
     """
     poses = doubles()
     for root in (False, True):
-        answer = lifter(root).eval()(poses.pose_2d[:, 0]).detach()
-        asked = POSEAUG.outputs(answer, poses, H36M)
-        published = answer[:, None]
-        assert close(asked, published - published[:, :, :1])
-        assert close(asked, published, atol=1e-9) is not root
+        output = lifter(root).eval()(poses.pose_2d[:, 0]).detach()
+        predicted = POSEAUG.outputs(output, poses, H36M)
+        published = output[:, None]
+        assert close(predicted, published - published[:, :, :1])
+        assert close(predicted, published, atol=1e-9) is not root
 
 
-def test_bodies_are_swapped_before_all_else() -> None:
-    """Published: before each epoch all training poses get another subject's lengths, and what
-    the networks are shown, the reals and the original's error follow. Ours: the same with the
-    lengths of another row of the batch, drawn anew each time. `swap` switches it.
+def test_lengths_are_swapped_before_everything_else() -> None:
+    """Published: before each epoch, all training poses get another subject's bone lengths. Plugin:
+    each row gets those of another row, drawn anew for each batch. In both, networks, real samples
+    and original errors use the result. `swap_lengths` switches it off.
     """
     poses = doubles()
     relative = [points(p) for p in poses.pose_3d[:, 0]]
-    made = doubled_trainer()
-    draws = torch.Generator().set_state(made.sampler.generator.get_state())
-    factors = slow_swap(relative, torch.randperm(ROWS, generator=draws).tolist())
+    plugin = doubled_trainer()
+    rng = torch.Generator().set_state(plugin.sampler.generator.get_state())
+    factors = slow_swap(relative, torch.randperm(ROWS, generator=rng).tolist())
     bodies = [slow_stretch(p, [s - 1 for s in swap]) for p, swap in zip(relative, factors)]
-    noise = torch.randn(4, ROWS, NOISE, generator=draws)
-    weights = {name: p.detach() for name, p in made.nets["augmentor"].named_parameters()}
+    noise = torch.randn(4, ROWS, NOISE, generator=rng)
+    weights = {name: p.detach() for name, p in plugin.nets["augmentor"].named_parameters()}
     drawn = slow_parameters(bodies, noise, weights)
     slow = [
         slow_move(slow_stretch(slow_bend(body, ba), bl), r, t)
         for body, (ba, bl, r, t) in zip(bodies, drawn)
     ]
-    pairs, _, aug = made.sampler.sample(poses)
+    pairs, _, aug = plugin.sampler.sample(poses)
     assert close(absolute(pairs), stacked(slow))
-    assert close(aug.apply(poses.pose_3d, H36M), absolute(pairs)[:, None])  # told of the whole way
+    assert close(
+        aug.apply(poses.pose_3d, H36M), absolute(pairs)[:, None]
+    )  # the parameters include the swap
     ratios = torch.stack([torch.stack(swap) for swap in factors])
     assert close(aug.gamma_bl, (1 + torch.stack([bl for _, bl, _, _ in drawn])) * ratios - 1)
     alone = doubled_trainer(swap_lengths=False)

@@ -1,4 +1,4 @@
-"""Nothing changes unless asked: the caller's model, optimizer and random streams, bit for bit."""
+"""The plugin does not change the caller's model, optimizer and random streams, bit for bit."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from poseaug_plugin import AttachError, PoseAugmenter
 PRESETS = ["default", "random", "paper", "released"]
 
 
-# Neutral
+# Inactive
 
 
 @contextlib.contextmanager
-def neutral(how: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[Any]:
-    """The loader as a neutral plugin wraps it, or as it is."""
+def inactive(how: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[Any]:
+    """The loader wrapped by an inactive plugin, or the plain loader."""
     plain = loader(shuffle=True)
     if how == "plain":
         yield plain
@@ -58,19 +58,19 @@ def neutral(how: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Ite
 def result_of(how: str, closure: bool) -> list[Any]:
     model, optimizer = trained()
     seed_all(1)
-    with neutral(how, model, optimizer) as batches:
+    with inactive(how, model, optimizer) as batches:
         train(model, optimizer, batches, epochs=3, closure=closure)
     return [snapshot(model, optimizer), streams()]
 
 
 @pytest.mark.parametrize("closure", [False, True], ids=["plain step", "closure"])
 @pytest.mark.parametrize("how", ["disabled", "ratio 0", "detached", "paused"])
-def test_a_neutral_plugin_equals_plain_training(how: str, closure: bool) -> None:
+def test_training_with_an_inactive_plugin_equals_plain_training(how: str, closure: bool) -> None:
     assert same(result_of(how, closure), result_of("plain", closure))
 
 
 @pytest.mark.parametrize("closure", [False, True], ids=["plain step", "closure"])
-def test_an_active_plugin_does_change_training(closure: bool) -> None:
+def test_an_active_plugin_changes_training(closure: bool) -> None:
     augmenter, model, optimizer = attached(norm=True)
     train(model, optimizer, augmenter.wrap(loader()), closure=closure)
     plain = trained()
@@ -79,33 +79,33 @@ def test_an_active_plugin_does_change_training(closure: bool) -> None:
     assert not same(snapshot(model), snapshot(plain[0]))
 
 
-# Active, and yet
+# Active
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_an_active_plugin_leaves_shuffles_and_dropout_alone(preset: str) -> None:
     def run(plugin: bool) -> tuple[Any, list[Any], float]:
         model, optimizer = trained()
-        batches, updates, seen = loader(shuffle=True), 0.0, []
+        batches, updates, actions = loader(shuffle=True), 0.0, []
         if plugin:
             config = small(preset, mix="replace")
             augmenter = PoseAugmenter(model, optimizer, "poseaug", 4, config=config)
             batches = augmenter.wrap(batches)
         for _ in range(2):
             for each in batches:
-                seen.append(each[2])
+                actions.append(each[2])
                 step(model, optimizer, each)
         if plugin:
             updates = augmenter.stats().get("updates", 0)
-        return streams(), seen, updates
+        return streams(), actions, updates
 
     with_plugin, without = run(True), run(False)
     assert same(with_plugin[:2], without[:2])
     assert with_plugin[2] == (0 if preset == "random" else 4)
 
 
-class Mixed(nn.Module):
-    """A lifter some of whose parts are frozen by hand, as in fine-tuning."""
+class PartlyFrozen(nn.Module):
+    """A lifter with a frozen part, as in fine-tuning."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,8 +118,8 @@ class Mixed(nn.Module):
 
 
 @pytest.mark.parametrize("preset", ["default", "paper", "released"])
-def test_a_turn_leaves_the_model_as_it_was(preset: str) -> None:
-    model = Mixed()
+def test_an_update_does_not_change_the_model(preset: str) -> None:
+    model = PartlyFrozen()
     optimizer = torch.optim.SGD(model.head.parameters(), lr=0.0)
     augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small(preset, mix="replace"))
     model(batch()[1]).sum().backward()
@@ -160,7 +160,7 @@ def hooks(optimizer: torch.optim.Optimizer) -> int:
     return len(optimizer._optimizer_step_post_hooks) + len(optimizer._optimizer_step_pre_hooks)
 
 
-def test_detach_leaves_no_trace_and_may_be_repeated() -> None:
+def test_detach_removes_everything_and_may_be_repeated() -> None:
     model, optimizer = trained()
     keys = set(vars(model))
     augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small())
@@ -173,7 +173,7 @@ def test_detach_leaves_no_trace_and_may_be_repeated() -> None:
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
-def test_nothing_brings_a_detached_augmenter_back() -> None:
+def test_a_detached_augmenter_cannot_be_enabled() -> None:
     augmenter, model, optimizer = attached()
     wrapped = augmenter.wrap([batch()])
     augmenter.detach()
@@ -188,14 +188,14 @@ def test_attach_again_after_detach() -> None:
     first, model, optimizer = attached()
     first.detach()
     second = PoseAugmenter(model, optimizer, "poseaug", config=small())
-    first.detach()  # an old handle must not unhook the new one
+    first.detach()  # must not remove the hook of the second one
     train(model, optimizer, second.wrap(loader()))
     assert second.stats()["updates"] == 2
     with pytest.raises(AttachError, match="already"):
         PoseAugmenter(model, optimizer)
 
 
-def test_enable_goes_on_after_disable() -> None:
+def test_enable_after_disable() -> None:
     augmenter, model, optimizer = attached()
     wrapped = augmenter.wrap(loader())
     train(model, optimizer, wrapped)
@@ -208,16 +208,16 @@ def test_enable_goes_on_after_disable() -> None:
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_paused_restores_what_was_even_after_an_error(before: bool) -> None:
+def test_paused_restores_the_state_even_after_an_error(before: bool) -> None:
     augmenter, _, _ = attached()
     if not before:
         augmenter.disable()
 
     def fail() -> None:
         assert not augmenter.active
-        raise RuntimeError("mine")
+        raise RuntimeError("the caller's own")
 
-    with pytest.raises(RuntimeError, match="mine"), augmenter.paused():
+    with pytest.raises(RuntimeError, match="the caller's own"), augmenter.paused():
         fail()
     assert augmenter.active is before
 
@@ -232,7 +232,7 @@ def test_a_batch_read_before_a_pause_trains_nothing_inside_it() -> None:
 
 
 @pytest.mark.parametrize("how", ["eval", "no_grad", "inference", "set_grad_enabled"])
-def test_silent_outside_training(how: str) -> None:
+def test_nothing_is_augmented_outside_training(how: str) -> None:
     augmenter, model, optimizer = attached()
     batches = [batch()]
     guard: Any = contextlib.nullcontext()
@@ -243,8 +243,8 @@ def test_silent_outside_training(how: str) -> None:
     else:
         guard = torch.no_grad() if how == "no_grad" else torch.set_grad_enabled(False)
     with guard:
-        (passed,) = list(augmenter.wrap(batches))
-    assert passed is batches[0]
+        (returned,) = list(augmenter.wrap(batches))
+    assert returned is batches[0]
     optimizer.step()
     assert {k: v for k, v in augmenter.stats().items() if v} == {"steps": 1}
 
@@ -260,20 +260,20 @@ def by_saving(model: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, by_saving, AveragedModel])
-def test_copies_of_the_model_do_not_carry_the_plugin(clone: Any) -> None:
+def test_copies_of_the_model_do_not_contain_the_plugin(clone: Any) -> None:
     model, optimizer = trained()
     plain = set(vars(model))
     augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small())
     train(model, optimizer, augmenter.wrap(loader()))
     optimizer.zero_grad()  # gradients would be copied too
-    made = clone(model)
-    inner = made.module if isinstance(made, AveragedModel) else made
+    copied = clone(model)
+    inner = copied.module if isinstance(copied, AveragedModel) else copied
     assert set(vars(inner)) == plain
-    assert b"poseaug" not in pickle.dumps(inner)  # its size hinges on addresses
-    other = torch.optim.SGD(made.parameters(), lr=0.1)
-    step(made, other, batch())
+    assert b"poseaug" not in pickle.dumps(inner)
+    other = torch.optim.SGD(copied.parameters(), lr=0.1)
+    step(copied, other, batch())
     assert augmenter.stats()["steps"] == 2
-    PoseAugmenter(made, other, "poseaug")  # a copy is free to have its own
+    PoseAugmenter(copied, other, "poseaug")  # a copy may have its own augmenter
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
@@ -286,18 +286,18 @@ def test_copies_of_the_optimizer_do_not_run_the_plugin(clone: Any) -> None:
     assert augmenter.stats()["updates"] == 1
 
 
-def test_dropping_the_augmenter_frees_it() -> None:
+def test_an_unreferenced_augmenter_is_freed() -> None:
     augmenter, model, optimizer = attached()
     train(model, optimizer, augmenter.wrap(loader()))
-    gone = weakref.ref(augmenter)
+    reference = weakref.ref(augmenter)
     del augmenter
     gc.collect()
-    assert gone() is None
+    assert reference() is None
     step(model, optimizer, batch())
     PoseAugmenter(model, optimizer, "poseaug")
 
 
-def test_the_wrapped_loader_alone_keeps_the_plugin_working() -> None:
+def test_a_wrapped_loader_keeps_its_augmenter_alive() -> None:
     model, optimizer = trained(norm=False)
     events: list[str] = []
     wrapped = PoseAugmenter(
@@ -312,14 +312,14 @@ def test_the_wrapped_loader_alone_keeps_the_plugin_working() -> None:
     assert events == ["step", "step", "epoch"]
 
 
-# What the caller has set for the whole program
+# Global settings of the caller
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_autocast_round_the_whole_loop_changes_nothing_of_ours(preset: str) -> None:
-    """A Trainer's step, or a caller's, may stand inside it; bones of 5 mm are lost to bfloat16."""
+def test_autocast_around_the_whole_loop_does_not_change_the_plugin(preset: str) -> None:
+    """A framework may step inside autocast, and bfloat16 is too coarse for bone lengths."""
 
-    def made(autocast: bool) -> list[Any]:
+    def results(autocast: bool) -> list[Any]:
         augmenter, model, optimizer = attached(small(preset), norm=False)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
             assert augmenter.check(loader())[0].ok
@@ -327,16 +327,16 @@ def test_autocast_round_the_whole_loop_changes_nothing_of_ours(preset: str) -> N
             shown = augmenter.preview(batch())[0].pose_3d
             for each in augmenter.wrap(loader()):
                 model(each[1])
-                optimizer.step()  # without gradients the model stays as it is
+                optimizer.step()  # without gradients, the model does not change
         assert augmenter.stats()["bad_batches"] == 0
         return [given, shown, snapshot(augmenter)]
 
-    assert same(made(True), made(False))
+    assert same(results(True), results(False))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_another_default_dtype_changes_nothing_of_ours(preset: str) -> None:
-    def made() -> list[Any]:
+def test_the_default_dtype_does_not_change_the_plugin(preset: str) -> None:
+    def results() -> list[Any]:
         augmenter, model, optimizer = attached(small(preset), norm=False)
         model.float()
         given = [copy.deepcopy(each) for each in augmenter.wrap(loader())]
@@ -346,10 +346,10 @@ def test_another_default_dtype_changes_nothing_of_ours(preset: str) -> None:
         assert augmenter.stats()["bad_batches"] == 0
         return [given, (snapshot(augmenter)[0]["engine"]["trainer"] or {}).keys()]
 
-    expected = made()
+    expected = results()
     torch.set_default_dtype(torch.float64)
     try:
-        found = made()
+        found = results()
     finally:
         torch.set_default_dtype(torch.float32)
     assert same(found, expected)

@@ -1,4 +1,4 @@
-"""4 steps equal 2 + save + load + 2, bit for bit; and a state that does not fit is refused."""
+"""A resumed run equals an uninterrupted one bit for bit; a state that does not fit raises."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from loop_helpers import (
 from poseaug_plugin import CheckpointError, PoseAugConfig, PoseAugmenter
 
 
-def fresh(config: PoseAugConfig) -> tuple[PoseAugmenter, Any, Any]:
+def new_run(config: PoseAugConfig) -> tuple[PoseAugmenter, Any, Any]:
     model, optimizer = trained(norm=config.mix != "alternate")
     return PoseAugmenter(model, optimizer, "poseaug", 4, config=config), model, optimizer
 
 
 def saved(*things: Any) -> io.BytesIO:
-    """What a careful script saves: its model, its optimizer, the plugin, the random streams."""
+    """Save states to a file, as a script does."""
     file = io.BytesIO()
     torch.save([thing.state_dict() for thing in things], file)
     file.seek(0)
@@ -44,7 +44,7 @@ def saved(*things: Any) -> io.BytesIO:
 @pytest.mark.parametrize("at", [1, 2, 3])
 @pytest.mark.parametrize("every", [1, 2])
 @pytest.mark.parametrize("preset", ["default", "random", "paper", "released"])
-def test_four_steps_are_some_and_a_load_and_the_rest(preset: str, every: int, at: int) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(preset: str, every: int, at: int) -> None:
     config = small(preset, update_every=every, d_every=2, warmup=1, pool=12)
     batches = [batch(seed=i) for i in range(4)]
 
@@ -52,18 +52,18 @@ def test_four_steps_are_some_and_a_load_and_the_rest(preset: str, every: int, at
         for each in augmenter.wrap(part):
             step(model, optimizer, each)
 
-    whole = fresh(config)
+    whole = new_run(config)
     halves(*whole, batches[:at])
     halves(*whole, batches[at:])
     expected = [snapshot(*whole), streams(), whole[0].stats()]
 
-    first = fresh(config)
+    first = new_run(config)
     halves(*first, batches[:at])
     file, global_streams = saved(*first), (torch.get_rng_state(), np.random.get_state())
     python_stream = random.getstate()
 
     seed_all(99)
-    second = fresh(config)
+    second = new_run(config)
     for thing, state in zip(second, torch.load(file)):
         thing.load_state_dict(state)
     torch.set_rng_state(global_streams[0])
@@ -73,7 +73,7 @@ def test_four_steps_are_some_and_a_load_and_the_rest(preset: str, every: int, at
     assert (expected[2]["updates"] > 0) is (preset != "random")
     assert same(snapshot(*second), expected[0])
     assert same(streams(), expected[1])
-    counted = second[0].stats()  # measures of updates before the load are not kept
+    counted = second[0].stats()  # measures of earlier updates are not saved
     assert counted == {name: expected[2][name] for name in counted}
     assert {"batches", "steps", "rows", "augmented", "epochs", "updates"} <= set(counted)
 
@@ -85,7 +85,7 @@ def test_a_state_saved_before_the_first_batch_loads() -> None:
     assert second.stats()["batches"] == 1
 
 
-def test_loading_goes_back_even_to_the_very_beginning() -> None:
+def test_loading_a_state_from_before_the_first_batch_restarts_the_run() -> None:
     augmenter, model, optimizer = attached()
     beginning = copy.deepcopy(augmenter.state_dict())
     train(model, optimizer, augmenter.wrap(loader()))
@@ -100,7 +100,7 @@ def test_loading_goes_back_even_to_the_very_beginning() -> None:
     assert same(snapshot(augmenter), first)
 
 
-def test_loading_goes_back_to_where_it_was() -> None:
+def test_loading_an_earlier_state_restores_it() -> None:
     augmenter, model, optimizer = attached()
     train(model, optimizer, augmenter.wrap(loader()))
     state = copy.deepcopy(augmenter.state_dict())
@@ -114,14 +114,14 @@ def test_loading_goes_back_to_where_it_was() -> None:
 
 
 @pytest.mark.parametrize("back", [1, 2])
-def test_steps_taken_again_after_going_back_are_the_same(back: int) -> None:
+def test_steps_repeated_after_loading_an_earlier_state_are_equal(back: int) -> None:
     augmenter, _, optimizer = attached()
     given = [batch(seed=i) for i in range(1 + back)]
 
     def steps(batches: list[Any]) -> Any:
         for each in batches:
             augmenter(each)
-            optimizer.step()  # without gradients: the model stays put
+            optimizer.step()  # without gradients, the model does not change
         return [snapshot(augmenter), augmenter.stats()]
 
     steps(given[:1])
@@ -131,7 +131,7 @@ def test_steps_taken_again_after_going_back_are_the_same(back: int) -> None:
     assert same(steps(given[1:]), first)
 
 
-def test_a_loaded_state_is_copied_not_shared() -> None:
+def test_a_loaded_state_is_copied() -> None:
     first, model, optimizer = attached()
     train(model, optimizer, first.wrap(loader()))
     state = first.state_dict()
@@ -142,7 +142,7 @@ def test_a_loaded_state_is_copied_not_shared() -> None:
     assert same(snapshot(state), before)
 
 
-def test_the_state_holds_nothing_of_the_callers_model() -> None:
+def test_the_state_does_not_contain_the_callers_model() -> None:
     augmenter, model, optimizer = attached()
     train(model, optimizer, augmenter.wrap(loader()))
     shapes: set[tuple[int, ...]] = set()
@@ -167,36 +167,36 @@ def state_of(**changes: Any) -> dict[str, Any]:
     return copy.deepcopy(augmenter.state_dict())
 
 
-def refused(state: Any, words: str, **kwargs: Any) -> None:
-    """Loading raises, and the augmenter goes on as if nobody had tried."""
+def assert_load_raises(state: Any, pattern: str, **kwargs: Any) -> None:
+    """Loading raises, and does not change the augmenter."""
     augmenter, model, optimizer = attached(**kwargs)
     train(model, optimizer, augmenter.wrap(loader()) if not kwargs else [])
     before, stats = snapshot(augmenter), augmenter.stats()
-    with pytest.raises(CheckpointError, match=words):
+    with pytest.raises(CheckpointError, match=pattern):
         augmenter.load_state_dict(state)
     assert same(snapshot(augmenter), before)
     assert augmenter.stats() == stats
 
 
-def test_a_state_of_another_config_is_refused_with_the_difference() -> None:
-    refused(state_of(lr=0.002), r"saved with \{'lr': 0.002\}.*has \{'lr': 0.0001\}")
+def test_a_state_of_another_config_raises_with_the_difference() -> None:
+    assert_load_raises(state_of(lr=0.002), r"saved with \{'lr': 0.002\}.*has \{'lr': 0.0001\}")
 
 
-def test_a_state_of_another_skeleton_is_refused() -> None:
-    refused(state_of(), r"parents \(-1, 0, 1, 2, 0", skeleton="h36m_17")
+def test_a_state_of_another_skeleton_raises() -> None:
+    assert_load_raises(state_of(), r"parents \(-1, 0, 1, 2, 0", skeleton="h36m_17")
 
 
 @pytest.mark.parametrize(
-    "garbage",
+    "state",
     [{}, {"skeleton": None}, [], "latest.pt", None, 3, Lifter().state_dict()],
     ids=["empty", "half", "list", "path", "None", "number", "a model's"],
 )
-def test_garbage_is_refused(garbage: Any) -> None:
-    refused(garbage, r"augmenter\.state_dict\(\)")
+def test_something_that_is_no_state_raises(state: Any) -> None:
+    assert_load_raises(state, r"augmenter\.state_dict\(\)")
 
 
 @pytest.mark.parametrize("spoil", ["no nets", "other nets", "config", "skeleton"])
-def test_a_damaged_state_is_refused_before_anything_is_changed(spoil: str) -> None:
+def test_a_damaged_state_raises_before_anything_is_changed(spoil: str) -> None:
     state = state_of()
     if spoil == "no nets":
         del state["engine"]["trainer"]["nets"]
@@ -204,4 +204,4 @@ def test_a_damaged_state_is_refused_before_anything_is_changed(spoil: str) -> No
         state["engine"]["trainer"]["nets"]["augmentor"] = Lifter().state_dict()
     else:
         state[spoil] = "?"
-    refused(state, "state")
+    assert_load_raises(state, "state")

@@ -1,4 +1,4 @@
-"""The caller's model is asked, and does not notice."""
+"""The caller's model is called without being changed."""
 
 from __future__ import annotations
 
@@ -13,68 +13,68 @@ from poseaug_plugin import AttachError
 from poseaug_plugin.loop.estimator import Estimator
 
 
-def asked(estimator: Estimator, pose_2d: Tensor | None = None) -> Any:
+def call(estimator: Estimator, pose_2d: Tensor | None = None) -> Any:
     with estimator.untouched():
         return estimator(batch()[1] if pose_2d is None else pose_2d)
 
 
-def test_flags_come_back_module_by_module_even_after_an_error() -> None:
+def test_training_flags_are_restored_for_each_module_even_after_an_error() -> None:
     model = Lifter()
-    model.norm.eval()  # frozen by hand
+    model.norm.eval()  # frozen by the caller
     estimator = Estimator(model)
     flags = [m.training for m in model.modules()]
     with estimator.untouched():
         assert not any(m.training for m in model.modules())
     assert [m.training for m in model.modules()] == flags
-    with pytest.raises(ValueError, match="mine"), estimator.untouched():
-        raise ValueError("mine")
+    with pytest.raises(ValueError, match="the caller's own"), estimator.untouched():
+        raise ValueError("the caller's own")
     assert [m.training for m in model.modules()] == flags
     assert sum(flags) == len(flags) - 1
 
 
-def test_asking_moves_no_statistics_and_drops_nothing() -> None:
+def test_calls_use_evaluation_mode() -> None:
     model = Lifter(dropout=0.9)
     before = snapshot(model)
-    first, second = asked(Estimator(model)), asked(Estimator(model))
+    first, second = call(Estimator(model)), call(Estimator(model))
     assert torch.equal(first, second)
     assert same(snapshot(model), before)
 
 
-def test_a_model_that_draws_at_random_keeps_the_callers_stream() -> None:
+def test_a_random_model_does_not_advance_the_global_generators() -> None:
     class Noisy(Lifter):
         def forward(self, pose_2d: Tensor) -> Tensor:
             return super().forward(pose_2d + torch.randn_like(pose_2d))
 
     model = Noisy()
     before = streams()
-    asked(Estimator(model))
+    call(Estimator(model))
     assert same(streams(), before)
 
 
-def test_gradients_flow_to_the_input_and_not_into_the_model() -> None:
+def test_gradients_flow_to_the_input_and_are_not_accumulated_in_the_model() -> None:
     model = Lifter()
     pose_2d = batch()[1].requires_grad_()
     with torch.no_grad():
-        answer = asked(Estimator(model), pose_2d)
+        predicted = call(Estimator(model), pose_2d)
         assert not torch.is_grad_enabled()
-    (grad,) = torch.autograd.grad(answer.square().sum(), [pose_2d])
+    (grad,) = torch.autograd.grad(predicted.square().sum(), [pose_2d])
     assert grad.abs().max() > 0
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_the_callers_autocast_is_off_inside() -> None:
+def test_the_callers_autocast_is_off() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert asked(Estimator(Lifter())).dtype == torch.float32
+        assert call(Estimator(Lifter())).dtype == torch.float32
         assert Lifter()(batch()[1]).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_model_is_asked_in_its_own_dtype(dtype: torch.dtype) -> None:
-    assert asked(Estimator(Lifter().to(dtype))).dtype == dtype
+def test_the_model_is_called_in_its_own_dtype(dtype: torch.dtype) -> None:
+    assert call(Estimator(Lifter().to(dtype))).dtype == dtype
 
 
 class Parallel(nn.Module):
-    """Another library's, by the name and the field that torch's have."""
+    """A wrapper of another library, which resembles torch's in its name and attribute."""
 
     def __init__(self, module: Any) -> None:
         super().__init__()
@@ -84,21 +84,21 @@ class Parallel(nn.Module):
 def test_parallel_wrappers_are_unwrapped() -> None:
     inner = Lifter()
     outer = Parallel(inner)
-    seen = Estimator(outer, lambda net, pose_2d: net)
-    assert asked(seen) is inner
-    outer.training = False  # the caller switches the outer one
-    assert not seen.training
+    estimator = Estimator(outer, lambda net, pose_2d: net)
+    assert call(estimator) is inner
+    outer.training = False  # callers change the mode of the wrapper
+    assert not estimator.training
     inner_only = Lifter()
     inner_only.module = None
     assert Estimator(inner_only).model is inner_only
 
 
-def test_batchnorm_is_seen_wherever_it_is() -> None:
+def test_batchnorm_is_found_in_submodules() -> None:
     assert Estimator(Parallel(nn.Sequential(nn.Sequential(nn.BatchNorm2d(3))))).has_batchnorm
     assert not Estimator(Lifter(norm=False)).has_batchnorm
 
 
-def test_device_is_that_of_the_parameters_now() -> None:
+def test_device_follows_the_parameters() -> None:
     model = Lifter()
     estimator = Estimator(model)
     assert estimator.device.type == "cpu"
@@ -107,7 +107,7 @@ def test_device_is_that_of_the_parameters_now() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "words"),
+    ("model", "pattern"),
     [
         (lambda x: x, "function, expected the torch.nn.Module"),
         (None, "NoneType, expected the torch.nn.Module"),
@@ -115,12 +115,12 @@ def test_device_is_that_of_the_parameters_now() -> None:
         (Parallel(nn.Sequential()), "no parameters"),
     ],
 )
-def test_what_is_no_model_is_refused(model: Any, words: str) -> None:
-    with pytest.raises(AttachError, match=words):
+def test_something_that_is_no_model_raises(model: Any, pattern: str) -> None:
+    with pytest.raises(AttachError, match=pattern):
         Estimator(model)
 
 
-def test_an_optimizer_of_some_parameters_will_do() -> None:
+def test_an_optimizer_of_some_parameters_is_accepted() -> None:
     model = Lifter()
     Estimator(model).check_optimizer(torch.optim.SGD(model.last.parameters(), lr=0.1))
     both = [*Lifter().parameters(), *model.parameters()]

@@ -1,4 +1,4 @@
-"""The hook keeps nothing alive and dies in copies; the loader stays what it was."""
+"""The hook on the optimizer, and the wrapped loader with its epochs."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ class Counter:
 # The hook
 
 
-def test_the_hook_calls_and_keeps_nothing_alive() -> None:
+def test_the_hook_calls_its_method_and_keeps_nothing_alive() -> None:
     counter = Counter()
     hook = StepHook(counter.count)
     hook("optimizer", (), {})
     assert counter.calls == 1
     del counter
     gc.collect()
-    hook("optimizer", (), {})  # nobody is there any more
+    hook("optimizer", (), {})  # the method's object is gone
 
 
 @pytest.mark.parametrize(
     "clone", [copy.copy, copy.deepcopy, lambda h: pickle.loads(pickle.dumps(h))]
 )
-def test_a_copied_hook_is_dead(clone: Any) -> None:
+def test_a_copied_hook_does_nothing(clone: Any) -> None:
     counter = Counter()
     hook = StepHook(counter.count)
     clone(hook)()
@@ -54,7 +54,7 @@ def test_a_copied_hook_is_dead(clone: Any) -> None:
 
 
 class Wrapper(torch.optim.Optimizer):
-    """Refuses hooks, for it skips `super().__init__` as accelerate's and Opacus's do."""
+    """A wrapper that takes no hooks, because it skips `super().__init__` like Opacus's."""
 
     def __init__(self, inner: Any, name: str) -> None:
         setattr(self, name, inner)
@@ -67,7 +67,7 @@ class Wrapper(torch.optim.Optimizer):
         self.inner.zero_grad()
 
 
-def wrapped(optimizer: Any, how: str) -> Any:
+def wrap_optimizer(optimizer: Any, how: str) -> Any:
     for name in reversed(how.split()):
         optimizer = Wrapper(optimizer, name)
     return optimizer
@@ -76,14 +76,14 @@ def wrapped(optimizer: Any, how: str) -> Any:
 @pytest.mark.parametrize("how", ["optimizer", "original_optimizer", "optimizer original_optimizer"])
 def test_the_optimizer_inside_wrappers_is_hooked(how: str) -> None:
     model, inner = trained(norm=False)
-    outer = wrapped(inner, how)
+    outer = wrap_optimizer(inner, how)
     assert inner_optimizer(outer) is inner
     augmenter = PoseAugmenter(model, outer, "poseaug", config=small())
     train(model, outer, augmenter.wrap(loader()))
     assert augmenter.stats()["updates"] == 2
 
 
-def test_a_scheduler_is_no_obstacle() -> None:
+def test_a_learning_rate_scheduler_may_be_used() -> None:
     augmenter, model, optimizer = attached()
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
     train(model, optimizer, augmenter.wrap(loader()))
@@ -94,8 +94,8 @@ def test_a_scheduler_is_no_obstacle() -> None:
 # The loader
 
 
-class Batches:
-    """A loader of one's own, with state to read and to set."""
+class ListLoader:
+    """A custom loader with an attribute that can be set."""
 
     def __init__(self, count: int = 3) -> None:
         self.seed = 3
@@ -111,16 +111,16 @@ class Batches:
         return f"by {self.seed}"
 
 
-def test_attributes_are_the_loaders() -> None:
+def test_attributes_are_those_of_the_loader() -> None:
     augmenter, _, _ = attached()
-    plain = Batches()
-    seen: Any = augmenter.wrap(plain)
-    assert (len(seen), seen.seed, seen.shuffled()) == (3, 3, "by 3")
-    seen.seed = 5
-    assert (plain.seed, seen.shuffled()) == (5, "by 5")
-    assert not hasattr(seen, "nothing")
+    plain = ListLoader()
+    wrapped: Any = augmenter.wrap(plain)
+    assert (len(wrapped), wrapped.seed, wrapped.shuffled()) == (3, 3, "by 3")
+    wrapped.seed = 5
+    assert (plain.seed, wrapped.shuffled()) == (5, "by 5")
+    assert not hasattr(wrapped, "nothing")
     with pytest.raises(AttributeError, match="nothing"):
-        seen.nothing  # noqa: B018
+        wrapped.nothing  # noqa: B018
 
 
 def test_a_torch_loader_keeps_dataset_and_sampler() -> None:
@@ -128,41 +128,41 @@ def test_a_torch_loader_keeps_dataset_and_sampler() -> None:
     data = loader().dataset
     sampler = DistributedSampler(data, num_replicas=1, rank=0, shuffle=True)
     plain = DataLoader(data, batch_size=4, sampler=sampler)
-    seen: Any = augmenter.wrap(plain)
-    assert seen.dataset is data
-    assert (seen.batch_size, len(seen)) == (4, 4)
+    wrapped: Any = augmenter.wrap(plain)
+    assert wrapped.dataset is data
+    assert (wrapped.batch_size, len(wrapped)) == (4, 4)
     orders = []
     for epoch in range(2):
-        seen.sampler.set_epoch(epoch)
+        wrapped.sampler.set_epoch(epoch)
         assert plain.sampler.epoch == epoch
-        orders.append([each[2] for each in seen])
+        orders.append([each[2] for each in wrapped])
     assert orders[0] != orders[1]
 
 
-def test_a_loader_without_a_length_has_none_and_is_true() -> None:
+def test_a_loader_without_a_length_raises_in_len_and_is_true() -> None:
     class Endless:
         def __iter__(self) -> Iterator[Any]:
             return iter([batch(), batch()])
 
     augmenter, _, _ = attached()
-    seen: Any = augmenter.wrap(Endless())
+    wrapped: Any = augmenter.wrap(Endless())
     with pytest.raises(TypeError, match="len"):
-        len(seen)
-    assert len(list(seen)) == 2
-    assert seen
+        len(wrapped)
+    assert len(list(wrapped)) == 2
+    assert wrapped
     assert not augmenter.wrap([])
 
 
 def test_a_wrapped_loader_can_be_copied() -> None:
     augmenter, _, _ = attached()
-    plain = Batches()
+    plain = ListLoader()
     twin: Any = copy.deepcopy(augmenter.wrap(plain))
     twin.seed = 9
     assert (plain.seed, len(list(twin))) == (3, 3)
 
 
 class Chunks:
-    """VideoPose3D's generator: no length, no __iter__, float64 in buffers used again and again."""
+    """Like VideoPose3D's generator: no length, no __iter__, float64 in buffers that are reused."""
 
     def __init__(self) -> None:
         who = people(12)
@@ -182,31 +182,31 @@ class Chunks:
 CHUNKS = dict(camera=0, pose_3d=1, pose_2d=2, root="slot")
 
 
-def test_next_epoch_is_watched() -> None:
+def test_next_epoch_yields_augmented_batches() -> None:
     augmenter, _, _ = attached(batch=CHUNKS)
     plain = Chunks()
-    seen: Any = augmenter.wrap(plain)
-    assert seen.endless is False
+    wrapped: Any = augmenter.wrap(plain)
+    assert wrapped.endless is False
     for epoch in (1, 2):
-        taken = 0
-        for (_, pose_3d, _), start in zip(seen.next_epoch(), range(0, 100, 4)):
+        count = 0
+        for (_, pose_3d, _), start in zip(wrapped.next_epoch(), range(0, 100, 4)):
             real = plain.arrays[1][start : start + 4]
             assert pose_3d.dtype == np.float64
             assert 1 <= len(changed_rows(real, pose_3d)) <= 2
-            taken += 1
-        assert taken == 3
+            count += 1
+        assert count == 3
         assert augmenter.stats()["epochs"] == epoch
     with pytest.raises(TypeError, match="not iterable"):
-        iter(seen)
+        iter(wrapped)
 
 
 # Epochs
 
 
-def test_an_epoch_counts_when_the_iterator_is_exhausted_and_once() -> None:
+def test_an_exhausted_iterator_counts_one_epoch() -> None:
     augmenter, _, _ = attached()
-    seen = augmenter.wrap(Batches())
-    batches = iter(seen)
+    wrapped = augmenter.wrap(ListLoader())
+    batches = iter(wrapped)
     for _ in range(3):
         next(batches)
         assert augmenter.stats()["epochs"] == 0
@@ -216,38 +216,38 @@ def test_an_epoch_counts_when_the_iterator_is_exhausted_and_once() -> None:
     assert augmenter.stats()["epochs"] == 1
 
 
-def test_peeking_breaking_and_nesting_count_no_epoch() -> None:
+def test_single_batches_and_nested_iterators_count_no_epoch() -> None:
     augmenter, _, _ = attached()
-    seen = augmenter.wrap(Batches())
-    next(iter(seen))
-    for _ in seen:
-        for _ in seen:
+    wrapped = augmenter.wrap(ListLoader())
+    next(iter(wrapped))
+    for _ in wrapped:
+        for _ in wrapped:
             break
-        next(iter(seen))
+        next(iter(wrapped))
         assert augmenter.stats()["epochs"] == 0
     assert augmenter.stats()["epochs"] == 1
-    for _ in seen:
+    for _ in wrapped:
         break
     assert augmenter.stats()["epochs"] == 1
 
 
 @pytest.mark.parametrize("how", ["disabled", "eval"])
-def test_a_pass_without_augmentation_counts_no_epoch(how: str) -> None:
+def test_an_iteration_without_augmentation_counts_no_epoch(how: str) -> None:
     augmenter, model, _ = attached()
-    seen = augmenter.wrap(Batches())
-    assert len(list(seen)) == 3
+    wrapped = augmenter.wrap(ListLoader())
+    assert len(list(wrapped)) == 3
     assert augmenter.stats()["epochs"] == 1
     if how == "disabled":
         augmenter.disable()
     else:
         model.eval()
-    assert len(list(seen)) == 3
+    assert len(list(wrapped)) == 3
     assert augmenter.stats()["epochs"] == 1
 
 
-def test_the_callers_grad_mode_is_not_touched_between_batches() -> None:
+def test_the_callers_grad_mode_does_not_change_between_batches() -> None:
     augmenter, model, optimizer = attached()
-    for i, each in enumerate(augmenter.wrap(Batches())):
+    for i, each in enumerate(augmenter.wrap(ListLoader())):
         assert torch.is_grad_enabled() is (i == 0)
         model(each[1])
         optimizer.step()
@@ -257,11 +257,11 @@ def test_the_callers_grad_mode_is_not_touched_between_batches() -> None:
     torch.set_grad_enabled(True)
 
 
-def test_a_watched_loader_hands_on_all_that_is_delivered() -> None:
+def test_a_wrapped_loader_yields_real_and_augmented_batches() -> None:
     ends: list[int] = []
 
     class TenTimes:
-        """An augmenter of numbers."""
+        """An augmenter of batches that are numbers."""
 
         mix, active, steps = "alternate", True, 0
 
@@ -272,14 +272,14 @@ def test_a_watched_loader_hands_on_all_that_is_delivered() -> None:
             return 10 * full
 
         def update(self) -> None:
-            raise AssertionError("no network here")
+            raise AssertionError("there is nothing to update")
 
         def end_epoch(self) -> None:
             ends.append(1)
 
-    seen = AugmentedLoader([1, 2], TenTimes())
-    assert len(seen) == 4
-    batches = iter(seen)
+    wrapped = AugmentedLoader([1, 2], TenTimes())
+    assert len(wrapped) == 4
+    batches = iter(wrapped)
     assert (list(batches), ends) == ([1, 10, 2, 20], [1])
     assert next(batches, None) is None
     assert ends == [1]
@@ -291,72 +291,72 @@ def _gradients_on() -> Iterator[None]:
     torch.set_grad_enabled(True)
 
 
-# Epochs that are not run to the end, loaders that are wrapped again
+# Iterations that are left early, loaders that are wrapped twice
 
 
-def some(seen: Any, model: Any, optimizer: Any, batches: int) -> None:
-    """So many batches, as loops with a number of steps an epoch take them."""
-    for number, each in enumerate(seen, 1):
+def train_batches(wrapped: Any, model: Any, optimizer: Any, batches: int) -> None:
+    """Train on so many batches, as loops with a fixed number of steps per epoch do."""
+    for number, each in enumerate(wrapped, 1):
         model(each[1]).square().mean().backward()
         optimizer.step()
         if number == batches:
             break
 
 
-def test_an_epoch_that_was_left_early_counts_when_the_next_one_trains() -> None:
+def test_an_iteration_left_early_counts_when_the_next_one_is_trained_on() -> None:
     augmenter, model, optimizer = attached()
-    seen = augmenter.wrap(Batches(5))
+    wrapped = augmenter.wrap(ListLoader(5))
     for epoch in range(4):
-        some(seen, model, optimizer, 3)
+        train_batches(wrapped, model, optimizer, 3)
         assert augmenter.stats()["epochs"] == epoch
 
 
-def test_a_look_in_between_leaves_no_epoch() -> None:
+def test_looking_at_single_batches_ends_no_epoch() -> None:
     augmenter, model, optimizer = attached()
-    seen = augmenter.wrap(Batches(4))
-    for each in seen:
-        next(iter(seen))
+    wrapped = augmenter.wrap(ListLoader(4))
+    for each in wrapped:
+        next(iter(wrapped))
         model(each[1]).square().mean().backward()
-        next(iter(seen))
+        next(iter(wrapped))
         optimizer.step()
-        next(iter(seen))
+        next(iter(wrapped))
     assert augmenter.stats()["epochs"] == 1
 
 
-def test_two_passes_side_by_side_do_not_leave_each_other() -> None:
+def test_two_iterators_side_by_side_do_not_end_each_other() -> None:
     augmenter, model, optimizer = attached()
-    seen = augmenter.wrap(Batches(4))
-    for a, b in zip(seen, seen):
+    wrapped = augmenter.wrap(ListLoader(4))
+    for a, b in zip(wrapped, wrapped):
         (model(a[1]) - model(b[1])).square().mean().backward()
         optimizer.step()
     assert augmenter.stats()["epochs"] <= 2
 
 
-def test_a_pass_in_evaluation_mode_after_a_look_counts_no_epoch() -> None:
+def test_an_iteration_in_evaluation_mode_after_a_look_counts_no_epoch() -> None:
     augmenter, model, _ = attached()
-    seen = augmenter.wrap(Batches())
-    next(iter(seen))
+    wrapped = augmenter.wrap(ListLoader())
+    next(iter(wrapped))
     model.eval()
-    list(seen)
+    list(wrapped)
     assert augmenter.stats()["epochs"] == 0
 
 
 @pytest.mark.parametrize("again", ["the same", "another"])
-def test_a_loader_wrapped_again_is_augmented_once(again: str) -> None:
+def test_a_loader_wrapped_twice_is_augmented_once(again: str) -> None:
     augmenter, model, optimizer = attached(small(ratio=0.25))
-    seen = augmenter.wrap(Batches())
-    if again == "another":  # a loop over seeds
+    wrapped = augmenter.wrap(ListLoader())
+    if again == "another":  # another augmenter, as in a loop over seeds
         augmenter, model, optimizer = attached(small(ratio=0.25))
-    seen = augmenter.wrap(seen)
-    train(model, optimizer, seen)
+    wrapped = augmenter.wrap(wrapped)
+    train(model, optimizer, wrapped)
     stats = augmenter.stats()
     assert (stats["batches"], stats["epochs"], stats["rows"]) == (3, 1, 6)
-    assert all(len(changed_rows(a[0], b[0])) <= 2 for a, b in zip(Batches(), seen))
+    assert all(len(changed_rows(a[0], b[0])) <= 2 for a, b in zip(ListLoader(), wrapped))
 
 
-def test_a_pause_between_batch_and_step_keeps_the_turn() -> None:
+def test_a_pause_between_batch_and_step_keeps_the_update() -> None:
     augmenter, model, optimizer = attached()
-    for each in augmenter.wrap(Batches()):
+    for each in augmenter.wrap(ListLoader()):
         with augmenter.paused():
             augmenter(each)
         model(each[1]).square().mean().backward()

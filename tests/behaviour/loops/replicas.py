@@ -1,7 +1,7 @@
-"""Small training scripts in the manner of public codebases: own code, tiny models, made-up people.
+"""Small replicas of public training scripts, with tiny models and synthetic people.
 
-Each has what its original has around the plugin's three lines: the order, types, frames and units
-of its batches, its in-place edits, clipping, schedules and evaluation.
+The code is our own. Each replica matches its original in the order, types, frames and units of its
+batches, and in its in-place edits, clipping, schedules and evaluation.
 
 | script | a batch | 3D | loop |
 | --- | --- | --- | --- |
@@ -10,7 +10,7 @@ of its batches, its in-place edits, clipping, schedules and evaluation.
 | VideoPose3D semi | the same, zipped with unlabelled ones | slot | pose and trajectory model, one optimizer, 1 / z |
 | PoseFormer | camera, 3D, 2D | slot, centre frame | `.module`, the camera converted in the loop |
 | SemGCN, linear | 3D, 2D, action | root-relative | lr by step, zero_grad after forward, gradients off globally to evaluate |
-| PoseAug baseline | 3D, 2D, action, camera | absolute | root taken off in the loop |
+| PoseAug baseline | 3D, 2D, action, camera | absolute | made root-relative in the loop |
 | Martinez (weigq) | 2D, 3D, flat | mm, standardised, no hip | pixels without nose, clipping |
 | ST-GCN | list of 8 | slot, all frames | two models, permuted inputs, camera and root's depth in the loss |
 | MotionBERT | 2D + confidence, 2.5D | image space | `.module`, target edited in place, three losses |
@@ -35,10 +35,10 @@ from loop_helpers import CAM9, People, people, reproject
 from poseaug_plugin import Skeleton
 from poseaug_plugin.batches.presets import martinez
 
-IDEAL = (2.29, 2.29, 0, 0, 0, 0, 0, 0, 0)  # what the plugin assumes where a batch tells no camera
+IDEAL = (2.29, 2.29, 0, 0, 0, 0, 0, 0, 0)  # assumed by the plugin if a batch has no camera
 
 
-# People with other joints than the helpers'
+# People with the joints of other data sets
 
 
 def h36m_17(p: np.ndarray) -> np.ndarray:
@@ -69,7 +69,7 @@ def clips(joints: str, rows: int, frames: int, seed: int = 0, cam: Any = CAM9) -
 
 
 def slotted(pose: np.ndarray) -> np.ndarray:
-    """Root-relative, the root's own place in joint 0."""
+    """Root-relative poses, with the root position in joint 0."""
     return np.concatenate([pose[..., :1, :], pose[..., 1:, :] - pose[..., :1, :]], -2)
 
 
@@ -119,7 +119,7 @@ class Windows(nn.Module):
 
 
 class Parallel(nn.Module):
-    """What nn.DataParallel is to a script: the model is in `.module`."""
+    """Like nn.DataParallel: the model is in `.module`."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -134,24 +134,24 @@ def mpjpe(predicted: Tensor, target: Tensor, weight: Any = 1.0) -> Tensor:
     return (weight * (predicted - target).norm(dim=-1)).mean()
 
 
-# Does a camera explain a batch? Per row the largest distance of 2D and projected 3D, screen units.
+# The largest distance of 2D and projected 3D in each row, screen units
 
 
 def off_in(camera: Any, pose_3d: Any, pose_2d: Any) -> np.ndarray:
-    """Under the batch's own camera (N, 9)."""
+    """With the batch's own camera (N, 9)."""
     return _worst(reproject(pose_3d, camera) - np.asarray(pose_2d, np.float64))
 
 
 def off_in_any(pose_3d: Any, pose_2d: Any) -> np.ndarray:
-    """Under the focal length and place that fit each frame best: u (Z + tz) = f X + f tx."""
+    """With the focal length and position that fit each frame best: u (Z + tz) = f X + f tx."""
     pose_3d, pose_2d = (np.asarray(x, np.float64) for x in (pose_3d, pose_2d))
     off = np.empty(pose_2d.shape)
     for at in np.ndindex(pose_3d.shape[:2]):
-        x, seen = pose_3d[at], pose_2d[at]
+        x, observed = pose_3d[at], pose_2d[at]
         one = np.broadcast_to([[1.0, 0], [0, 1]], (len(x), 2, 2))
-        a = np.concatenate([x[:, :2, None], one, -seen[..., None]], -1).reshape(-1, 4)
-        f, tx, ty, tz = np.linalg.lstsq(a, (seen * x[:, 2:]).ravel(), rcond=None)[0]
-        off[at] = (f * x[:, :2] + [tx, ty]) / (x[:, 2:] + tz) - seen
+        a = np.concatenate([x[:, :2, None], one, -observed[..., None]], -1).reshape(-1, 4)
+        f, tx, ty, tz = np.linalg.lstsq(a, (observed * x[:, 2:]).ravel(), rcond=None)[0]
+        off[at] = (f * x[:, :2] + [tx, ty]) / (x[:, 2:] + tz) - observed
         assert 0.5 < f < 3, f
     return _worst(off)
 
@@ -164,7 +164,7 @@ def _worst(off: np.ndarray) -> np.ndarray:
 
 
 class Script:
-    """What the tests need to know of a script."""
+    """A training script, and what the tests need to know about it."""
 
     format: Any
     predict: Any = None
@@ -186,11 +186,11 @@ class Script:
         raise NotImplementedError
 
     def off(self, batch: Any) -> np.ndarray:
-        """How far each row's 3D is from its own 2D, (N,), for what `fields` returns."""
+        """The distance of each row's 2D and projected 3D, (N,), of what `fields` returns."""
         raise NotImplementedError
 
     def fields(self, batch: Any) -> list[Any]:
-        """A batch's fields with a row each."""
+        """The fields of a batch that have rows."""
         return list(batch)
 
     def decay(self, factor: float) -> None:
@@ -198,7 +198,7 @@ class Script:
             group["lr"] *= factor
 
     def finish(self, loss: Tensor, clip: float | None = None) -> None:
-        """Zero_grad after the forward pass, clip before the step."""
+        """Step, with zero_grad after the forward pass and clipping before the step."""
         self.optimizer.zero_grad()
         loss.backward()
         if clip:
@@ -214,7 +214,7 @@ class Script:
 
 
 class Chunks:
-    """Windows of 2D around chunks of 3D, drawn into buffers that the next batch overwrites."""
+    """Windows of 2D around frames of 3D, in buffers that the next batch overwrites."""
 
     def __init__(
         self,
@@ -297,7 +297,7 @@ class Chunks:
 
 
 class VideoPose3D(Script):
-    """Supervised, one frame; run.py's loop."""
+    """Supervised, single frames; the loop of run.py."""
 
     format, norm = "videopose3d", True
     pad, size, joints, has_camera = 0, 16, "h36m_17", True
@@ -362,7 +362,7 @@ class VideoPose3D(Script):
 
 
 class VideoPose3D27(VideoPose3D):
-    """27 frames of 2D, the 3D of the centre one; edges padded."""
+    """Windows of 27 frames of 2D with the 3D of the centre frame; clips are padded."""
 
     pad, size, lengths = 13, 24, (31, 20)
 
@@ -378,7 +378,7 @@ class HumanEva27(HumanEva):
 
 
 class PoseFormer(VideoPose3D):
-    """The same generator, DataParallel, and the camera converted unasked."""
+    """The same generator, DataParallel, and a camera that is converted but not used."""
 
     pad, size, norm = 4, 16, False
 
@@ -403,7 +403,7 @@ class PoseFormer(VideoPose3D):
 
 
 class VideoPose3DSemi(VideoPose3D):
-    """Labelled and unlabelled batches side by side, two models under one optimizer."""
+    """Labelled and unlabelled batches together, two models with one optimizer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -429,12 +429,12 @@ class VideoPose3DSemi(VideoPose3D):
             pose, root = self.model(x), self.traj(x)
             loss_pose = mpjpe(pose[:split], inputs_3d)
             loss_root = mpjpe(root[:split], traj, 1 / traj[..., 2])
-            place = pose[split:] + root[split:]
-            ray = (place[..., :2] / place[..., 2:]).clamp(-1, 1)
-            loss_seen = mpjpe(ray * cam[..., :2] + cam[..., 2:4], semi_2d)
+            absolute = pose[split:] + root[split:]
+            ray = (absolute[..., :2] / absolute[..., 2:]).clamp(-1, 1)
+            loss_2d = mpjpe(ray * cam[..., :2] + cam[..., 2:4], semi_2d)
             bone = (pose[:, :, 1:] - pose[:, :, :1]).norm(dim=-1)
             loss_bone = (bone[:split].mean(0) - bone[split:].mean(0)).abs().mean()
-            loss = loss_pose + loss_root + loss_seen + loss_bone
+            loss = loss_pose + loss_root + loss_2d + loss_bone
             self.losses.append(loss.item())
             loss.backward()
             self.optimizer.step()
@@ -442,7 +442,7 @@ class VideoPose3DSemi(VideoPose3D):
 
 
 class SemGCN(Script):
-    """main_gcn.py's loop."""
+    """The loop of main_gcn.py."""
 
     format, by_step = "semgcn", True
 
@@ -474,7 +474,7 @@ class SemGCN(Script):
             self.finish(nn.functional.mse_loss(outputs_3d, targets_3d), clip=1.0)
 
     def evaluate(self) -> float:
-        torch.set_grad_enabled(False)  # and left so until training turns it on again
+        torch.set_grad_enabled(False)  # stays off until training
         self.model.eval()
         errors = []
         for targets_3d, inputs_2d, *_ in DataLoader(self.rows, batch_size=8):
@@ -486,7 +486,7 @@ class SemGCN(Script):
 
 
 class SemGCNLinear(SemGCN):
-    """main_linear.py: flat in, fifteen joints out."""
+    """main_linear.py: flat input, fifteen joints as output."""
 
     @staticmethod
     def predict(model: nn.Module, x: Tensor) -> Tensor:
@@ -501,7 +501,7 @@ class SemGCNLinear(SemGCN):
 
 
 class PoseAugBaseline(SemGCN):
-    """run_baseline.py: absolute targets, the root taken off in the loop."""
+    """run_baseline.py: absolute targets, made root-relative in the loop."""
 
     format, norm = "poseaug", True
 
@@ -521,7 +521,7 @@ class PoseAugBaseline(SemGCN):
 
 
 class Martinez(Script):
-    """weigq's main.py: everything flat and standardised."""
+    """main.py of weigq's 3d-pose-baseline: all fields flat and standardised."""
 
     by_step, norm = True, True
 
@@ -560,8 +560,8 @@ class Martinez(Script):
         fields = zip(batch, (self.stat_2d, self.stat_3d))
         pixels, mm = (np.asarray(x, np.float64) * std + mean for x, (mean, std) in fields)
         pose_3d = np.pad(mm.reshape(-1, 16, 3) / 1000, ((0, 0), (1, 0), (0, 0)))
-        seen = np.delete(pose_3d, 9, 1)  # no nose in 2D
-        return off_in_any(seen[:, None], pixels.reshape(-1, 1, 16, 2) / 500 - 1)
+        observed = np.delete(pose_3d, 9, 1)  # no nose in 2D
+        return off_in_any(observed[:, None], pixels.reshape(-1, 1, 16, 2) / 500 - 1)
 
 
 class Graph(nn.Module):
@@ -577,7 +577,7 @@ class Graph(nn.Module):
 
 
 class STGCN(Script):
-    """main_graph.py: eight fields, uvd to xyz in the loss."""
+    """main_graph.py: eight fields; uvd is converted to xyz in the loss."""
 
     format = "stgcn"
 
@@ -639,20 +639,22 @@ class STGCN(Script):
         return off_in(batch[0], unslotted(batch[1]), batch[2])
 
 
-def with_confidence(pose_2d: np.ndarray, sure: np.ndarray) -> np.ndarray:
-    return np.concatenate([pose_2d, sure.astype(np.float32)], -1)
+def with_confidence(pose_2d: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    return np.concatenate([pose_2d, confidence.astype(np.float32)], -1)
 
 
 class MotionBERT(Script):
-    """train.py: 2D with confidence, targets in image space, edited in place."""
+    """train.py: 2D with confidence; targets in image space, edited in place."""
 
     format = "motionbert"
 
     def __init__(self) -> None:
         super().__init__()
         who = clips("h36m_17", 20, 9, cam=IDEAL)
-        sure = np.random.RandomState(2).rand(*who.pose_2d.shape[:3], 1)
-        self.rows: list[Any] = list(zip(with_confidence(who.pose_2d, sure), self.targets(who)))
+        confidence = np.random.RandomState(2).rand(*who.pose_2d.shape[:3], 1)
+        self.rows: list[Any] = list(
+            zip(with_confidence(who.pose_2d, confidence), self.targets(who))
+        )
         self.loader = DataLoader(self.rows, batch_size=8, shuffle=True)
         self.model = Parallel(Frames(17, 17, 3))
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, weight_decay=0.01)
@@ -688,16 +690,16 @@ class MotionBERT(Script):
 
 
 class MotionAGFormer3DHP(MotionBERT):
-    """train_3dhp.py: root-relative mm / 1024 of MPI's joints, root 14."""
+    """train_3dhp.py: root-relative mm / 1024 with MPI-INF-3DHP's joints, root 14."""
 
     format = "mpi3dhp"
 
     def __init__(self) -> None:
         super().__init__()
         who = clips("mpi_inf_3dhp_17", 20, 9)
-        sure = np.ones((*who.pose_2d.shape[:3], 1))
+        confidence = np.ones((*who.pose_2d.shape[:3], 1))
         relative = who.pose_3d - who.pose_3d[:, :, 14:15]
-        self.rows = list(zip(with_confidence(who.pose_2d, sure), relative * 1000 / 1024))
+        self.rows = list(zip(with_confidence(who.pose_2d, confidence), relative * 1000 / 1024))
         self.loader = DataLoader(self.rows, batch_size=8, shuffle=True)
 
     def train(self) -> None:
@@ -715,7 +717,7 @@ class MotionAGFormer3DHP(MotionBERT):
 
 
 class AdaptPose(SemGCN):
-    """model_pos_train.py: windows of both, zero rows where a clip ended."""
+    """model_pos_train.py: windows of 2D and 3D, zero rows at the ends of clips."""
 
     format = "adaptpose"
 
@@ -746,22 +748,22 @@ class AdaptPose(SemGCN):
 
 
 class Lifts(nn.Module):
-    """mmpose's model: inputs, samples and a mode."""
+    """A model with the signature of mmpose's: inputs, samples, mode."""
 
     def __init__(self) -> None:
         super().__init__()
         self.head = Frames(17, 17)
 
     def forward(self, inputs: Tensor, samples: Any = None, mode: str = "tensor") -> Any:
-        answer = self.head(inputs[..., 0].unflatten(1, (17, 2)))
+        predicted = self.head(inputs[..., 0].unflatten(1, (17, 2)))
         if mode == "tensor":
-            return answer
+            return predicted
         labels = [s.gt_instance_labels.lifting_target_label for s in samples]
-        return {"loss_pose3d": mpjpe(answer, torch.cat(labels))}
+        return {"loss_pose3d": mpjpe(predicted, torch.cat(labels))}
 
 
 class MMPose(Script):
-    """Runner.train on VideoPoseLifting's samples: a dict of lists, the loss inside the model."""
+    """Runner.train with VideoPoseLifting's samples: a dict of lists; the model returns the loss."""
 
     format = "mmpose"
 
@@ -790,7 +792,7 @@ class MMPose(Script):
 
     def batches(self, shuffle: bool) -> DataLoader[Any]:
         def collate(rows: list[Any]) -> dict[str, list[Any]]:
-            rows = copy.deepcopy(rows)  # as a pipeline makes each sample anew
+            rows = copy.deepcopy(rows)  # a pipeline creates new samples each time
             return {key: [row[key] for row in rows] for key in rows[0]}
 
         return DataLoader(self.rows, 8, shuffle=shuffle, collate_fn=collate)  # type: ignore[arg-type]

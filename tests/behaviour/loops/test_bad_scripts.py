@@ -1,6 +1,6 @@
-"""Scripts whose batches are not what their format says: a clear error, or one warning.
+"""Scripts whose batches do not match their format: an error at first, or one warning later.
 
-`tests/test_bad_input.py` has the same for PoseAug's batches; here are the other codebases'.
+`tests/behaviour/test_bad_input.py` tests the same with batches of PoseAug's own format.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def attach(script: Script, fmt: Any = None, **config: Any) -> PoseAugmenter:
     return PoseAugmenter(script.model, script.optimizer, fmt, config=config, predict=script.predict)
 
 
-class Altered:
-    """A loader whose batches were made wrong."""
+class BadLoader:
+    """A loader whose batches are changed by a function."""
 
     def __init__(self, loader: Any, change: Callable[[list[Any]], Any]) -> None:
         self.loader, self.change = loader, change
@@ -86,8 +86,8 @@ def pixels(pose: Any) -> Any:
     return pose * 500 + 500
 
 
-#: script: what was done to a field of its batches, and what the error must say.
-BAD: dict[str, tuple[str, Callable[[list[Any]], Any], type, str]] = {
+#: script, how its batches are changed, the error, and a pattern of its message.
+BAD_FIRST: dict[str, tuple[str, Callable[[list[Any]], Any], type, str]] = {
     "videopose3d mm": ("videopose3d", field(1, mm), DataError, r"longest bone.*unit=0.001"),
     "videopose3d flipped y": ("videopose3d", field(2, upside_down), DataError, "y flipped"),
     "videopose3d sides": ("videopose3d", field(2, swapped), DataError, "left and right swapped"),
@@ -146,22 +146,22 @@ BAD: dict[str, tuple[str, Callable[[list[Any]], Any], type, str]] = {
 }
 
 
-@pytest.mark.parametrize("what", BAD)
+@pytest.mark.parametrize("what", BAD_FIRST)
 def test_a_wrong_first_batch_raises_and_changes_nothing(what: str) -> None:
-    name, change, kind, words = BAD[what]
+    name, change, kind, pattern = BAD_FIRST[what]
     seed_all()
     script = SCRIPTS[name]()
     augmenter = attach(script)
-    script.loader = augmenter.wrap(Altered(script.loader, change))
+    script.loader = augmenter.wrap(BadLoader(script.loader, change))
     before = snapshot(script.model, script.optimizer)
-    with pytest.raises(kind, match=words):
+    with pytest.raises(kind, match=pattern):
         script.train()
     assert same(snapshot(script.model, script.optimizer), before)
     assert script.losses == []
 
 
 @pytest.mark.parametrize("fmt", ["semgcn", "poseaug", "motionbert", "mpi3dhp"])
-def test_another_codebases_format_is_an_error(fmt: str) -> None:
+def test_another_codebases_format_raises(fmt: str) -> None:
     script = SCRIPTS["videopose3d"]()
     with pytest.raises((BatchError, SkeletonError), match="joints"):
         next(iter(attach(script, fmt).wrap(script.loader).next_epoch()))
@@ -170,14 +170,14 @@ def test_another_codebases_format_is_an_error(fmt: str) -> None:
 @pytest.mark.parametrize(
     ("name", "fmt"), [("motionagformer 3dhp", "motionbert"), ("motionbert", "mpi3dhp")]
 )
-def test_metric_and_image_space_are_not_taken_for_each_other(name: str, fmt: str) -> None:
-    """MotionAGFormer's two data sets look alike: (B, T, 17, 3) and (B, T, 17, 3)."""
+def test_metric_and_image_space_are_told_apart(name: str, fmt: str) -> None:
+    """The batches of MotionAGFormer's two data sets have equal shapes."""
     script = SCRIPTS[name]()
     with pytest.raises(DataError):
         next(iter(attach(script, fmt).wrap(script.loader)))
 
 
-#: What a format says of the root, and what its batches hold: rows of two kinds would be mixed.
+#: The root that a format names, and the root of the batches.
 ROOTS = {
     "absolute, is relative": ("semgcn gcn", dict(pose_3d=0, pose_2d=1, root="absolute")),
     "slot, is relative": ("semgcn gcn", dict(pose_3d=0, pose_2d=1, root="slot")),
@@ -189,7 +189,7 @@ ROOTS = {
 
 
 @pytest.mark.parametrize("what", ROOTS)
-def test_a_root_kept_otherwise_than_said_is_an_error_that_names_it(what: str) -> None:
+def test_a_wrong_root_raises_an_error_that_names_the_right_one(what: str) -> None:
     name, fmt = ROOTS[what]
     script = SCRIPTS[name]()
     loader = attach(script, fmt).wrap(script.loader)
@@ -200,14 +200,14 @@ def test_a_root_kept_otherwise_than_said_is_an_error_that_names_it(what: str) ->
 # Martinez' statistics
 
 
-def test_martinez_by_name_asks_for_the_statistics_of_the_2d() -> None:
+def test_martinez_by_name_raises_and_names_the_statistics() -> None:
     with pytest.raises(ConfigError, match=r"also of the 2D.*stat_2d=\(mean, std\)"):
         attach(SCRIPTS["martinez"](), "martinez")
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_martinez_without_2d_statistics_is_an_error(seed: int) -> None:
-    """Standardised numbers taken for pixels: people a few pixels tall, hundreds of metres away."""
+def test_martinez_without_2d_statistics_raises(seed: int) -> None:
+    """Standardised 2D read as pixels has people a few pixels tall, hundreds of metres away."""
     seed_all(seed)
     script = SCRIPTS["martinez"]()
     assert isinstance(script, Martinez)
@@ -216,8 +216,8 @@ def test_martinez_without_2d_statistics_is_an_error(seed: int) -> None:
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_martinez_with_statistics_of_all_dimensions_is_an_error(which: int) -> None:
-    """The upstream files have 64 and 96 dimensions; the fields hold those in use."""
+def test_martinez_with_statistics_of_all_dimensions_raises(which: int) -> None:
+    """The upstream files have 64 and 96 dimensions, the fields only those in use."""
     script = SCRIPTS["martinez"]()
     assert isinstance(script, Martinez)
     stats = [script.stat_2d, script.stat_3d]
@@ -227,7 +227,7 @@ def test_martinez_with_statistics_of_all_dimensions_is_an_error(which: int) -> N
         next(iter(attach(script, martinez(*stats)).wrap(script.loader)))
 
 
-def test_martinez_with_y_up_is_an_error() -> None:
+def test_martinez_with_y_up_raises() -> None:
     script = SCRIPTS["martinez"]()
     assert isinstance(script, Martinez)
     mean, std = script.stat_2d
@@ -235,10 +235,10 @@ def test_martinez_with_y_up_is_an_error() -> None:
     change = field(0, lambda x: upside_down(x.view(-1, 16, 2)).flatten(1))
     augmenter = attach(script, martinez(up, script.stat_3d))
     with pytest.raises(DataError, match="y flipped"):
-        next(iter(augmenter.wrap(Altered(script.loader, change))))
+        next(iter(augmenter.wrap(BadLoader(script.loader, change))))
 
 
-def test_martinez_statistics_in_metres_are_an_error() -> None:
+def test_martinez_statistics_in_metres_raise() -> None:
     script = SCRIPTS["martinez"]()
     assert isinstance(script, Martinez)
     metres = (script.stat_3d[0] / 1000, script.stat_3d[1] / 1000)
@@ -246,11 +246,11 @@ def test_martinez_statistics_in_metres_are_an_error() -> None:
         next(iter(attach(script, martinez(script.stat_2d, metres)).wrap(script.loader)))
 
 
-# Windows whose 3D cannot be had
+# Windows whose 3D is not available
 
 
-class Bare:
-    """A generator that shows nothing but its batches."""
+class BatchesOnly:
+    """A generator without public attributes."""
 
     def __init__(self, inner: Chunks) -> None:
         self._inner = inner
@@ -259,8 +259,8 @@ class Bare:
         return self._inner.next_epoch()
 
 
-def bare(chunks: Chunks) -> Any:
-    return Bare(chunks)
+def batches_only(chunks: Chunks) -> Any:
+    return BatchesOnly(chunks)
 
 
 def causal(chunks: Chunks) -> Any:
@@ -268,19 +268,19 @@ def causal(chunks: Chunks) -> Any:
     return chunks
 
 
-@pytest.mark.parametrize("hide", [bare, causal])
-def test_a_window_without_its_3d_stays_real_and_is_told_once(hide: Any) -> None:
+@pytest.mark.parametrize("hide", [batches_only, causal])
+def test_windows_without_their_3d_are_returned_unchanged_with_one_warning(hide: Any) -> None:
     script, plain = SCRIPTS["videopose3d 27 frames"](), SCRIPTS["videopose3d 27 frames"]()
     augmenter = attach(script)
     script.loader = augmenter.wrap(hide(script.loader))
     with pytest.warns(PoseAugWarning, match="window") as caught:
-        made = [snapshot(*batch) for batch in script.loader.next_epoch()]
+        found = [snapshot(*batch) for batch in script.loader.next_epoch()]
     assert len(caught) == 1
-    assert same(made, [snapshot(*batch) for batch in hide(plain.loader).next_epoch()])
-    script.train()  # and the script runs
+    assert same(found, [snapshot(*batch) for batch in hide(plain.loader).next_epoch()])
+    script.train()  # the script still runs
 
 
-def test_a_generator_of_other_2d_joints_is_an_error_of_ours() -> None:
+def test_a_generator_with_other_2d_joints_raises() -> None:
     script = SCRIPTS["videopose3d 27 frames"]()
     script.loader.poses_2d = [pose[:, :16] for pose in script.loader.poses_2d]
     script.loader.batch_2d = script.loader.batch_2d[:, :, :16]
@@ -290,8 +290,8 @@ def test_a_generator_of_other_2d_joints_is_an_error_of_ours() -> None:
 
 
 @pytest.mark.parametrize("name", ["videopose3d", "videopose3d 27 frames"])
-def test_a_generator_of_other_2d_keypoints_is_told(name: str) -> None:
-    """VideoPose3D takes COCO's 2D as well: as many joints, other ones."""
+def test_a_generator_with_other_2d_keypoints_raises_or_warns(name: str) -> None:
+    """COCO's 2D, which VideoPose3D can use as well, has as many joints but other ones."""
     script = SCRIPTS[name]()
     order = [9, 9, 9, 10, 10, 11, 14, 12, 15, 13, 16, 4, 1, 5, 2, 6, 3]
     script.loader.poses_2d = [pose[:, order] for pose in script.loader.poses_2d]
@@ -303,7 +303,7 @@ def test_a_generator_of_other_2d_keypoints_is_told(name: str) -> None:
 
 
 class Sometimes(Chunks):
-    """Yields something else as its second batch."""
+    """A generator whose second batch is changed by a function."""
 
     spoil: Callable[[Any], Any]
 
@@ -317,22 +317,22 @@ class Sometimes(Chunks):
     [lambda b: (b[0], None, b[2]), lambda b: None, lambda b: (b[0], b[1], b[2][:, :, :9])],
     ids=["unlabelled", "None", "fewer joints"],
 )
-def test_a_generator_that_yields_something_else_goes_on(spoil: Any) -> None:
+def test_a_bad_batch_of_a_generator_does_not_end_the_run(spoil: Any) -> None:
     script = SCRIPTS["videopose3d 27 frames"]()
     script.loader.__class__ = type("Once", (Sometimes,), {"spoil": staticmethod(spoil)})
     augmenter = attach(script)
     with pytest.warns(PoseAugWarning, match="unchanged") as caught:
-        seen = [batch is not None for batch in augmenter.wrap(script.loader).next_epoch()]
-    assert len(seen) == script.loader.num_batches
+        batches = [batch is not None for batch in augmenter.wrap(script.loader).next_epoch()]
+    assert len(batches) == script.loader.num_batches
     assert len(caught) == 1
     assert augmenter.stats()["bad_batches"] == 1
-    assert augmenter.stats()["batches"] == len(seen) - 1
+    assert augmenter.stats()["batches"] == len(batches) - 1
 
 
-# In the middle of a run
+# Later batches
 
 
-JUNK: dict[str, tuple[str, Callable[[Any], Any]]] = {
+BAD_LATER: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "unlabelled": ("videopose3d", lambda b: (b[0], None, b[2])),
     "camera gone": ("videopose3d", lambda b: (b[0][:2], *b[1:])),
     "no batch": ("videopose3d", lambda b: None),
@@ -346,30 +346,30 @@ JUNK: dict[str, tuple[str, Callable[[Any], Any]]] = {
 }
 
 
-@pytest.mark.parametrize("what", JUNK)
-def test_something_else_in_the_middle_passes_untouched(what: str) -> None:
-    name, spoil = JUNK[what]
+@pytest.mark.parametrize("what", BAD_LATER)
+def test_a_bad_batch_later_on_is_returned_unchanged(what: str) -> None:
+    name, spoil = BAD_LATER[what]
     script = SCRIPTS[name]()
     epoch = script.loader.next_epoch() if hasattr(script.loader, "next_epoch") else script.loader
     first, second = ([None if f is None else f[:8] for f in b] for b, _ in zip(epoch, range(2)))
-    junk = spoil(second)
-    batches = [first, junk, second, junk]
-    before = snapshot(junk)
+    bad = spoil(second)
+    batches = [first, bad, second, bad]
+    before = snapshot(bad)
     augmenter = attach(script)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        made = list(augmenter.wrap(batches))
-    assert same(snapshot(made[1], made[3]), before * 2)
-    assert len(caught) == (what != "padding alone")  # padding is no fault
+        found = list(augmenter.wrap(batches))
+    assert same(snapshot(found[1], found[3]), before * 2)
+    assert len(caught) == (what != "padding alone")  # padding is not bad
     assert augmenter.stats()["bad_batches"] == (0 if what == "padding alone" else 2)
     assert augmenter.stats()["augmented"] > 0
 
 
-# Looking before training
+# Checking before training
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_check_finds_every_script_right_and_changes_nothing(name: str) -> None:
+def test_check_finds_no_problem_in_any_script_and_changes_nothing(name: str) -> None:
     seed_all()
     script, plain = SCRIPTS[name](), SCRIPTS[name]()
     augmenter = attach(script)

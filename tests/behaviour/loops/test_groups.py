@@ -1,4 +1,4 @@
-"""`groups=`: the people of one image keep their places, and leave the frame together."""
+"""`groups=`: the people of one image are augmented together, as one scene."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMAT = dict(pose_2d="x", pose_3d="y", camera="camera", groups="image", root="a
 
 
 def scenes(root: str = "absolute", order: Any = None) -> dict[str, Any]:
-    """Two people to an image, side by side in one camera; rows in any order."""
+    """Two people in each image, side by side, with one camera; rows in random order."""
     who = people(2 * SCENES, FRAMES)
     pose, camera = who.pose_3d.copy(), who.camera.copy()
     camera[1::2] = camera[::2]
@@ -40,19 +40,19 @@ def pairs_of(batch: dict[str, Any]) -> list[list[int]]:
 
 
 def augmented(given: Any, mix: str, **config: Any) -> Any:
-    """The batch with the rows of its scenes that changed: twins alone, for append."""
+    """The augmented batch; with append, only its augmented rows."""
     root = "absolute" if given["y"][:, :, 1, 2].min() > 1 else "slot"
     augmenter, _, _ = attached(small("random", mix=mix, **config), FORMAT | dict(root=root))
-    (*_, made) = augmenter.wrap([given])
-    return {k: v[1::2] for k, v in made.items()} if mix == "append" else made
+    (*_, result) = augmenter.wrap([given])
+    return {k: v[1::2] for k, v in result.items()} if mix == "append" else result
 
 
 each_mix = pytest.mark.parametrize("mix", ["replace", "append", "alternate"])
 
 
 @each_mix
-def test_a_scene_moves_as_one_rigid_thing(mix: str) -> None:
-    """With only the view changed, every distance between any two joints of a scene holds."""
+def test_a_scene_moves_rigidly(mix: str) -> None:
+    """If only the view changes, all distances between two joints of a scene are kept."""
     given = scenes()
     made = augmented(given, mix, ba=False, bl=False, image_offset=0.1, distance=(4.0, 6.0))
     changed = set(changed_rows(given["y"], made["y"]))
@@ -68,7 +68,7 @@ def test_a_scene_moves_as_one_rigid_thing(mix: str) -> None:
 
 @each_mix
 @pytest.mark.parametrize("root", ["absolute", "slot"])
-def test_people_of_their_own_stand_where_they_stood_to_each_other(root: str, mix: str) -> None:
+def test_new_people_keep_the_distances_between_roots(root: str, mix: str) -> None:
     given = scenes(root)
     made = augmented(given, mix, image_offset=0.1, distance=(4.0, 6.0))
     changed = set(changed_rows(given["y"], made["y"]))
@@ -82,7 +82,7 @@ def test_people_of_their_own_stand_where_they_stood_to_each_other(root: str, mix
 
 
 @each_mix
-def test_one_person_out_of_the_frame_spoils_the_scene(mix: str) -> None:
+def test_a_scene_is_rejected_if_one_person_leaves_the_frame(mix: str) -> None:
     given = scenes()
     limits = dict(image_offset=0.6, distance=(2.0, 5.0), ratio=1.0)
     made = augmented(given, mix, **limits)
@@ -94,7 +94,7 @@ def test_one_person_out_of_the_frame_spoils_the_scene(mix: str) -> None:
     assert 1 in {len(apart & set(pair)) for pair in pairs_of(given)}
 
 
-def test_replace_takes_whole_scenes_and_about_its_share() -> None:
+def test_replace_augments_whole_scenes_up_to_the_ratio() -> None:
     given = scenes()
     for seed in range(5):
         changed = changed_rows(given["y"], augmented(given, "replace", seed=seed, ratio=0.25)["y"])
@@ -102,8 +102,8 @@ def test_replace_takes_whole_scenes_and_about_its_share() -> None:
         assert len(changed) % 2 == 0
 
 
-def test_numbers_of_an_image_may_be_any() -> None:
-    """Only which are equal counts, not how they are written."""
+def test_image_numbers_may_have_any_values_and_types() -> None:
+    """Only equality of the numbers matters."""
     given = scenes()
     made = [
         augmented({**given, "image": image}, "append")["y"]
@@ -113,14 +113,14 @@ def test_numbers_of_an_image_may_be_any() -> None:
     assert torch.equal(made[0], made[2])
 
 
-def test_groups_without_places_are_refused() -> None:
+def test_groups_without_root_positions_raise() -> None:
     with pytest.raises(ConfigError, match=r"groups=.*root='relative' has no positions.*absolute"):
         attached(batch=FORMAT | dict(root="relative"))
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["padding first", "padding last"])
-def test_an_empty_place_in_a_scene_spoils_it_not(first: bool) -> None:
-    """Scenes of fixed size, padded with zeros under the scene's own number."""
+def test_padding_does_not_reject_a_scene(first: bool) -> None:
+    """Scenes of fixed size are padded with rows of zeros that have the scene's number."""
     given = scenes(order=np.arange(2 * SCENES))
     empty = {name: torch.zeros_like(field[::2]) for name, field in given.items()}
     empty["image"] = given["image"][::2]
@@ -136,4 +136,4 @@ def test_an_empty_place_in_a_scene_spoils_it_not(first: bool) -> None:
         assert field.shape == made[name][people].shape
     before, after = (x["y"][people].view(SCENES, 2, FRAMES, 16, 3) for x in (padded, made))
     apart = [(p[:, 0, :, 0] - p[:, 1, :, 0]).norm(dim=-1) for p in (before, after)]
-    assert torch.allclose(*apart, atol=1e-4)  # they keep their distance
+    assert torch.allclose(*apart, atol=1e-4)  # distances are kept

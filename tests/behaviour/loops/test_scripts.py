@@ -1,6 +1,6 @@
-"""Public training scripts with the plugin's three lines, in every mix: what they must not notice.
+"""Replicas of public training scripts with the plugin, in every mix.
 
-`replicas.py` holds the scripts and a table of what each is like.
+The scripts are in `replicas.py`, with a table that describes them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from poseaug_plugin import PoseAugmenter, PoseAugWarning, Skeleton
 EPOCHS = 2
 MIXES = ("off", "replace", "append", "alternate")
 AUGMENTS = MIXES[1:]
-TIMES = {"append": 2}  # rows per row
-DOUBLING_MIXES = {"alternate": 2}  # batches per batch
+TIMES = {"append": 2}  # rows per row of the plain script
+DOUBLING_MIXES = {"alternate": 2}  # batches per batch of the plain script
 
 each_script = pytest.mark.parametrize("script", SCRIPTS)
 each_mix = pytest.mark.parametrize("mix", MIXES)
@@ -39,100 +39,110 @@ def _gradients_on() -> Iterator[None]:
     torch.set_grad_enabled(True)
 
 
-class Spy:
-    """The loader as a script sees it; copies every batch, and spoils it once it has been used."""
+class RecordingLoader:
+    """Records copies of the batches, and may overwrite each batch after the script used it."""
 
-    def __init__(self, script: Script, spoil: bool) -> None:
+    def __init__(self, script: Script, overwrite_used: bool) -> None:
         self.loader, self.fields, self.batch = script.loader, script.fields, None
-        self.seen: list[list[Any]] = []
+        self.recorded: list[list[Any]] = []
         self.kinds: list[type] = []
-        if spoil:  # after backward, before the plugin's own turn
-            script.optimizer.register_step_pre_hook(lambda *_: spoiled(self.batch))
+        if overwrite_used:  # after the script's backward pass, before the plugin's update
+            script.optimizer.register_step_pre_hook(lambda *_: overwrite(self.batch))
 
     def __iter__(self) -> Iterator[Any]:
-        return self._watched(self.loader)
+        return self._record(self.loader)
 
     def __getattr__(self, name: str) -> Any:
         if name == "next_epoch":
-            return lambda: self._watched(self.loader.next_epoch())
+            return lambda: self._record(self.loader.next_epoch())
         return getattr(self.loader, name)
 
-    def _watched(self, batches: Any) -> Iterator[Any]:
+    def _record(self, batches: Any) -> Iterator[Any]:
         for self.batch in batches:
             self.kinds.append(type(self.batch))
-            self.seen.append(copy.deepcopy(self.fields(self.batch)))
+            self.recorded.append(copy.deepcopy(self.fields(self.batch)))
             yield self.batch
 
 
-def spoiled(value: Any) -> None:
-    """Every array in a batch, however deep."""
+def overwrite(value: Any) -> None:
+    """Overwrite every array in a batch, in place."""
     if isinstance(value, (np.ndarray, torch.Tensor)):
         value[...] = 99
     elif isinstance(value, (dict, SimpleNamespace)):
-        spoiled(list((value if isinstance(value, dict) else vars(value)).values()))
+        overwrite(list((value if isinstance(value, dict) else vars(value)).values()))
     elif isinstance(value, (list, tuple)):
         for part in value:
-            spoiled(part)
+            overwrite(part)
 
 
 class Run(NamedTuple):
     script: Script
     augmenter: PoseAugmenter | None
     moved: bool
-    seen: list[Any]
+    recorded: list[Any]
     kinds: list[type]
     lrs: list[float]
     evaluations: list[float]
     streams: list[Any]
-    warned: list[str]
+    warnings: list[str]
 
 
-def run(name: str, mix: str = "bare", spoil: bool = False, **config: Any) -> Run:
+def run(name: str, mix: str = "plain", overwrite_used: bool = False, **config: Any) -> Run:
     seed_all()
     script = SCRIPTS[name]()
     before, augmenter, lrs = snapshot(script.model), None, []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        if mix != "bare":
+        if mix != "plain":
             how = dict(ratio=0.0) if mix == "off" else dict(mix=mix)
             augmenter = PoseAugmenter(
                 script.model,
                 script.optimizer,
                 script.format,
                 EPOCHS,
-                config=small(**how, **config, joint_offset=0.0),  # left and right bones stay alike
+                config=small(**how, **config, joint_offset=0.0),  # keeps left and right bones equal
                 predict=script.predict,
             )
             script.loader = augmenter.wrap(script.loader)
-        spy = script.loader = Spy(script, spoil)
+        recorder = script.loader = RecordingLoader(script, overwrite_used)
         groups = script.optimizer.param_groups
         script.optimizer.register_step_post_hook(lambda *_: lrs.append(groups[0]["lr"]))
         evaluations, ends = [], []
         for epoch in range(EPOCHS):
-            seed_all(epoch)  # one order of rows in every mix, however often dropout draws
+            seed_all(epoch)  # the same order of rows in every mix
             script.train()
             ends.append(streams())
             evaluations.append(script.evaluate())
     moved = not same(snapshot(script.model), before)
-    told = [str(w.message) for w in caught]
-    return Run(script, augmenter, moved, spy.seen, spy.kinds, lrs, evaluations, ends, told)
+    messages = [str(w.message) for w in caught]
+    return Run(
+        script,
+        augmenter,
+        moved,
+        recorder.recorded,
+        recorder.kinds,
+        lrs,
+        evaluations,
+        ends,
+        messages,
+    )
 
 
 @functools.cache
-def ran(name: str, mix: str = "bare") -> Run:
+def cached_run(name: str, mix: str = "plain") -> Run:
     return run(name, mix)
 
 
 def pairs(name: str, mix: str) -> list[tuple[Any, Any]]:
-    """Each bare batch and the one that has augmented rows: its twins alone, for append."""
-    bare, seen = ran(name).seen, ran(name, mix).seen
+    """Each plain batch and its augmented one; with append, only the augmented rows of it."""
+    plain, recorded = cached_run(name).recorded, cached_run(name, mix).recorded
     if mix == "append":
-        seen = [tuple(part(field, 1) for field in batch) for batch in seen]
-    return list(zip(bare, seen[DOUBLING_MIXES.get(mix, 1) - 1 :: DOUBLING_MIXES.get(mix, 1)]))
+        recorded = [tuple(part(field, 1) for field in batch) for batch in recorded]
+    return list(zip(plain, recorded[DOUBLING_MIXES.get(mix, 1) - 1 :: DOUBLING_MIXES.get(mix, 1)]))
 
 
 def part(field: Any, which: int) -> Any:
-    """The originals (0) or the twins (1) of a field that append interleaved."""
+    """The real (0) or the augmented (1) rows of a field, which append interleaves."""
     return None if field is None else field[which::2]
 
 
@@ -147,10 +157,10 @@ def sizes(batch: Any) -> list[int | None]:
     return [None if field is None else len(field) for field in batch]
 
 
-def rows_changed(bare: Any, made: Any) -> list[list[int]]:
-    """Of each field; other than arrays must not change."""
+def rows_changed(plain: Any, augmented: Any) -> list[list[int]]:
+    """The changed rows of each field; fields other than arrays must not change."""
     found = []
-    for a, b in zip(bare, made):
+    for a, b in zip(plain, augmented):
         if isinstance(a, (np.ndarray, torch.Tensor)):
             assert a.shape == b.shape
             found.append(changed_rows(a.reshape(len(a), -1), b.reshape(len(a), -1)))
@@ -161,33 +171,33 @@ def rows_changed(bare: Any, made: Any) -> list[list[int]]:
     return found
 
 
-# The script goes on as ever
+# Training
 
 
 @each_mix
 @each_script
-def test_it_trains_with_its_own_steps_schedule_and_epochs(script: str, mix: str) -> None:
-    bare, made = ran(script), ran(script, mix)
+def test_steps_learning_rates_and_epochs_are_the_scripts_own(script: str, mix: str) -> None:
+    plain, augmented = cached_run(script), cached_run(script, mix)
     times = DOUBLING_MIXES.get(mix, 1)
-    assert made.moved
-    assert all(map(math.isfinite, [*made.script.losses, *made.evaluations]))
-    assert len(made.lrs) == len(made.seen) == times * len(bare.lrs)
-    if made.script.by_step:
-        assert made.lrs[: len(bare.lrs)] == bare.lrs
+    assert augmented.moved
+    assert all(map(math.isfinite, [*augmented.script.losses, *augmented.evaluations]))
+    assert len(augmented.lrs) == len(augmented.recorded) == times * len(plain.lrs)
+    if augmented.script.by_step:
+        assert augmented.lrs[: len(plain.lrs)] == plain.lrs
     else:
-        assert made.lrs == [lr for lr in bare.lrs for _ in range(times)]
-    stats = made.augmenter.stats()
+        assert augmented.lrs == [lr for lr in plain.lrs for _ in range(times)]
+    stats = augmented.augmenter.stats()
     assert stats["bad_batches"] == 0
     assert stats["epochs"] == (0 if mix == "off" else EPOCHS)
-    assert stats["updates"] == (0 if mix == "off" else len(made.lrs) // times)
-    expected = mix == "alternate" and made.script.norm
-    assert ["BatchNorm" in words for words in made.warned] == [True] * expected
+    assert stats["updates"] == (0 if mix == "off" else len(augmented.lrs) // times)
+    expected = mix == "alternate" and augmented.script.norm
+    assert ["BatchNorm" in words for words in augmented.warnings] == [True] * expected
 
 
 @each_script
-def test_switched_off_it_is_not_there(script: str) -> None:
-    bare, made = ran(script), ran(script, "off")
-    for a, b in zip(bare, made):
+def test_with_ratio_0_results_equal_the_plain_script(script: str) -> None:
+    plain, augmented = cached_run(script), cached_run(script, "off")
+    for a, b in zip(plain, augmented):
         if isinstance(a, (Script, list)):
             a, b = (
                 snapshot(x.model, x.optimizer) if isinstance(x, Script) else snapshot(x)
@@ -198,65 +208,65 @@ def test_switched_off_it_is_not_there(script: str) -> None:
 
 @each_script
 def test_replace_keeps_the_random_streams(script: str) -> None:
-    assert ran(script, "replace").streams == ran(script).streams
+    assert cached_run(script, "replace").streams == cached_run(script).streams
 
 
-# What a batch is
+# Batches
 
 
 @each_mix
 @each_script
-def test_containers_types_and_shapes_stay(script: str, mix: str) -> None:
-    bare, seen = ran(script).seen, ran(script, mix).seen
+def test_containers_types_and_shapes_are_kept(script: str, mix: str) -> None:
+    plain, recorded = cached_run(script).recorded, cached_run(script, mix).recorded
     times = DOUBLING_MIXES.get(mix, 1)
-    assert set(ran(script, mix).kinds) == set(ran(script).kinds)
-    for i, batch in enumerate(seen):
-        given = bare[i // times]
+    assert set(cached_run(script, mix).kinds) == set(cached_run(script).kinds)
+    for i, batch in enumerate(recorded):
+        given = plain[i // times]
         assert described(batch) == described(given)
         assert sizes(batch) == [n and n * TIMES.get(mix, 1) for n in sizes(given)]
 
 
 @each_augmenting_mix
 @each_script
-def test_other_rows_are_bit_for_bit_what_they_were(script: str, mix: str) -> None:
+def test_rows_that_are_not_augmented_are_equal_bit_for_bit(script: str, mix: str) -> None:
     if mix == "append":
-        originals = [[part(f, 0) for f in batch] for batch in ran(script, mix).seen]
+        originals = [[part(f, 0) for f in batch] for batch in cached_run(script, mix).recorded]
     else:
-        originals = ran(script, mix).seen[:: DOUBLING_MIXES.get(mix, 1)]
-    for given, kept in zip(ran(script).seen, originals if mix != "replace" else []):
+        originals = cached_run(script, mix).recorded[:: DOUBLING_MIXES.get(mix, 1)]
+    for given, kept in zip(cached_run(script).recorded, originals if mix != "replace" else []):
         assert same(snapshot(*given), snapshot(*kept))
     most = 0.5 if mix == "replace" else 1
     camera = {"videopose3d": 0, "stgcn": 0, "poseaug": 3, "adaptpose": 3}.get(
-        str(ran(script).script.format)
+        str(cached_run(script).script.format)
     )
     counters = 0
-    for given, made in pairs(script, mix):
-        changed = rows_changed(given, made)
-        augmented = max(changed, key=len)
-        assert len(augmented) <= math.ceil(most * len(given[-1]))
-        counters += len(augmented)
+    for given, augmented in pairs(script, mix):
+        changed = rows_changed(given, augmented)
+        chosen = max(changed, key=len)
+        assert len(chosen) <= math.ceil(most * len(given[-1]))
+        counters += len(chosen)
         for field, rows in enumerate(changed):
             of_pose = np.asarray(given[field]).dtype.kind == "f" and np.ndim(given[field]) > 1
-            assert rows == (augmented if of_pose or (field == camera and rows) else [])
-    assert counters >= 0.2 * most * sum(len(given[-1]) for given in ran(script).seen)
+            assert rows == (chosen if of_pose or (field == camera and rows) else [])
+    assert counters >= 0.2 * most * sum(len(given[-1]) for given in cached_run(script).recorded)
 
 
 @each_augmenting_mix
 @each_script
 def test_augmented_rows_project_onto_their_own_2d(script: str, mix: str) -> None:
-    off = ran(script).script.off
-    for given, made in pairs(script, mix):
-        rows = max(rows_changed(given, made), key=len)
-        assert off(made)[rows].max(initial=0) < 1e-5
+    off = cached_run(script).script.off
+    for given, augmented in pairs(script, mix):
+        rows = max(rows_changed(given, augmented), key=len)
+        assert off(augmented)[rows].max(initial=0) < 1e-5
 
 
 @each_augmenting_mix
 @each_script
-def test_nothing_of_a_batch_was_kept(script: str, mix: str) -> None:
-    """Spoiled after the script used it, before the plugin's turn: nothing else comes of it."""
-    clean, spoilt = ran(script, mix), run(script, mix, spoil=True)
-    assert same(snapshot(spoilt.seen), snapshot(clean.seen))
-    for a, b in ((clean, spoilt), (clean.script, spoilt.script)):
+def test_the_plugin_keeps_no_reference_to_a_batch(script: str, mix: str) -> None:
+    """Results are equal if each batch is overwritten between the script's use and the update."""
+    clean, overwritten = cached_run(script, mix), run(script, mix, overwrite_used=True)
+    assert same(snapshot(overwritten.recorded), snapshot(clean.recorded))
+    for a, b in ((clean, overwritten), (clean.script, overwritten.script)):
         others = [getattr(x, "augmenter", None) or (x.model, x.optimizer) for x in (a, b)]
         assert same(*(snapshot(*o) if isinstance(o, tuple) else snapshot(o) for o in others))
 
@@ -266,13 +276,13 @@ def test_nothing_of_a_batch_was_kept(script: str, mix: str) -> None:
 
 @each_augmenting_mix
 @each_script
-def test_a_pass_in_evaluation_is_the_bare_loaders(script: str, mix: str) -> None:
+def test_in_evaluation_the_wrapped_loader_equals_the_plain_one(script: str, mix: str) -> None:
     def one_pass(loader: Any) -> list[Any]:
         seed_all()
         batches = loader.next_epoch() if hasattr(loader, "next_epoch") else loader
         return [snapshot(*replica.fields(batch)) for batch in batches]
 
-    replica, bare = SCRIPTS[script](), SCRIPTS[script]()
+    replica, plain = SCRIPTS[script](), SCRIPTS[script]()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PoseAugWarning)
         augmenter = PoseAugmenter(
@@ -280,47 +290,47 @@ def test_a_pass_in_evaluation_is_the_bare_loaders(script: str, mix: str) -> None
         )
     loader = augmenter.wrap(replica.loader)
     replica.model.eval()
-    assert same(one_pass(loader), one_pass(bare.loader))
+    assert same(one_pass(loader), one_pass(plain.loader))
     replica.model.train()
     with torch.no_grad():
-        assert same(one_pass(loader), one_pass(bare.loader))
+        assert same(one_pass(loader), one_pass(plain.loader))
     assert augmenter.stats()["batches"] == augmenter.stats()["epochs"] == 0
 
 
-# What only some have
+# Properties of single scripts
 
 
 @pytest.mark.parametrize("script", ["poseformer", "motionbert", "motionagformer 3dhp"])
-def test_a_wrapped_model_is_asked_inside_its_wrapper(script: str) -> None:
+def test_a_parallel_wrapper_is_not_called(script: str) -> None:
     """DataParallel would scatter the plugin's rows over the devices."""
-    bare, made = (ran(script, mix).script.model for mix in ("bare", "replace"))
-    assert isinstance(made, replicas.Parallel)
-    assert made.calls == bare.calls > 0
+    plain, augmented = (cached_run(script, mix).script.model for mix in ("plain", "replace"))
+    assert isinstance(augmented, replicas.Parallel)
+    assert augmented.calls == plain.calls > 0
 
 
 @each_augmenting_mix
 def test_confidence_stays_with_its_row(mix: str) -> None:
-    for given, made in pairs("motionbert", mix):
-        assert torch.equal(given[0][..., 2], made[0][..., 2])
+    for given, augmented in pairs("motionbert", mix):
+        assert torch.equal(given[0][..., 2], augmented[0][..., 2])
 
 
 @each_augmenting_mix
-def test_invalid_rows_stay_zero(mix: str) -> None:
+def test_padding_rows_stay_zero(mix: str) -> None:
     found = 0
-    for given, made in pairs("adaptpose", mix):
+    for given, augmented in pairs("adaptpose", mix):
         invalid = ~given[0].flatten(1).any(1)
         found += int(invalid.sum())
         for field in (0, 1, 3):
-            assert torch.equal(given[field][invalid], made[field][invalid])
+            assert torch.equal(given[field][invalid], augmented[field][invalid])
     assert found == 2 * EPOCHS
 
 
 @each_augmenting_mix
-def test_a_root_in_its_slot_stands_where_the_2d_says(mix: str) -> None:
-    """HumanEva's batches tell no camera, but with the root that their 2D was taken from."""
-    for given, made in pairs("videopose3d humaneva", mix):
-        rows = max(rows_changed(given, made), key=len)
-        pose_3d, pose_2d = unslotted(made[1])[rows], made[2][rows]
+def test_a_root_in_its_slot_fits_the_2d(mix: str) -> None:
+    """HumanEva's batches have the root position but no camera."""
+    for given, augmented in pairs("videopose3d humaneva", mix):
+        rows = max(rows_changed(given, augmented), key=len)
+        pose_3d, pose_2d = unslotted(augmented[1])[rows], augmented[2][rows]
         ray = pose_3d[..., :2] / pose_3d[..., 2:]
         focal = (pose_2d * ray).sum((1, 2, 3)) / np.square(ray).sum((1, 2, 3))
         assert np.abs(focal[:, None, None, None] * ray - pose_2d).max(initial=0) < 1e-5
@@ -328,8 +338,8 @@ def test_a_root_in_its_slot_stands_where_the_2d_says(mix: str) -> None:
 
 
 @each_augmenting_mix
-def test_a_target_in_image_space_is_a_person_seen_by_some_camera(mix: str) -> None:
-    """Under the right focal length a person's left and right bones are equal."""
+def test_a_target_in_image_space_is_a_symmetric_person(mix: str) -> None:
+    """With the right focal length, left and right bones have equal lengths."""
     human = Skeleton.of("h36m_17")
 
     def asymmetry(uvd: np.ndarray, focal: float) -> float:
@@ -341,9 +351,9 @@ def test_a_target_in_image_space_is_a_person_seen_by_some_camera(mix: str) -> No
         )
         return float(np.abs(left / right - 1).max())
 
-    for given, made in pairs("motionbert", mix):
-        for row in max(rows_changed(given, made), key=len):
-            uvd = made[1][row].double().numpy()
+    for given, augmented in pairs("motionbert", mix):
+        for row in max(rows_changed(given, augmented), key=len):
+            uvd = augmented[1][row].double().numpy()
             assert min(asymmetry(uvd, f) for f in np.linspace(1.1, 2.3, 241)) < 0.01
 
 
@@ -351,18 +361,18 @@ def test_a_target_in_image_space_is_a_person_seen_by_some_camera(mix: str) -> No
 
 
 @pytest.mark.parametrize("script", ["videopose3d 27 frames", "poseformer"])
-def test_a_window_moves_as_its_own_3d_does(script: str) -> None:
-    """With the view alone changed, the window's 2D is its hidden 3D, turned, seen by its camera."""
+def test_a_windows_2d_is_the_projection_of_its_moved_3d(script: str) -> None:
+    """Only the view changes; the 3D of the windows is taken from a second generator."""
     replica = SCRIPTS[script]()
     assert isinstance(replica, VideoPose3D27.__mro__[1])
-    hidden = replica.chunks(replica.poses_3d)  # same order and flips, 3D where 2D would be
+    hidden = replica.chunks(replica.poses_3d)  # the same order and flips, with 3D in place of 2D
     config = small("random", mix="append", ba=False, bl=False)
     augmenter = PoseAugmenter(replica.model, replica.optimizer, replica.format, config=config)
     checked = 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         batches = augmenter.wrap(replica.loader).next_epoch()
-        for (_, _, window), (camera, centre, seen) in zip(hidden.next_epoch(), batches):
+        for (_, _, window), (camera, centre, pose_2d) in zip(hidden.next_epoch(), batches):
             window, centre = unslotted(window), unslotted(centre)[:, 0]
             middle = window[:, replica.pad]
             assert np.allclose(middle, centre[::2], atol=1e-6)
@@ -373,7 +383,7 @@ def test_a_window_moves_as_its_own_3d_does(script: str) -> None:
                 u, _, vt = np.linalg.svd((old - old[0]).T @ (new - new[0]))
                 turn = vt.T @ np.diag([1, 1, np.linalg.det(vt.T @ u.T)]) @ u.T
                 moved = (window[row] - old[0]) @ turn.T + new[0]
-                off = reproject(moved[None], camera[2 * row + 1][None]) - seen[2 * row + 1]
+                off = reproject(moved[None], camera[2 * row + 1][None]) - pose_2d[2 * row + 1]
                 assert np.abs(off).max() < 1e-5
                 checked += 1
     assert checked > 10
@@ -389,18 +399,18 @@ def test_the_callers_sequences_are_not_written_to() -> None:
     assert same(snapshot(replica.poses_2d, replica.poses_3d, replica.cameras), before)
     assert (replica.poses_2d, replica.poses_3d) == lists
     augmenter.detach()
-    bare = SCRIPTS["videopose3d 27 frames"]()
-    for loader in (inner, bare.loader, replica.loader):
+    plain = SCRIPTS["videopose3d 27 frames"]()
+    for loader in (inner, plain.loader, replica.loader):
         loader.set_random_state(np.random.RandomState(5))
-    passes = [[snapshot(*b) for b in g.next_epoch()] for g in (bare.loader, replica.loader)]
+    passes = [[snapshot(*b) for b in g.next_epoch()] for g in (plain.loader, replica.loader)]
     assert same(*passes)
-    assert inner.num_frames() == replica.loader.num_frames() == bare.loader.num_frames()
+    assert inner.num_frames() == replica.loader.num_frames() == plain.loader.num_frames()
 
 
 @pytest.mark.parametrize("how", ["dropped", "wrapped twice"])
-def test_a_generator_is_made_to_deliver_its_windows_once(how: str) -> None:
-    """By an augmenter that is gone without `detach()`, or by one that wraps it again."""
-    replica, bare = (SCRIPTS["videopose3d 27 frames"]() for _ in range(2))
+def test_a_generator_is_changed_once(how: str) -> None:
+    """By two augmenters, the first dropped without `detach()`, or by one that wraps it twice."""
+    replica, plain = (SCRIPTS["videopose3d 27 frames"]() for _ in range(2))
     inner, attach = replica.loader, functools.partial(PoseAugmenter, config=small())
     augmenter = attach(replica.model, replica.optimizer, replica.format)
     augmenter.wrap(inner)
@@ -412,11 +422,13 @@ def test_a_generator_is_made_to_deliver_its_windows_once(how: str) -> None:
     assert augmenter.stats()["bad_batches"] == 0
     assert augmenter.stats()["augmented"] > 0
     augmenter.detach()
-    for loader in (inner, bare.loader):
+    for loader in (inner, plain.loader):
         loader.set_random_state(np.random.RandomState(5))
-    passes = [[snapshot(*b) for b in g.next_epoch()] for g in (bare.loader, inner)]
+    passes = [[snapshot(*b) for b in g.next_epoch()] for g in (plain.loader, inner)]
     assert same(*passes)
 
 
-def test_every_script_is_of_the_table() -> None:
-    assert (replicas.__doc__ or "").count("\n|") == 2 + len(SCRIPTS) - 3  # three share a line
+def test_every_script_is_in_the_table() -> None:
+    assert (replicas.__doc__ or "").count("\n|") == 2 + len(
+        SCRIPTS
+    ) - 3  # one line has three scripts
