@@ -29,14 +29,15 @@ BATCHES_WITHOUT_STEP = 200  # batches without an optimizer step before a warning
 WARNINGS = {
     "batchnorm": "mix='alternate' is used with a model that has BatchNorm: real and augmented "
     "batches are normalised by their own statistics in training, but by a blend of both in "
-    "evaluation, which costs accuracy. Pass config=dict(mix='replace') or dict(mix='append'), or "
-    "keep 'alternate' to reproduce the paper.",
+    "evaluation, which costs accuracy. Set mix='replace' or mix='append' in config=, or keep "
+    "'alternate' to reproduce the paper.",
     "no_root": "the batch has no root position, so the root is fitted to the 2D. Only the 2D "
     "discriminator and the bone-angle feedback use it. If your 3D has the root position, pass "
     "root='absolute' or root='slot' in batch=.",
     "no_camera": "the batch has no root position and no camera, so the root is fitted to the 2D "
-    "with the camera of camera=. Only the 2D discriminator and the bone-angle feedback use it. "
-    "If your 3D has the root position, pass root='absolute' or root='slot' in batch=.",
+    "with the camera passed as camera=, or the default one. Only the 2D discriminator and the "
+    "bone-angle feedback use it. If your 3D has the root position, pass root='absolute' or "
+    "root='slot' in batch=.",
     "no_batches": "the training loop does not iterate the loader that augmenter.wrap(loader) "
     f"returned: it took {STEPS_WITHOUT_BATCH} optimizer steps and no batch was augmented. Iterate "
     "the wrapped loader. If you do, call model.train() before the loop.",

@@ -72,10 +72,10 @@ def people(rows: int = 8, frames: int = 1, seed: int = 0) -> People:
     for joint, parent in list(enumerate(PARENTS))[1:]:
         pose[:, :, joint] = pose[:, :, parent] + bone[:, :, joint - 1]
     yaw = rng.uniform(-0.6, 0.6, rows)
-    turn = np.zeros((rows, 1, 3, 3))
-    turn[:, 0, 0, 0] = turn[:, 0, 2, 2] = np.cos(yaw)
-    turn[:, 0, 0, 2], turn[:, 0, 2, 0], turn[:, 0, 1, 1] = np.sin(yaw), -np.sin(yaw), 1
-    pose = pose @ turn.swapaxes(-1, -2)
+    rotation = np.zeros((rows, 1, 3, 3))
+    rotation[:, 0, 0, 0] = rotation[:, 0, 2, 2] = np.cos(yaw)
+    rotation[:, 0, 0, 2], rotation[:, 0, 2, 0], rotation[:, 0, 1, 1] = np.sin(yaw), -np.sin(yaw), 1
+    pose = pose @ rotation.swapaxes(-1, -2)
     root = rng.uniform((-0.4, -0.1, 4.0), (0.4, 0.1, 5.0), (rows, 1, 1, 3))
     pose = (pose + root + 0.05 * time * np.array([1.0, 0, 0.3])[None, None]).astype(np.float32)
     camera = np.tile(np.array(CAM9, np.float32), (rows, 1))

@@ -77,7 +77,7 @@ class _SharedState:
         """All augmented batches of an epoch, which mix="passes" yields before the real ones.
 
         As in the released code, the networks are updated on the whole set before the estimator
-        trains on the pairs they made.
+        trains on their pairs.
         """
         augmented = []
         for batch in start() if self.augmenter.active else ():
@@ -86,7 +86,7 @@ class _SharedState:
         return augmented
 
     def record_request(self, current: _Iteration) -> None:
-        """Record that an iterator is asked for a batch, and end an iteration that was left early.
+        """Record the request of a batch, and end an iteration that was left early.
 
         An iteration that was left early ends when the loop trains on a later one. It does not end
         if a single batch is only looked at, or if two iterators are used side by side.
@@ -150,7 +150,7 @@ class AugmentedLoader:
         return bool(self._loader)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_loader":  # copy.copy asks for attributes before there is a loader
+        if name == "_loader":  # copy.copy looks up attributes before __init__ has run
             raise AttributeError(name)
         value = getattr(self._loader, name)
         if name == "next_epoch" and callable(value):

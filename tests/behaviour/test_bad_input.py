@@ -520,7 +520,7 @@ def test_one_warning_about_a_missing_root_in_the_modes_that_use_it() -> None:
     for config in (dict(adv2d=1.0), dict(feedback="range")):
         (message,) = messages(**config)
         assert "no root" in message
-        assert "with the camera of camera=" in message
+        assert "with the camera passed as camera=, or the default one" in message
 
 
 def test_one_warning_if_the_optimizer_is_never_stepped() -> None:

@@ -874,7 +874,7 @@ def test_errors_are_relative_to_the_predicted_root() -> None:
 
 def test_lengths_are_swapped_before_everything_else() -> None:
     """Published: before each epoch, all training poses get another subject's bone lengths. Plugin:
-    each row gets those of another row, drawn anew for each batch. In both, networks, real samples
+    each row gets those of another row, drawn again for each batch. In both, networks, real samples
     and original errors use the result. `swap_lengths` switches it off.
     """
     poses = doubles()

@@ -195,13 +195,13 @@ def test_something_that_is_no_state_raises(state: Any) -> None:
     assert_load_raises(state, r"augmenter\.state_dict\(\)")
 
 
-@pytest.mark.parametrize("spoil", ["no nets", "other nets", "config", "skeleton"])
-def test_a_damaged_state_raises_before_anything_is_changed(spoil: str) -> None:
+@pytest.mark.parametrize("damage", ["no nets", "other nets", "config", "skeleton"])
+def test_a_damaged_state_raises_before_anything_is_changed(damage: str) -> None:
     state = state_of()
-    if spoil == "no nets":
+    if damage == "no nets":
         del state["engine"]["trainer"]["nets"]
-    elif spoil == "other nets":
+    elif damage == "other nets":
         state["engine"]["trainer"]["nets"]["augmentor"] = Lifter().state_dict()
     else:
-        state[spoil] = "?"
+        state[damage] = "?"
     assert_load_raises(state, "state")

@@ -156,9 +156,9 @@ def test_a_loader_without_a_length_raises_in_len_and_is_true() -> None:
 def test_a_wrapped_loader_can_be_copied() -> None:
     augmenter, _, _ = attached()
     plain = ListLoader()
-    twin: Any = copy.deepcopy(augmenter.wrap(plain))
-    twin.seed = 9
-    assert (plain.seed, len(list(twin))) == (3, 3)
+    copied: Any = copy.deepcopy(augmenter.wrap(plain))
+    copied.seed = 9
+    assert (plain.seed, len(list(copied))) == (3, 3)
 
 
 class Chunks:

@@ -302,24 +302,24 @@ def test_a_generator_with_other_2d_keypoints_raises_or_warns(name: str) -> None:
         next(batches)
 
 
-class Sometimes(Chunks):
+class SecondBatchChanged(Chunks):
     """A generator whose second batch is changed by a function."""
 
-    spoil: Callable[[Any], Any]
+    change: Callable[[Any], Any]
 
     def next_epoch(self) -> Iterator[Any]:
         for i, batch in enumerate(super().next_epoch()):
-            yield type(self).spoil(batch) if i == 1 else batch
+            yield type(self).change(batch) if i == 1 else batch
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "change",
     [lambda b: (b[0], None, b[2]), lambda b: None, lambda b: (b[0], b[1], b[2][:, :, :9])],
     ids=["unlabelled", "None", "fewer joints"],
 )
-def test_a_bad_batch_of_a_generator_does_not_end_the_run(spoil: Any) -> None:
+def test_a_bad_batch_of_a_generator_does_not_end_the_run(change: Any) -> None:
     script = SCRIPTS["videopose3d 27 frames"]()
-    script.loader.__class__ = type("Once", (Sometimes,), {"spoil": staticmethod(spoil)})
+    script.loader.__class__ = type("Once", (SecondBatchChanged,), {"change": staticmethod(change)})
     augmenter = attach(script)
     with pytest.warns(PoseAugWarning, match="unchanged") as caught:
         batches = [batch is not None for batch in augmenter.wrap(script.loader).next_epoch()]
@@ -348,11 +348,11 @@ BAD_LATER: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 @pytest.mark.parametrize("what", BAD_LATER)
 def test_a_bad_batch_later_on_is_returned_unchanged(what: str) -> None:
-    name, spoil = BAD_LATER[what]
+    name, change = BAD_LATER[what]
     script = SCRIPTS[name]()
     epoch = script.loader.next_epoch() if hasattr(script.loader, "next_epoch") else script.loader
     first, second = ([None if f is None else f[:8] for f in b] for b, _ in zip(epoch, range(2)))
-    bad = spoil(second)
+    bad = change(second)
     batches = [first, bad, second, bad]
     before = snapshot(bad)
     augmenter = attach(script)

@@ -25,13 +25,13 @@ def scenes(root: str = "absolute", order: Any = None) -> dict[str, Any]:
     pose[1::2] += np.float32([0.5, 0, 0.3])
     image = np.arange(2 * SCENES) // 2 * 7 + 3
     rows = np.random.RandomState(1).permutation(2 * SCENES) if order is None else order
-    made = dict(
+    fields = dict(
         x=reproject(pose, camera).astype(np.float32),
         y=pose if root == "absolute" else slotted(pose).astype(np.float32),
         camera=camera,
         image=image,
     )
-    return {name: torch.from_numpy(field[rows]) for name, field in made.items()}
+    return {name: torch.from_numpy(field[rows]) for name, field in fields.items()}
 
 
 def pairs_of(batch: dict[str, Any]) -> list[list[int]]:
@@ -54,15 +54,15 @@ each_mix = pytest.mark.parametrize("mix", ["replace", "append", "alternate"])
 def test_a_scene_moves_rigidly(mix: str) -> None:
     """If only the view changes, all distances between two joints of a scene are kept."""
     given = scenes()
-    made = augmented(given, mix, ba=False, bl=False, image_offset=0.1, distance=(4.0, 6.0))
-    changed = set(changed_rows(given["y"], made["y"]))
+    after = augmented(given, mix, ba=False, bl=False, image_offset=0.1, distance=(4.0, 6.0))
+    changed = set(changed_rows(given["y"], after["y"]))
     assert len(changed) >= 4
     for pair in pairs_of(given):
         assert len(changed & set(pair)) in (0, 2)
-        old, new = (b["y"][pair].transpose(0, 1).flatten(1, 2).double() for b in (given, made))
+        old, new = (b["y"][pair].transpose(0, 1).flatten(1, 2).double() for b in (given, after))
         assert (torch.cdist(old, old) - torch.cdist(new, new)).abs().max() < 1e-4
-        assert torch.equal(made["camera"][pair[0]], made["camera"][pair[1]])
-    off = reproject(made["y"], made["camera"]) - made["x"].numpy()
+        assert torch.equal(after["camera"][pair[0]], after["camera"][pair[1]])
+    off = reproject(after["y"], after["camera"]) - after["x"].numpy()
     assert np.abs(off[sorted(changed)]).max() < 1e-5
 
 
@@ -70,13 +70,13 @@ def test_a_scene_moves_rigidly(mix: str) -> None:
 @pytest.mark.parametrize("root", ["absolute", "slot"])
 def test_new_people_keep_the_distances_between_roots(root: str, mix: str) -> None:
     given = scenes(root)
-    made = augmented(given, mix, image_offset=0.1, distance=(4.0, 6.0))
-    changed = set(changed_rows(given["y"], made["y"]))
+    after = augmented(given, mix, image_offset=0.1, distance=(4.0, 6.0))
+    changed = set(changed_rows(given["y"], after["y"]))
     assert len(changed) >= 4
     for pair in pairs_of(given):
         assert len(changed & set(pair)) in (0, 2)
         apart = [
-            (b["y"][pair[0], :, 0] - b["y"][pair[1], :, 0]).norm(dim=-1) for b in (given, made)
+            (b["y"][pair[0], :, 0] - b["y"][pair[1], :, 0]).norm(dim=-1) for b in (given, after)
         ]
         assert (apart[0] - apart[1]).abs().max() < 1e-4
 
@@ -85,8 +85,8 @@ def test_new_people_keep_the_distances_between_roots(root: str, mix: str) -> Non
 def test_a_scene_is_rejected_if_one_person_leaves_the_frame(mix: str) -> None:
     given = scenes()
     limits = dict(image_offset=0.6, distance=(2.0, 5.0), ratio=1.0)
-    made = augmented(given, mix, **limits)
-    changed = set(changed_rows(given["y"], made["y"]))
+    after = augmented(given, mix, **limits)
+    changed = set(changed_rows(given["y"], after["y"]))
     assert 2 <= len(changed) < 2 * SCENES
     assert {len(changed & set(pair)) for pair in pairs_of(given)} == {0, 2}
     alone = augmented({**given, "image": torch.arange(2 * SCENES)}, mix, **limits)
@@ -105,12 +105,12 @@ def test_replace_augments_whole_scenes_up_to_the_ratio() -> None:
 def test_image_numbers_may_have_any_values_and_types() -> None:
     """Only equality of the numbers matters."""
     given = scenes()
-    made = [
+    poses = [
         augmented({**given, "image": image}, "append")["y"]
         for image in (given["image"], given["image"].numpy() - 40, given["image"].double() / 3)
     ]
-    assert torch.equal(made[0], made[1])
-    assert torch.equal(made[0], made[2])
+    assert torch.equal(poses[0], poses[1])
+    assert torch.equal(poses[0], poses[2])
 
 
 def test_groups_without_root_positions_raise() -> None:
@@ -128,12 +128,12 @@ def test_padding_does_not_reject_a_scene(first: bool) -> None:
     padded = {name: torch.cat([part[name] for part in parts]) for name in given}
     people = slice(SCENES, None) if first else slice(2 * SCENES)
     config = small("random", ratio=1.0, ba=False, bl=False, image_offset=0.1, distance=(4, 6))
-    made = attached(config, FORMAT)[0](padded)
-    changed = changed_rows(padded["y"], made["y"])
+    result = attached(config, FORMAT)[0](padded)
+    changed = changed_rows(padded["y"], result["y"])
     assert len(changed) >= SCENES
     assert set(changed) <= set(range(3 * SCENES)[people])
     for name, field in given.items():
-        assert field.shape == made[name][people].shape
-    before, after = (x["y"][people].view(SCENES, 2, FRAMES, 16, 3) for x in (padded, made))
+        assert field.shape == result[name][people].shape
+    before, after = (x["y"][people].view(SCENES, 2, FRAMES, 16, 3) for x in (padded, result))
     apart = [(p[:, 0, :, 0] - p[:, 1, :, 0]).norm(dim=-1) for p in (before, after)]
     assert torch.allclose(*apart, atol=1e-4)  # distances are kept

@@ -381,8 +381,8 @@ def test_a_windows_2d_is_the_projection_of_its_moved_3d(script: str) -> None:
                     continue
                 old, new = centre[2 * row], centre[2 * row + 1]
                 u, _, vt = np.linalg.svd((old - old[0]).T @ (new - new[0]))
-                turn = vt.T @ np.diag([1, 1, np.linalg.det(vt.T @ u.T)]) @ u.T
-                moved = (window[row] - old[0]) @ turn.T + new[0]
+                rotation = vt.T @ np.diag([1, 1, np.linalg.det(vt.T @ u.T)]) @ u.T
+                moved = (window[row] - old[0]) @ rotation.T + new[0]
                 off = reproject(moved[None], camera[2 * row + 1][None]) - pose_2d[2 * row + 1]
                 assert np.abs(off).max() < 1e-5
                 checked += 1
