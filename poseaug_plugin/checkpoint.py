@@ -14,6 +14,7 @@ from .counters import Counters
 from .engine import Engine
 from .errors import CheckpointError
 from .geometry.skeleton import Skeleton
+from .saved_state import check_like
 
 __all__ = ["Restored", "restore"]
 
@@ -56,7 +57,8 @@ def restore(
             f"{sorted(FIELDS)}. Pass what augmenter.state_dict() returned."
         )
     try:
-        return _restore(copy.deepcopy(dict(state)), config, skeleton, device)
+        with torch.inference_mode(False):  # tensors made in inference mode could not be trained
+            return _restore(copy.deepcopy(dict(state)), config, skeleton, device)
     except CheckpointError:
         raise
     except Exception as error:
@@ -69,6 +71,12 @@ def _restore(
     state: dict[str, Any], config: PoseAugConfig, own: Skeleton | None, device: torch.device
 ) -> Restored:
     current, saved = asdict(config), state["config"]
+    if not isinstance(saved, Mapping) or set(saved) != set(current):
+        names = set(saved) ^ set(current) if isinstance(saved, Mapping) else set(current)
+        raise CheckpointError(
+            f"state.config differs in the options {sorted(map(str, names))}: the state is damaged, "
+            "or was saved by another version; load an earlier checkpoint."
+        )
     differing = sorted(name for name, value in saved.items() if current.get(name) != value)
     if differing:
         raise CheckpointError(
@@ -83,16 +91,31 @@ def _restore(
             f"{skeleton.left}, this augmenter's has {own.parents} and {own.left}; pass the saved "
             "one as skeleton=."
         )
+    compared = {key: state[key] for key in state if key not in ("config", "skeleton")}
+    check_like(compared, _example(skeleton, config))
     engine, passed = None, state["passed"]
-    if skeleton and state["engine"] is not None:
+    if state["engine"] is not None:
+        if skeleton is None:
+            raise CheckpointError(
+                "state.skeleton is None, but state.engine is there: the state is damaged; load an "
+                "earlier checkpoint."
+            )
         engine = Engine(skeleton, config, device)
         engine.load_state_dict(state["engine"])
     return Restored(
         skeleton,
         engine,
-        int(state["epochs_done"]),
-        Counters(
-            {name: int(count) for name, count in state["counts"].items()},
-            None if passed is None else passed.to(device),
-        ),
+        state["epochs_done"],
+        Counters(dict(state["counts"]), None if passed is None else passed.to(device)),
     )
+
+
+def _example(skeleton: Skeleton | None, config: PoseAugConfig) -> dict[str, Any]:
+    """A state in which all that can be there is there."""
+    engine = None if skeleton is None else Engine(skeleton, config, torch.device("cpu"))
+    return {
+        "epochs_done": 0,
+        "counts": Counters().counts,
+        "passed": torch.zeros((), dtype=torch.int64),
+        "engine": None if engine is None else engine.example_state(),
+    }

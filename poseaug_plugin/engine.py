@@ -48,6 +48,11 @@ class Engine:
             "trainer": None if self.trainer is None else self.trainer.state_dict(),
         }
 
+    def example_state(self) -> dict[str, Any]:
+        """A state in which everything is there that updates bring about; not to go on from."""
+        trainer = None if self.trainer is None else self.trainer.example_state()
+        return {"sampler": self.sampler.state_dict(), "trainer": trainer}
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict()` returned."""
         self.sampler.load_state_dict(state["sampler"])

@@ -182,6 +182,29 @@ class Trainer:
             },
         }
 
+    def example_state(self) -> dict[str, Any]:
+        """A state as after an update, of which keys, shapes and types hold; not to go on from."""
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = torch.zeros_like(parameter)
+            optimizer.step()
+            optimizer.zero_grad()
+        joints = self.skeleton.num_joints
+        nobody = DiscriminatorInput(
+            Bones.of(torch.zeros(1, joints, 3, device=self.device), self.skeleton),
+            torch.zeros(1, joints, 2, device=self.device),
+        )
+        for name, pool in self.pools.items():
+            row = DISCRIMINATORS[name].view(nobody)
+            pool.items = row.new_zeros((pool.size, *row.shape[1:]))
+        names = {"hardness", "feedback", "grad_norm", "loss_augmentor", "gamma_ba", "gamma_bl"}
+        for name in self.discriminators:
+            names |= {f"loss_{name}", f"{name}_real", f"{name}_fake"}
+        self.watch.sums = {name: torch.zeros((), device=self.device) for name in names}
+        self.watch.counts = dict.fromkeys(names, 0)
+        return self.state_dict()
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.updates = state["updates"]
         for name, net in self.nets.items():

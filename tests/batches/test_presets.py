@@ -224,7 +224,10 @@ def test_a_skeleton_of_mmpose_metainfo():
 
 @pytest.mark.parametrize(
     ("meta", "words"),
-    [({"lr": 1}, "keypoint_id2name"), ({**META, "skeleton_links": [(0, 3)]}, "skeleton_links do not connect")],
+    [
+        ({"lr": 1}, "keypoint_id2name"),
+        ({**META, "skeleton_links": [(0, 3)]}, "skeleton_links do not connect"),
+    ],
 )
 def test_metainfo_that_makes_no_tree_is_refused(meta, words):
     with pytest.raises(SkeletonError, match=words):

@@ -1,0 +1,161 @@
+"""Every entry of a saved state, damaged in every way: refused, or it resumes and is finite."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from loop_helpers import attached, loader, same, small, snapshot, train
+from poseaug_plugin import CheckpointError
+
+Path = tuple[Any, ...]
+
+
+def leaves(value: Any, path: Path = ()) -> Iterator[Path]:
+    """Paths to everything in a state that is no container, and to the containers themselves."""
+    if path:
+        yield path
+    items = value.items() if isinstance(value, dict) else ()
+    items = enumerate(value) if isinstance(value, (list, tuple)) else items
+    for key, inner in items:
+        yield from leaves(inner, (*path, key))
+
+
+def at(state: Any, path: Path) -> Any:
+    for key in path:
+        state = state[key]
+    return state
+
+
+def is_float(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+DELETED = object()
+DAMAGES: dict[str, Callable[[Any], Any]] = {
+    "deleted": lambda value: DELETED,
+    "None": lambda value: None,
+    "text": lambda value: "x",
+    "negative": lambda value: (
+        -value if isinstance(value, Tensor) and value.is_floating_point() else -1
+    ),
+    "reshaped": lambda value: value[None] if isinstance(value, Tensor) else [value],
+    "NaN": lambda value: value * math.nan if is_float(value) else math.nan,
+    "huge": lambda value: value + math.inf if is_float(value) else 10**30,
+}
+
+
+def damaged(state: dict[str, Any], path: Path, damage: str) -> dict[str, Any] | None:
+    made = copy.deepcopy(state)
+    holder, key = at(made, path[:-1]), path[-1]
+    if isinstance(holder, tuple):
+        return None  # the container above is damaged in its turn
+    value = DAMAGES[damage](holder[key])
+    if value is DELETED:
+        del holder[key]
+    else:
+        holder[key] = value
+    return made
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else ():
+        yield from tensors(inner)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("preset", ["random", "residual"])
+def test_every_entry_damaged_is_refused_or_resumes(preset: str, damage: str) -> None:
+    config = small(preset, d_every=1, pool=12, width=4, d_width=4)
+    augmenter, model, optimizer = attached(config)
+    train(model, optimizer, augmenter.wrap(loader()), epochs=2)
+    state = copy.deepcopy(augmenter.state_dict())
+    other, model, optimizer = attached(config)
+    train(model, optimizer, other.wrap(loader()))
+    good = copy.deepcopy(other.state_dict())
+    before, refused, resumed = snapshot(other), 0, 0
+    for path in leaves(state):
+        wrong = damaged(state, path, damage)
+        if wrong is None:
+            continue
+        try:
+            other.load_state_dict(wrong)
+        except CheckpointError:
+            refused += 1
+            assert same(snapshot(other), before), path
+            continue
+        resumed += 1
+        train(model, optimizer, other.wrap(loader()))
+        stats = other.stats()
+        assert stats["bad_batches"] == state["counts"]["bad_batches"], path
+        engine = other.state_dict()["engine"]
+        (engine["trainer"] or {}).pop("watch", None)  # measures may be anything
+        for tensor in tensors(engine):
+            assert not tensor.is_floating_point() or tensor.isfinite().all(), path
+        other.detach()
+        other, model, optimizer = attached(config)
+        other.load_state_dict(good)
+        before = snapshot(other)
+    assert refused > 20
+    assert refused > 2 * resumed, resumed
+
+
+NAMED = {
+    "a moment of another shape": (("optimizers", "augmentor", "state", 0, "exp_avg"), "reshaped"),
+    "a step that is no number": (("optimizers", "augmentor", "state", 0, "step"), "NaN"),
+    "a negative step": (("optimizers", "augmentor", "state", 0, "step"), "negative"),
+    "text for a number": (("updates",), "text"),
+    "a network of NaN": (("nets", "d3d", "score.weight"), "NaN"),
+    "a pool of another shape": (("pools", "d3d", "items"), "reshaped"),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_the_entry_is_named(name: str) -> None:
+    inner, damage = NAMED[name]
+    augmenter, model, optimizer = attached(small("residual"))
+    train(model, optimizer, augmenter.wrap(loader()), epochs=2)
+    wrong = damaged(augmenter.state_dict(), ("engine", "trainer", *inner), damage)
+    with pytest.raises(CheckpointError) as caught:
+        attached(small("residual"))[0].load_state_dict(wrong or {})
+    assert ".".join(map(str, inner)) in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["steps", "steps_with_batch", "batches"])
+def test_a_missing_count_is_named(key: str) -> None:
+    augmenter, model, optimizer = attached(small("random"))
+    train(model, optimizer, augmenter.wrap(loader()))
+    state = copy.deepcopy(augmenter.state_dict())
+    del state["counts"][key]
+    with pytest.raises(CheckpointError, match=f"counts lacks .'{key}'"):
+        augmenter.load_state_dict(state)
+
+
+def test_an_empty_config_and_unknown_entries_are_refused() -> None:
+    augmenter, model, optimizer = attached(small("random"))
+    train(model, optimizer, augmenter.wrap(loader()))
+    state = augmenter.state_dict()
+    with pytest.raises(CheckpointError, match=r"state\.config"):
+        augmenter.load_state_dict({**state, "config": {}})
+    with pytest.raises(CheckpointError, match=r"unknown .'more'"):
+        augmenter.load_state_dict({**state, "more": 1})
+
+
+def test_a_state_loaded_in_inference_mode_can_be_trained_on() -> None:
+    augmenter, model, optimizer = attached(small("residual"))
+    train(model, optimizer, augmenter.wrap(loader()))
+    other, model, optimizer = attached(small("residual"))
+    with torch.inference_mode():
+        other.load_state_dict(augmenter.state_dict())
+    before = other.stats()["updates"]
+    train(model, optimizer, other.wrap(loader()))
+    assert other.stats()["updates"] > before
