@@ -1,1 +1,1 @@
-"""What learns: augmentor, discriminators and feedback. `default` imports none of it."""
+"""The learned part: augmentor networks, discriminators and feedback, used if `config.trains`."""

@@ -1,4 +1,4 @@
-"""Has the game between augmentor and discriminators died? Means over a window, then a verdict."""
+"""Detection of collapsed adversarial training, from the means of measures over a window."""
 
 from __future__ import annotations
 
@@ -11,30 +11,48 @@ from ..loop.distributed import average
 
 __all__ = ["CollapseReport", "CollapseWatch"]
 
-WINDOW = 200  # turns; one look (and one wait for the device) per window
-WON = 0.002  # discriminator's loss: every score within 0.06 of its label
-STILL = 1e-7  # gradient norm of the augmentor
-HARDNESS = 0.3, 50.0  # error(augmented) / error(original) of the estimator
+WINDOW = 200  # updates; the device is waited for once per window
+MIN_DISCRIMINATOR_LOSS = 0.002  # below it, scores differ from their labels by less than 0.06
+MIN_GRAD_NORM = 1e-7  # of the augmentor
+HARDNESS_RANGE = (
+    0.3,
+    50.0,
+)  # error of the estimator on augmented poses, divided by that on originals
 
 
 @dataclass(frozen=True)
 class CollapseReport:
-    """What collapsed and why."""
+    """What has collapsed, and how it was detected.
 
-    part: str  # "augmentor", or a discriminator's name
+    Attributes:
+        part: "augmentor", or the name of a discriminator.
+        reason: the measure and its limit.
+    """
+
+    part: str
     reason: str
 
 
 @dataclass
 class CollapseWatch:
-    """Sums the measures of each turn on the device and judges their means once per window."""
+    """Accumulates the measures of each update on the device, and checks their means per window.
+
+    Attributes:
+        sums: sum of each measure in the current window.
+        counts: number of updates that reported each measure.
+        updates: number of updates in the current window.
+    """
 
     sums: dict[str, Tensor] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     updates: int = 0
 
     def add(self, measures: dict[str, Tensor]) -> list[CollapseReport]:
-        """Take one turn's measures; verdicts come at the end of a window, mostly none."""
+        """Add the measures of one update.
+
+        Returns:
+            At the end of a window, a report for each part that has collapsed; otherwise nothing.
+        """
         for name, value in measures.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
             self.counts[name] = self.counts.get(name, 0) + 1
@@ -44,24 +62,21 @@ class CollapseWatch:
         average(self.sums.values())
         means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
         self.sums, self.counts, self.updates = {}, {}, 0
-        return self._judge(means)
+        return self._reports(means)
 
-    def _judge(self, means: dict[str, float]) -> list[CollapseReport]:
-        found = [
-            CollapseReport(
-                name, f"its loss is {means[f'loss_{name}']:.2g}: it tells every fake apart"
-            )
-            for name in (key.removeprefix("loss_") for key in means if key.startswith("loss_"))
-            if name != "augmentor" and not means[f"loss_{name}"] >= WON  # NaN counts as dead
-        ]
-        low, high = HARDNESS
-        hardness = means.get("hardness", 1.0)
+    def _reports(self, means: dict[str, float]) -> list[CollapseReport]:
+        # The comparisons are written so that a NaN counts as a collapse.
+        reports = []
+        for name in (key.removeprefix("loss_") for key in means if key.startswith("loss_")):
+            loss = means[f"loss_{name}"]
+            if name != "augmentor" and not loss >= MIN_DISCRIMINATOR_LOSS:
+                reason = f"its loss is {loss:.2g}, so it recognises every fake"
+                reports.append(CollapseReport(name, reason))
+        low, high = HARDNESS_RANGE
+        hardness, grad_norm = means.get("hardness", 1.0), means.get("grad_norm", 1.0)
         if not low <= hardness <= high:
-            found.append(
-                CollapseReport(
-                    "augmentor", f"hardness {hardness:.3g} is outside {low:g} to {high:g}"
-                )
-            )
-        elif not means.get("grad_norm", 1.0) >= STILL:
-            found.append(CollapseReport("augmentor", f"its gradient is {means['grad_norm']:.3g}"))
-        return found
+            reason = f"hardness {hardness:.3g} is outside {low:g} to {high:g}"
+            reports.append(CollapseReport("augmentor", reason))
+        elif not grad_norm >= MIN_GRAD_NORM:
+            reports.append(CollapseReport("augmentor", f"its gradient norm is {grad_norm:.3g}"))
+        return reports

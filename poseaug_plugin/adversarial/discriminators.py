@@ -1,7 +1,8 @@
-"""The two judges: joint angles in 3D by part-aware KCS, and the whole pair in 2D.
+"""The discriminators: one of bone angles in 3D, by part-aware KCS, and one of 2D poses.
 
-Source: PoseAug (CVPR 2021) section 3.3; layer sizes of the released code. The paths of the 3D
-judge are one batched network behind a first layer for each size of part.
+`DISCRIMINATORS` lists them. A further discriminator is a further entry.
+
+Source: PoseAug (CVPR 2021), section 3.3; layer sizes from the released code.
 """
 
 from __future__ import annotations
@@ -28,11 +29,17 @@ __all__ = [
 
 
 class Discriminator3d(nn.Module):
-    """Scores each part of a pose by the cosines between its bones; small parts first.
+    """Scores each body part of a pose, from the cosines between its bones.
+
+    Each part has its own path, a network of five layers. All paths run as one batched product,
+    except for their first layers, whose size depends on the number of bones of the part.
 
     Args:
-        kcs: "parts" for one path per body part, "whole" for one path on the whole body's KCS.
-        width: of three hidden layers; a fourth has at most 100. Released: 256.
+        skeleton: the skeleton of the poses.
+        generator: draws the initial weights.
+        kcs: "parts" for one path per body part, in the order of their size, or "whole" for a single
+            path with the KCS matrix of the whole body.
+        width: width of the first three layers; that of the fourth is at most 100.
     """
 
     def __init__(
@@ -46,13 +53,14 @@ class Discriminator3d(nn.Module):
         super().__init__()
         last = min(100, width)
         parts = skeleton.parts if kcs == "parts" else (tuple(range(skeleton.num_bones)),)
-        # By size, not padded to the widest: 68 points of a face would pad a body's limbs a
-        # hundredfold.
+        # Grouped by size and not padded to the largest part: with 68 face landmarks, padding would
+        # enlarge the input of the limbs a hundredfold.
         self.groups = [
             tuple(group) for _, group in itertools.groupby(sorted(parts, key=len), key=len)
         ]
         paths = len(parts)
-        # Released: each path takes the whole body's KCS, zero outside its part; weights start so.
+        # In the released code, the input of each path is the KCS matrix of the whole body, with
+        # zeros outside the part. The initial weights have the scale of that input size.
         fan_in = skeleton.num_bones**2
         self.first = nn.ModuleList(
             ParallelLinear(
@@ -66,7 +74,7 @@ class Discriminator3d(nn.Module):
         self.score = ParallelLinear(paths, last, 1, generator)
 
     def forward(self, direction: Tensor) -> Tensor:
-        """Unit bones (B, K, 3) to scores (B, P)."""
+        """Return the scores (B, P) of P parts, from unit bones (B, K, 3)."""
         psis = (part_kcs(direction, group).flatten(-2).transpose(0, 1) for group in self.groups)
         h = leaky(torch.cat([first(psi) for first, psi in zip(self.first, psis)]))  # (P, B, width)
         h = self.third(leaky(self.second(h))) + h
@@ -74,7 +82,13 @@ class Discriminator3d(nn.Module):
 
 
 class Discriminator2d(nn.Module):
-    """Scores a projected pose: body size, view and position at once."""
+    """Scores a 2D pose, which depends on the body, the view and the position.
+
+    Args:
+        skeleton: the skeleton of the poses.
+        generator: draws the initial weights.
+        width: width of the hidden layers.
+    """
 
     def __init__(self, skeleton: Skeleton, generator: torch.Generator, *, width: int = 100) -> None:
         super().__init__()
@@ -86,26 +100,32 @@ class Discriminator2d(nn.Module):
         self.score = ParallelLinear(1, width, 1, generator)
 
     def forward(self, pose_2d: Tensor) -> Tensor:
-        """(B, J, 2) normalised screen to scores (B, 1)."""
+        """Return scores (B, 1) of poses (B, J, 2) in normalised screen units."""
         h1 = leaky(self.first(pose_2d.flatten(1)[None]))
         h3 = leaky(self.third(leaky(self.second(h1))) + h1)
         return self.score(leaky(self.last(self.fourth(h3))))[0]
 
 
 class DiscriminatorInput(NamedTuple):
-    """What discriminators may look at: the centre frames of pairs, real or augmented."""
+    """The centre frames of real or augmented pairs, from which discriminators take their input.
 
-    bones: Bones  # of (B, K), bent and stretched
-    pose_2d: Tensor  # (B, J, 2) normalised screen
+    Attributes:
+        bones: bones of (B, K), bent and stretched.
+        pose_2d: (B, J, 2), normalised screen units.
+    """
+
+    bones: Bones
+    pose_2d: Tensor
 
 
 class Discriminator(NamedTuple):
-    """One discriminator.
+    """An entry of `DISCRIMINATORS`.
 
     Attributes:
-        weight: of its verdict in the augmentor's loss; where it is 0 there is none.
-        build: the network, its weights from the generator.
-        view: what the network sees of the pairs.
+        weight: its weight in the loss of the augmentor. At 0 it is not built.
+        build: builds the network, with initial weights from the generator. The score of a row must
+            not depend on other rows, so batch normalisation is ruled out.
+        view: selects the input of the network, a tensor of B rows.
     """
 
     weight: Callable[[PoseAugConfig], float]
@@ -113,7 +133,7 @@ class Discriminator(NamedTuple):
     view: Callable[[DiscriminatorInput], Tensor]
 
 
-#: All discriminators there are, by name. A further one is a further row.
+#: All discriminators, by name.
 DISCRIMINATORS: dict[str, Discriminator] = {
     "d3d": Discriminator(
         weight=lambda config: config.adv3d,

@@ -1,4 +1,4 @@
-"""Past fakes, so that a discriminator cannot forget what it once caught."""
+"""A pool of past fake samples, so that a discriminator does not forget those it once recognised."""
 
 from __future__ import annotations
 
@@ -11,25 +11,34 @@ __all__ = ["FakePool"]
 
 
 class FakePool:
-    """A fixed number of rows that lives on the device of what is put in.
+    """Keeps a fixed number of past rows, and mixes them with new ones.
 
-    Until it is full, rows go in and come out as they are. Then each row, by a fair coin, either
-    passes or takes the place of a random stored row, which comes out instead.
+    Until the pool is full, it stores all rows and returns them unchanged. Then, with probability
+    1/2, a row is stored in place of a random row of the pool, which is returned instead.
 
-    Source: Shrivastava et al., CVPR 2017, and the released code's pool, which loops over rows and
-    may hit one slot twice in a batch; here the slots of a batch are distinct, and there is no loop.
+    Source: Shrivastava et al., CVPR 2017, and the pool of the released code. That code loops over
+    the rows and may choose a slot twice in a batch. Here the slots of a batch are distinct, and
+    there is no loop.
 
     Args:
-        size: rows kept.
+        size: number of rows.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.filled = 0
-        self.items: Tensor | None = None
+        self.items: Tensor | None = None  # on the device of the first rows
 
     def __call__(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Put in (B, ...) detached rows, get (B, ...) back."""
+        """Store some of the new rows, and return new and past rows.
+
+        Args:
+            rows: (B, ...), without gradient.
+            generator: on the device of the rows.
+
+        Returns:
+            (B, ...).
+        """
         if self.items is None:
             self.items = rows.new_zeros((self.size, *rows.shape[1:]))
         free = min(self.size - self.filled, len(rows))
@@ -38,7 +47,7 @@ class FakePool:
             self.filled += free
         if free == len(rows):
             return rows
-        chunks = rows[free:].split(self.size)  # a batch larger than the pool goes in turns
+        chunks = rows[free:].split(self.size)  # slots are distinct, so at most `size` rows at once
         return torch.cat([rows[:free], *(self._swap(c, self.items, generator) for c in chunks)])
 
     def _swap(self, rows: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:

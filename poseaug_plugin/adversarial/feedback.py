@@ -1,9 +1,10 @@
-"""How hard an augmented pair is for the caller's estimator, against how hard it should be.
+"""Feedback losses: how hard an augmented pair is for the estimator, and how hard it should be.
 
-Two forms: the paper's exponential one on whole poses, and the released one on the ratio of
-weighted joint errors in three tiers. Both compare each pair with the pair it was made from.
+There are two forms: the exponential one of the paper, on whole poses, and that of the released
+code, on ratios of weighted joint errors in three tiers. Both compare an augmented pair with the
+pair from which it was made.
 
-Source: PoseAug (CVPR 2021) section 3.4, equation of L_fb; the released code's hard-ratio loss.
+Source: PoseAug (CVPR 2021), section 3.4, the equation of L_fb; the released code.
 """
 
 from __future__ import annotations
@@ -18,42 +19,56 @@ from .losses import outside_band
 __all__ = ["exp_feedback", "ratio_feedback", "tier_errors"]
 
 TIER_WEIGHT = 5.0, 2.0, 1.0  # hips and shoulders, knees and elbows, ankles and wrists
+MAX_EXPONENT = 10.0  # keeps the loss finite for pairs that are far too hard
 
 
-def exp_feedback(harder: Tensor, easier: Tensor, beta: float) -> Tensor:
-    """Mean of |1 - exp(L(X') - beta L(X))|.
+def exp_feedback(augmented: Tensor, original: Tensor, beta: float) -> Tensor:
+    """Return the mean of |1 - exp(L(X') - beta L(X))|, a scalar.
+
+    The exponent is clamped to at most 10, so that the loss stays finite with an untrained
+    estimator.
 
     Args:
-        harder, easier: (B,) losses of the augmented and of the original pair, square metres.
-        beta: wanted ratio, above 1. The exponent is cut at 10: a pair that far off, from an
-            untrained estimator, must not make the loss infinite.
+        augmented: (B,), losses L(X') of the augmented pairs, square metres.
+        original: (B,), losses L(X) of the original pairs, square metres.
+        beta: target ratio of the two losses.
     """
-    return (1 - torch.exp((harder - beta * easier).clamp(max=10.0))).abs().mean()
+    exponent = (augmented - beta * original).clamp(max=MAX_EXPONENT)
+    return (1 - torch.exp(exponent)).abs().mean()
 
 
 def tier_errors(predicted: Tensor, target: Tensor, skeleton: Skeleton) -> Tensor:
-    """Weighted joint errors averaged in tiers: (B, T, J, 3) to (B, 3), metres.
+    """Return weighted joint errors, averaged over frames and over each tier of joints.
 
-    Joints near the trunk weigh 5, the next 2, the far ones and the head 1. A tier without
-    joints is 0.
+    The weights of the three tiers of limb joints are 5, 2 and 1, that of other joints, such as the
+    head, is 1. The error of a tier without joints is 0.
+
+    Args:
+        predicted, target: (B, T, J, 3), metres.
+        skeleton: its `joint_tiers` are the tiers.
+
+    Returns:
+        (B, 3), metres.
     """
     error = torch.linalg.vector_norm(predicted - target, dim=-1).mean(1)  # (B, J)
-    sided = {skeleton.child[b] for limb in skeleton.limbs for b in limb}
+    limb_joints = {skeleton.child[bone] for limb in skeleton.limbs for bone in limb}
     columns = []
     for tier, weight in zip(skeleton.joint_tiers, TIER_WEIGHT):
-        factors = error.new_tensor([weight if joint in sided else 1.0 for joint in tier])
-        picked = gather(error[..., None], tier)[..., 0] if tier else error[:, :0]
-        columns.append((picked * factors).sum(-1) / max(1, len(tier)))
+        weights = error.new_tensor([weight if joint in limb_joints else 1.0 for joint in tier])
+        errors = gather(error[..., None], tier)[..., 0] if tier else error[:, :0]
+        columns.append((errors * weights).sum(-1) / max(1, len(tier)))
     return torch.stack(columns, -1)
 
 
 def ratio_feedback(
-    harder: Tensor, easier: Tensor, target: float, band: float, least: float = 1e-3
+    augmented: Tensor, original: Tensor, target: float, band: float, min_error: float = 1e-3
 ) -> Tensor:
-    """Mean squared distance of harder / easier from the target, zero inside the band.
+    """Return the mean of (augmented / original - target)^2, zero inside the band; a scalar.
 
     Args:
-        harder, easier: (B, 3) from `tier_errors`.
-        least: metres that the original's counts for at least, where it divides.
+        augmented, original: (B, 3), results of `tier_errors` for the two pairs.
+        target: target of the ratio.
+        band: deviation from the target that costs nothing.
+        min_error: smallest divisor, metres, so that a perfect estimator gives a finite loss.
     """
-    return outside_band(harder / easier.clamp_min(least), target, band)
+    return outside_band(augmented / original.clamp_min(min_error), target, band)

@@ -1,4 +1,4 @@
-"""N small networks of one shape, run as one batched product: (N, B, features) in and out."""
+"""Layers of N networks of the same shape, run as one batched product on (N, B, features)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ParallelLinear", "ParallelNorm"]
+__all__ = ["ParallelLinear", "ParallelNorm", "leaky"]
 
 
 class ParallelLinear(nn.Module):
     """N linear layers: (N, B, inputs) to (N, B, outputs).
 
-    Weights are Kaiming-normal as in the released code, from the plugin's own generator: building
-    a network leaves the caller's random stream alone.
+    As in the released code, the initial weights are Kaiming-normal. They come from a generator, so
+    the global random stream is not used.
 
     Args:
-        fan_in: true input widths where narrower networks are padded with zeros.
-        zero: start at zero output.
+        nets: number of layers, N.
+        inputs, outputs: number of features.
+        generator: draws the initial weights; its device is that of the layers.
+        fan_in: the number of inputs of each layer that are not padding. Default: all.
+        zero: start with zero weights, and therefore zero outputs.
     """
 
     def __init__(
@@ -33,11 +36,11 @@ class ParallelLinear(nn.Module):
         zero: bool = False,
     ) -> None:
         super().__init__()
-        # Said, for a caller may have set other defaults.
-        like: Any = {"dtype": torch.float32, "device": generator.device}
-        widths = torch.tensor(fan_in or [inputs] * nets, **like).view(nets, 1, 1)
-        weight = torch.zeros(nets, inputs, outputs, **like)
-        bias = torch.zeros(nets, 1, outputs, **like)
+        # Explicit, because the caller may have changed the default dtype and device.
+        options: Any = {"dtype": torch.float32, "device": generator.device}
+        widths = torch.tensor(fan_in or [inputs] * nets, **options).view(nets, 1, 1)
+        weight = torch.zeros(nets, inputs, outputs, **options)
+        bias = torch.zeros(nets, 1, outputs, **options)
         if not zero:
             weight = weight.normal_(generator=generator) * (2 / widths).sqrt()
             bias = (bias.uniform_(generator=generator) * 2 - 1) / widths.sqrt()
@@ -49,10 +52,14 @@ class ParallelLinear(nn.Module):
 
 
 class ParallelNorm(nn.Module):
-    """N batch normalisations over (N, B, features), always by the batch's own statistics.
+    """N batch normalisations of (N, B, features), always with the statistics of the batch.
 
-    The released augmentor stays in training mode for good, so running statistics would never be
-    read. A batch of one row gives the bias.
+    The augmentor of the released code is always in training mode, so running statistics would
+    never be used. The output for a batch of one row is the bias.
+
+    Args:
+        nets: number of normalisations, N.
+        features: number of features.
     """
 
     def __init__(self, nets: int, features: int) -> None:
@@ -68,4 +75,5 @@ class ParallelNorm(nn.Module):
 
 
 def leaky(x: Tensor) -> Tensor:
+    """Leaky ReLU with the slope of the released code, 0.01."""
     return F.leaky_relu(x, 0.01)

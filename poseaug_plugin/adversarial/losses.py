@@ -1,6 +1,6 @@
-"""Least-squares GAN losses, range penalties, and position errors. Pure functions.
+"""Losses of the augmentor and the discriminators: least-squares GAN losses and range penalties.
 
-Source: LSGAN (Mao et al., ICCV 2017); regularisation of PoseAug (CVPR 2021) and of its code.
+Source: LSGAN (Mao et al., ICCV 2017); regularisation of PoseAug (CVPR 2021) and its released code.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ __all__ = [
 
 
 def lsgan_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """1/2 E[(D(real) - 1)^2] + 1/2 E[D(fake)^2], over every score."""
+    """Return 1/2 E[(D(real) - 1)^2] + 1/2 E[D(fake)^2], a scalar, from scores of any shape."""
     return 0.5 * ((real - 1).square().mean() + fake.square().mean())
 
 
 def lsgan_generator(fake: Tensor) -> Tensor:
-    """1/2 E[(D(fake) - 1)^2], over every score."""
+    """Return 1/2 E[(D(fake) - 1)^2], a scalar, from scores of any shape."""
     return 0.5 * (fake - 1).square().mean()
 
 
 def threshold_penalty(gamma: Tensor, threshold: float) -> Tensor:
-    """The paper's L_reg: 0 where a row's mean |gamma| is below the threshold, else its 2-norm.
+    """Return the L_reg of the paper, a scalar.
+
+    It is the mean over rows of the 2-norm of gamma, or of 0 where the mean of |gamma| in the row is
+    below the threshold.
 
     Args:
-        gamma: (B, ...) parameters of each row.
-
-    Returns:
-        The mean over rows, a scalar.
+        gamma: (B, ...), the parameters of each row.
+        threshold: largest mean of |gamma| that costs nothing.
     """
     rows = gamma.flatten(1)
     norm = torch.linalg.vector_norm(rows, dim=1)
@@ -43,16 +44,25 @@ def threshold_penalty(gamma: Tensor, threshold: float) -> Tensor:
 
 
 def outside_band(value: Tensor, target: float, band: float) -> Tensor:
-    """The released penalty: mean of (value - target)^2, zero where |value - target| <= band."""
+    """Return the penalty of the released code, a scalar.
+
+    It is the mean of (value - target)^2, or of 0 where |value - target| <= band.
+
+    >>> outside_band(torch.tensor([3.0, 5.0]), target=2.0, band=1.0)
+    tensor(4.5000)
+    """
     squared = (value - target).square()
     return torch.where(squared > band**2, squared, 0.0).mean()
 
 
 def past_limit(gamma: Tensor, limit: float) -> Tensor:
-    """The released penalty on lengths: mean of gamma^2, zero where |gamma| <= limit."""
+    """Return the mean of gamma^2, or of 0 where |gamma| <= limit; a scalar.
+
+    It is the penalty of the released code on changes of bone lengths.
+    """
     return outside_band(gamma, 0.0, limit)
 
 
 def squared_error(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean squared joint distance of each row: (B, ..., J, 3) to (B,), square metres."""
+    """Return the mean squared joint error of each row: (B, ..., J, 3) to (B,), square metres."""
     return (predicted - target).square().sum(-1).flatten(1).mean(1)

@@ -1,6 +1,6 @@
-"""What the augmentor is held to besides fooling its judges: small steps, and pairs worth learning.
+"""The terms of the augmentor's loss besides the discriminators: regularisation and feedback.
 
-Source: PoseAug (CVPR 2021) sections 3.3 and 3.4, L_reg and L_fb; the released code's forms.
+Source: PoseAug (CVPR 2021), sections 3.3 and 3.4, L_reg and L_fb; the released code.
 """
 
 from __future__ import annotations
@@ -29,17 +29,25 @@ __all__ = [
     "regularisation",
 ]
 
-#: What the estimator answers to a batch, and what it should: metres, root-relative.
+#: Returns the estimator's predictions for pairs, and their targets: root-relative, metres.
 PredictPairs = Callable[[PoseBatch], tuple[Tensor, Tensor]]
+
+MIN_ERROR = 1e-9  # smallest divisor in the measure of hardness
 
 
 def regularisation(
-    proposal: Proposal, straight: Tensor, bent: Tensor, config: PoseAugConfig
+    proposal: Proposal, original: Tensor, bent: Tensor, config: PoseAugConfig
 ) -> Tensor:
-    """L_reg, a scalar: of the learned share alone, for what the prior draws is not its to pay for.
+    """Return L_reg, a scalar.
+
+    With `config.reg="threshold"`, it depends on the learned parameters only, not on those that the
+    prior has drawn.
 
     Args:
-        straight, bent: (B, K, 3), unit bones of a pose and of what BA made of it.
+        proposal: the learned parameters.
+        original: (B, K, 3), unit bones before BA.
+        bent: (B, K, 3), unit bones after BA.
+        config: the form of the loss and its limits.
     """
     learned_ba, learned_bl = (proposal.parameters.get(n) for n in ("gamma_ba", "gamma_bl"))
     loss = bent.new_zeros(())
@@ -49,54 +57,58 @@ def regularisation(
         if learned_bl is not None:
             loss = loss + threshold_penalty(learned_bl, config.reg_bl)
         return loss
-    turned = (1 - (straight * bent).sum(-1)).mean(-1)  # (B,)
-    loss = loss + outside_band(turned, config.bend_target, config.bend_band)
+    bend = (1 - (original * bent).sum(-1)).mean(-1)  # (B,)
+    loss = loss + outside_band(bend, config.bend_target, config.bend_band)
     return loss if learned_bl is None else loss + past_limit(learned_bl, config.reg_bl)
 
 
 def make_predict_pairs(
     estimator: Estimator, fmt: EstimatorFormat, skeleton: Skeleton
 ) -> PredictPairs:
-    """How to ask an estimator that answers whole clips, or their centre frames alone."""
+    """Return a function that predicts pairs, and returns the predictions and their targets.
 
-    def ask(poses: PoseBatch) -> tuple[Tensor, Tensor]:
-        answer = fmt.outputs(estimator(fmt.inputs(poses, poses.pose_2d)), poses, skeleton)
-        whole = answer.shape[1] == poses.pose_3d.shape[1]
-        return answer, poses.pose_3d if whole else poses.pose_3d[:, poses.middle, None]
+    Both are (B, T, J, 3), or (B, 1, J, 3) if the estimator predicts the centre frame only.
+    """
 
-    return ask
+    def predict_pairs(poses: PoseBatch) -> tuple[Tensor, Tensor]:
+        predicted = fmt.outputs(estimator(fmt.inputs(poses, poses.pose_2d)), poses, skeleton)
+        all_frames = predicted.shape[1] == poses.pose_3d.shape[1]
+        target = poses.pose_3d if all_frames else poses.pose_3d[:, poses.middle, None]
+        return predicted, target
+
+    return predict_pairs
 
 
 def check_estimator(
     estimator: Estimator, fmt: EstimatorFormat, skeleton: Skeleton, poses: PoseBatch
 ) -> None:
-    """Call the estimator with two rows, to find a wrong answer before training starts.
+    """Call the estimator with two rows, to detect wrong predictions before training starts.
 
     Raises:
-        EstimatorError: it raises, or returns something else than predictions of the targets.
+        EstimatorError: the call raises, or does not return predictions of the targets.
     """
     few = poses.first(2)
     pose_2d = fmt.inputs(few, few.pose_2d)
     called = f"{estimator.called} with 2D of shape {tuple(pose_2d.shape)}"
     try:
         with estimator.untouched(), torch.no_grad():
-            answer = estimator(pose_2d)
+            output = estimator(pose_2d)
     except Exception as error:
         raise EstimatorError(
-            f"{called} raised {type(error).__name__}: {error}. If your loop calls it otherwise, "
-            "pass predict=lambda model, x: ... that calls it in the same way."
+            f"{called} raised {type(error).__name__}: {error}. If your training loop calls the "
+            "model in another way, pass predict=lambda model, x: ... that does the same."
         ) from error
-    if not isinstance(answer, Tensor):
+    if not isinstance(output, Tensor):
         raise EstimatorError(
-            f"{called} returned {type(answer).__name__}, expected a tensor of 3D joints; pass "
-            "predict=lambda model, x: the right part of model(x)."
+            f"{called} returned {type(output).__name__}, expected a tensor of 3D joints; pass "
+            "predict=lambda model, x: ... that selects it from the output of the model."
         )
     try:
-        predicted = fmt.outputs(answer, few, skeleton)
+        predicted = fmt.outputs(output, few, skeleton)
     except BatchError as error:
         raise EstimatorError(
-            f"{called} does not answer in the target's shape: {error} Pass "
-            "predict=lambda model, x: ... that returns it in that shape."
+            f"{called} returned a tensor of the wrong shape: {error} Pass "
+            "predict=lambda model, x: ... that returns the shape of the 3D targets."
         ) from None
     rows, frames, *joints = few.pose_3d.shape
     shapes = [(rows, count, *joints) for count in sorted({1, frames})]
@@ -104,40 +116,50 @@ def check_estimator(
         raise EstimatorError(
             f"outputs of batch={type(fmt).__name__} returned a tensor of shape "
             f"{tuple(predicted.shape)}, expected {' or '.join(map(str, shapes))}; return "
-            "root-relative metres, (B, T, J, 3)."
+            "root-relative poses (B, T, J, 3) in metres."
         )
 
 
 def estimator_feedback(
     poses: PoseBatch,
-    made: Mapping[str, PoseBatch],
-    ask: PredictPairs,
+    augmented: Mapping[str, PoseBatch],
+    predict_pairs: PredictPairs,
     config: PoseAugConfig,
     schedule: EpochSchedule,
     skeleton: Skeleton,
 ) -> tuple[Tensor, Tensor]:
-    """L_fb and the mean ratio of errors, augmented over original.
+    """Return L_fb and the hardness, two scalars.
+
+    The hardness is the error on the augmented pairs, divided by the error on the original pairs.
 
     Args:
-        poses: what the pairs were made from.
-        made: "rt": the whole augmentation; the range form also takes "ba": the bend alone.
+        poses: the original pairs.
+        augmented: under "rt", the augmented pairs. With `config.feedback="range"`, also under
+            "ba" the pairs after BA alone.
+        predict_pairs: predicts pairs with the estimator, see `make_predict_pairs`.
+        config: the form of the feedback and its options.
+        schedule: the epoch, on which the targets depend.
+        skeleton: the skeleton of the poses.
     """
     with torch.no_grad():
-        original = ask(poses)
+        original = predict_pairs(poses)
     if config.feedback == "exp":
-        harder, easier = squared_error(*ask(made["rt"])), squared_error(*original)
+        loss_rt, loss = squared_error(*predict_pairs(augmented["rt"])), squared_error(*original)
         beta = schedule.between(config.beta)
-        loss = config.feedback_weight * exp_feedback(harder, easier, beta)
-        return loss, (harder.detach().mean() / easier.mean().clamp_min(1e-9)).sqrt()
+        feedback = config.feedback_weight * exp_feedback(loss_rt, loss, beta)
+        return feedback, (loss_rt.detach().mean() / loss.mean().clamp_min(MIN_ERROR)).sqrt()
     tiers = [i for i, tier in enumerate(skeleton.joint_tiers) if tier]
-    easier, harder, harder_ba = (
+    error, error_rt, error_ba = (
         tier_errors(*pair, skeleton)[:, tiers]
-        for pair in (original, ask(made["rt"]), ask(made["ba"]))
+        for pair in (original, predict_pairs(augmented["rt"]), predict_pairs(augmented["ba"]))
     )
-    least = {"least": 0.0} if config.released_quirks else {}
-    loss = config.rt_weight * ratio_feedback(
-        harder, easier, schedule.between(config.rt_ratio), config.rt_band, **least
-    ) + config.ba_weight * ratio_feedback(
-        harder_ba, easier, schedule.between(config.ba_ratio), config.ba_band, **least
+    # The released code divides by the error of the original pair, even if that is 0.
+    options = {"min_error": 0.0} if config.released_quirks else {}
+    feedback_rt = ratio_feedback(
+        error_rt, error, schedule.between(config.rt_ratio), config.rt_band, **options
     )
-    return loss, harder.detach().mean() / easier.mean().clamp_min(1e-9)
+    feedback_ba = ratio_feedback(
+        error_ba, error, schedule.between(config.ba_ratio), config.ba_band, **options
+    )
+    feedback = config.rt_weight * feedback_rt + config.ba_weight * feedback_ba
+    return feedback, error_rt.detach().mean() / error.mean().clamp_min(MIN_ERROR)

@@ -1,7 +1,7 @@
-"""One update of the augmentor and the discriminators.
+"""Training of the augmentor and the discriminators.
 
-Source: PoseAug (CVPR 2021) section 3.4; order of updates of the released code: augmentor first,
-then, every `d_every` updates, the discriminators on what it just made.
+Source: PoseAug (CVPR 2021), section 3.4. The order is that of the released code: the augmentor is
+updated first, then, every `d_every` updates, the discriminators on the pairs it has just made.
 """
 
 from __future__ import annotations
@@ -30,16 +30,27 @@ __all__ = ["Trainer"]
 
 
 class Trainer:
-    """The plugin's own networks and their optimizers; they propose to a sampler from now on.
+    """The networks of the plugin, their optimizers and their updates.
+
+    It sets `sampler.propose`, so that the augmentor takes part in all samples from now on.
 
     Args:
-        sampler: its skeleton, config, device and random stream are the trainer's as well.
+        sampler: provides the skeleton, the config, the device and the random stream.
+
+    Attributes:
+        nets: the augmentor and the discriminators, by name.
+        optimizers: their optimizers, by name.
+        pools: the pool of past fakes of each discriminator, by name.
+        discriminators: the weight of each discriminator in the loss of the augmentor, by name.
+        measures: the latest losses and scores, on the device.
+        updates: number of updates of the augmentor.
     """
 
     def __init__(self, sampler: Sampler) -> None:
         self.sampler = sampler
         self.skeleton, self.config, self.device = sampler.skeleton, sampler.config, sampler.device
-        # Weights come from the seed alone, so that ranks start equal; draws differ by rank.
+        # Depends on the seed only, so that all ranks start with the same weights. The generator of
+        # the sampler depends on the rank too.
         self._weights = torch.Generator().manual_seed(self.config.seed)
         self.nets: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
@@ -48,14 +59,13 @@ class Trainer:
         self.updates = 0
         self.measures: dict[str, Tensor] = {}
         weights = {name: entry.weight(self.config) for name, entry in DISCRIMINATORS.items()}
-        #: Weight of each discriminator there is in the augmentor's loss.
         self.discriminators = {name: weight for name, weight in weights.items() if weight > 0}
         for part in ("augmentor", *self.discriminators):
-            self.start(part)
+            self.reset(part)
         sampler.propose = self.propose
 
-    def start(self, part: str) -> None:
-        """Make a part anew: at its prior, or at fresh noise."""
+    def reset(self, part: str) -> None:
+        """Build a network with new weights, with a new optimizer and an empty pool."""
         skeleton, config, weights = self.skeleton, self.config, self._weights
         net: nn.Module
         if part == "augmentor":
@@ -67,27 +77,36 @@ class Trainer:
         self.optimizers[part] = _adam(net, config.lr)
 
     def propose(self, centre: Bones) -> Proposal:
-        """What the augmentor would do to bones of (B, K)."""
+        """Return the parameters that the augmentor proposes for bones of (B, K)."""
         proposal: Proposal = self.nets["augmentor"](centre, self.sampler.generator)
         return proposal
 
     def update(
         self, poses: PoseBatch, estimator: Estimator, fmt: EstimatorFormat, schedule: EpochSchedule
     ) -> list[CollapseReport]:
-        """Update the augmentor, and every `d_every` times the discriminators; verdicts on health.
+        """Update the augmentor, and, every `d_every` updates, the discriminators.
 
-        To be called inside `estimator.untouched()`.
+        Call it inside `estimator.untouched()`.
+
+        Args:
+            poses: the rows to train with.
+            estimator: the caller's model, for the feedback.
+            fmt: converts poses to inputs of the estimator, and its outputs to poses.
+            schedule: the epoch, on which the learning rate and the feedback depend.
+
+        Returns:
+            A report for each part that has collapsed. With `config.repair`, it has been reset.
         """
         config, sampler, middle = self.config, self.sampler, poses.middle
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * schedule.lr_factor
 
-        given = Bones.of(poses.pose_3d, self.skeleton)
-        bones, _ = sampler.swap_lengths(poses, given)
-        if bones is given:
+        bones = Bones.of(poses.pose_3d, self.skeleton)
+        bones, swap = sampler.swap_lengths(poses, bones)
+        if swap is None:
             real_2d = project(poses.absolute[:, middle], poses.camera, limit=1.0)
-        else:  # as published: what follows knows these bodies alone
+        else:  # as in the released code, the poses with swapped lengths replace the originals
             swapped = bones.pose_3d + poses.root[:, :, None]
             poses = sampler.observe(poses, swapped, poses.camera, limit=1.0)
             real_2d = poses.pose_2d[:, middle]
@@ -96,29 +115,30 @@ class Trainer:
         proposal = self.propose(real.bones)
         aug = sampler.augment(poses, bones, proposal)
         bent = aug.bend(bones)
-        body = aug.stretch(bent)
-        placed = aug.place(body, bones, poses.path)
-        made = {"rt": sampler.observe(poses, placed, aug.camera, limit=1.0)}
-        fake = DiscriminatorInput(body.frame(middle), made["rt"].pose_2d[:, middle])
+        stretched = aug.stretch(bent)
+        placed = aug.place(stretched, bones, poses.path)
+        augmented = {"rt": sampler.observe(poses, placed, aug.camera, limit=1.0)}
+        fake = DiscriminatorInput(stretched.frame(middle), augmented["rt"].pose_2d[:, middle])
 
         measures: dict[str, Tensor] = {}
-        straight, turned = real.bones.direction, fake.bones.direction
-        loss = config.reg_weight * regularisation(proposal, straight, turned, config)
+        loss = config.reg_weight * regularisation(
+            proposal, real.bones.direction, fake.bones.direction, config
+        )
         for name, weight in self.discriminators.items():
             score = self.nets[name](DISCRIMINATORS[name].view(fake))
             loss = loss + weight * lsgan_generator(score)
         if config.feedback != "off" and schedule.warm:
             if config.feedback == "range":
-                at = bent.pose_3d + poses.root[:, :, None]
-                made["ba"] = sampler.observe(poses, at, poses.camera, limit=1.0)
-            ask = make_predict_pairs(estimator, fmt, self.skeleton)
-            value, measures["hardness"] = estimator_feedback(
-                poses, made, ask, config, schedule, self.skeleton
+                bent_3d = bent.pose_3d + poses.root[:, :, None]
+                augmented["ba"] = sampler.observe(poses, bent_3d, poses.camera, limit=1.0)
+            predict_pairs = make_predict_pairs(estimator, fmt, self.skeleton)
+            feedback, measures["hardness"] = estimator_feedback(
+                poses, augmented, predict_pairs, config, schedule, self.skeleton
             )
-            measures["feedback"] = value.detach()
-            loss = loss + value
+            measures["feedback"] = feedback.detach()
+            loss = loss + feedback
         if loss.requires_grad:
-            measures["grad_norm"] = self._descend("augmentor", loss)
+            measures["grad_norm"] = self._step("augmentor", loss)
         measures["loss_augmentor"] = loss.detach()
         for name in ("gamma_ba", "gamma_bl"):
             if name in aug.parameters:
@@ -126,47 +146,52 @@ class Trainer:
 
         if self.updates % config.d_every == 0:
             for name in self.discriminators:
-                measures.update(self._discriminate(name, real, fake))
+                measures.update(self._update_discriminator(name, real, fake))
         self.updates += 1
         self.measures.update(measures)
         reports = self.watch.add(measures)
         if config.repair:
             for report in reports:
-                self.start(report.part)
+                self.reset(report.part)
         return reports
 
-    def _discriminate(
+    def _update_discriminator(
         self, name: str, real: DiscriminatorInput, fake: DiscriminatorInput
     ) -> dict[str, Tensor]:
-        """One step of a discriminator, on the real pairs and on a mix of new and past fakes."""
+        """Update a discriminator on real pairs and a mix of new and past fakes.
+
+        Returns:
+            Its loss and its mean scores.
+        """
         net, view = self.nets[name], DISCRIMINATORS[name].view
-        old = self.pools[name](view(fake).detach(), self.sampler.generator)
-        on_real, on_fake = net(torch.cat([view(real), old])).chunk(2)  # no layer mixes rows
-        loss = lsgan_discriminator(on_real, on_fake)
-        self._descend(name, loss)
+        fakes = self.pools[name](view(fake).detach(), self.sampler.generator)
+        # One call for both: discriminators have no batch normalisation, so rows do not interact.
+        real_score, fake_score = net(torch.cat([view(real), fakes])).chunk(2)
+        loss = lsgan_discriminator(real_score, fake_score)
+        self._step(name, loss)
         return {
             f"loss_{name}": loss.detach(),
-            f"{name}_real": on_real.detach().mean(),
-            f"{name}_fake": on_fake.detach().mean(),
+            f"{name}_real": real_score.detach().mean(),
+            f"{name}_fake": fake_score.detach().mean(),
         }
 
-    def _descend(self, part: str, loss: Tensor) -> Tensor:
-        """One clipped step of one part on its loss; the gradient norm."""
+    def _step(self, part: str, loss: Tensor) -> Tensor:
+        """Take an optimizer step of one part with a clipped gradient, and return its norm."""
         parameters = list(self.nets[part].parameters())
-        # autograd.grad, not backward: the loss also depends on the caller's parameters.
+        # Not loss.backward(), which would write gradients to the caller's parameters too.
         grads = torch.autograd.grad(loss, parameters, allow_unused=True)
         used = [(p, g) for p, g in zip(parameters, grads) if g is not None]
         average(grad for _, grad in used)
         for parameter, grad in used:
             parameter.grad = grad
         norm = nn.utils.clip_grad_norm_([p for p, _ in used], self.config.clip)
-        for parameter, grad in used:  # clipped in place; a loss that is no number teaches nothing
+        for parameter, grad in used:  # clipped in place above; a loss of NaN gives no update
             parameter.grad = torch.where(norm.isfinite(), grad, 0.0)
         self.optimizers[part].step()
         self.optimizers[part].zero_grad()
         return norm.detach()
 
-    # Saving
+    # State
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -219,7 +244,7 @@ class Trainer:
 
 
 def _adam(net: nn.Module, lr: float) -> torch.optim.Adam:
-    """Adam in one kernel where this torch has one for the device."""
+    """Return a fused Adam if this version of torch has one for the device, else a plain one."""
     try:
         return torch.optim.Adam(net.parameters(), lr=lr, fused=True)
     except RuntimeError:

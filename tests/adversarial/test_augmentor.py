@@ -1,4 +1,4 @@
-"""From a pose to an augmentation, and from that to a new pose."""
+"""The augmentor: proposed parameters, networks, and the poses that result."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ CPU = torch.device("cpu")
 
 NO_PRIOR = ("paper", "released")
 ALL = ("residual", "random", *NO_PRIOR)
-#: A prior that always draws the same: nothing bent, upright, 4 m away in the middle.
-STILL = dict(
+#: A prior without randomness: the body unchanged, upright, 4 m away, in the image centre.
+CONSTANT = dict(
     yaw=0.0, tilt=(0.0, 0.0), roll=0.0, distance=(4.0, 4.0), image_offset=0.0, focal=(1.0, 1.0)
 )
-STILL.update(bend=0.0, stretch=0.0, body_scale=0.0, joint_offset=0.0, swap_lengths=False)
+CONSTANT.update(bend=0.0, stretch=0.0, body_scale=0.0, joint_offset=0.0, swap_lengths=False)
 
 
 def inputs(rows: int, frames: int = 1, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Root-relative poses, the centre frame's root, cameras, and the root's way."""
+    """Root-relative poses, roots of centre frames, cameras, and paths of the roots."""
     pose = people(rows, frames, seed=seed)
     root, middle = pose[:, :, 0], frames // 2
     return pose - pose[:, :, :1], root[:, middle], cameras(rows), root - root[:, middle, None]
 
 
 class Net:
-    """An augmentor behind the sampler that composes its proposal with the prior."""
+    """An augmentor and a sampler, which adds its proposals to the prior."""
 
     def __init__(self, config: PoseAugConfig, skeleton: Skeleton = H36M) -> None:
         self.config, self.skeleton = config, skeleton
@@ -50,14 +50,14 @@ class Net:
         return getattr(self.net, name)
 
     def __call__(
-        self, pose: Tensor, root: Tensor, camera: Tensor, draws: torch.Generator
+        self, pose: Tensor, root: Tensor, camera: Tensor, rng: torch.Generator
     ) -> Augmentation:
         sampler, bones = Sampler(self.skeleton, self.config, CPU), Bones.of(pose, self.skeleton)
-        sampler.generator = draws
-        proposal = self.net(bones.frame(pose.shape[1] // 2), draws)
+        sampler.generator = rng
+        proposal = self.net(bones.frame(pose.shape[1] // 2), rng)
         self.learned = proposal.parameters
-        way = root[:, None].expand(-1, pose.shape[1], -1)
-        poses = PoseBatch(pose[..., :2], pose, way, camera)
+        roots = root[:, None].expand(-1, pose.shape[1], -1)
+        poses = PoseBatch(pose[..., :2], pose, roots, camera)
         return sampler.augment(poses, bones, proposal)
 
 
@@ -71,21 +71,21 @@ def make(name: str = "residual", skeleton: Skeleton = H36M, **changes: object) -
     return Net(settings(name, **changes), skeleton)
 
 
-def loud(net: Net, scale: float = 5.0) -> Net:
-    """With large outputs, so that every limit is met."""
+def with_large_outputs(net: Net, scale: float = 5.0) -> Net:
+    """The net with large random weights in its last layer, so that outputs reach their limits."""
     with torch.no_grad():
         net.last.weight.copy_(torch.randn(net.last.weight.shape, generator=generator(8)) * scale)
     return net
 
 
-def constant(net: Net, **raw: list[float]) -> Net:
-    """Every head answers with the same numbers for everyone."""
+def with_constant_outputs(net: Net, **outputs: list[float]) -> Net:
+    """The net with the same outputs before the limits, by head, for all rows."""
     with torch.no_grad():
         net.last.weight.zero_()
         start = 0
         for i, (name, size) in enumerate(net.heads.items()):
             row, begin = (i, 0) if net.nets > 1 else (0, start)
-            net.last.bias[row, 0, begin : begin + size] = torch.tensor(raw[name]).expand(size)
+            net.last.bias[row, 0, begin : begin + size] = torch.tensor(outputs[name]).expand(size)
             start += size
     return net
 
@@ -95,162 +95,166 @@ def same(one: Augmentation, two: Augmentation) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
 
 
-# What is drawn
+# Parameters
 
 
 @pytest.mark.parametrize("networks", ["shared", "separate"])
-def test_fresh_networks_add_nothing_to_the_prior(networks: str) -> None:
+def test_new_networks_add_nothing_to_the_prior(networks: str) -> None:
     learned, control = make(networks=networks), make("random")
-    ahead = generator(3)
-    torch.randn(learned.nets, 6, 48, generator=ahead)  # the noise comes first
+    rng = generator(3)
+    torch.randn(learned.nets, 6, 48, generator=rng)  # the noise is drawn before the prior
     pose, root, camera, _ = inputs(6)
-    assert same(sample(learned), control(pose, root, camera, ahead))
+    assert same(sample(learned), control(pose, root, camera, rng))
     assert learned.learned
     assert not any(value.any() for value in learned.learned.values())
-    assert not same(sample(loud(learned)), sample(make(networks=networks)))
+    assert not same(sample(with_large_outputs(learned)), sample(make(networks=networks)))
 
 
 @pytest.mark.parametrize("preset", ALL)
-def test_the_generator_alone_decides(preset: str) -> None:
+def test_parameters_depend_on_the_generator_only(preset: str) -> None:
     net, before = make(preset), torch.get_rng_state()
-    one, two, other = (sample(net, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (sample(net, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
-    assert same(one, two)
+    assert same(first, again)
     for name in ("gamma_ba", "gamma_bl", "R", "t"):
-        assert not torch.equal(getattr(one, name), getattr(other, name))
+        assert not torch.equal(getattr(first, name), getattr(other, name))
 
 
 @pytest.mark.parametrize("preset", ALL)
 @pytest.mark.parametrize("networks", ["shared", "separate"])
 @pytest.mark.parametrize("off", ["ba", "bl", "rt"])
-def test_a_part_that_is_off_stays_neutral(preset: str, networks: str, off: str) -> None:
+def test_a_part_that_is_off_changes_nothing(preset: str, networks: str, off: str) -> None:
     net = make(preset, networks=networks, **{off: False})
-    made = sample(loud(net) if net.heads else net)
+    aug = sample(with_large_outputs(net) if net.heads else net)
     _, root, camera, _ = inputs(6)
     for name in ("ba", "bl"):
-        gamma = made.parameters.get(f"gamma_{name}")
+        gamma = aug.parameters.get(f"gamma_{name}")
         assert (gamma is not None and bool(gamma.any())) == (name != off)
-    still = torch.equal(made.R, torch.eye(3).expand(6, 3, 3)) and torch.equal(made.t, root)
-    assert still == (off == "rt")
+    not_moved = torch.equal(aug.R, torch.eye(3).expand(6, 3, 3)) and torch.equal(aug.t, root)
+    assert not_moved == (off == "rt")
     if off == "rt":
-        assert torch.equal(made.camera, camera)
-    kept = {"ba": {"ba"}, "bl": {"bl"}, "rt": {"r", "t"}}
-    assert set(net.heads) == ({"ba", "bl", "r", "t"} - kept[off] if net.config.learned else set())
+        assert torch.equal(aug.camera, camera)
+    heads = {"ba": {"ba"}, "bl": {"bl"}, "rt": {"r", "t"}}
+    assert set(net.heads) == ({"ba", "bl", "r", "t"} - heads[off] if net.config.learned else set())
 
 
 def test_with_everything_off_nothing_changes() -> None:
     net = make(ba=False, bl=False, rt=False)
     pose, root, camera, path = inputs(4, 3)
-    made = net(pose, root, camera, generator())
+    aug = net(pose, root, camera, generator())
     placed = pose + (root[:, None] + path)[:, :, None]
-    assert torch.allclose(made.apply(pose, H36M, path), placed, atol=1e-5)
+    assert torch.allclose(aug.apply(pose, H36M, path), placed, atol=1e-5)
     assert not list(net.parameters())
 
 
 @pytest.mark.parametrize(
     ("preset", "frozen"), [("residual", True), ("released", True), ("paper", False)]
 )
-def test_the_trunk_is_not_learned_where_it_is_frozen(preset: str, frozen: bool) -> None:
-    changes = STILL if preset == "residual" else {"swap_lengths": False}
-    net = loud(make(preset, **changes))
+def test_a_frozen_trunk_is_not_changed_by_the_networks(preset: str, frozen: bool) -> None:
+    changes = CONSTANT if preset == "residual" else {"swap_lengths": False}
+    net = with_large_outputs(make(preset, **changes))
     bent = sample(net).gamma_ba.ne(0).any(-1).all(0)
     stretched = net.learned["gamma_bl"].ne(0).all(0)
     assert [k for k in range(15) if not bent[k]] == ([6, 7] if frozen else [])
     assert [g for g in range(9) if not stretched[g]] == ([4] if frozen else [])
 
 
-def test_the_prior_bends_a_frozen_trunk_all_the_same() -> None:
+def test_a_frozen_trunk_is_bent_by_the_prior() -> None:
     assert sample(make()).gamma_ba[:, [6, 7]].ne(0).all()
 
 
-def test_learned_steps_stay_within_their_limits() -> None:
-    net = loud(make(**STILL, limit_ba=0.25, limit_bl=0.08, limit_r=0.4, limit_t=0.15), 50.0)
-    made = sample(net, rows=200)
-    assert float(made.gamma_ba.abs().max()) == pytest.approx(0.25)
-    assert float(made.gamma_bl.abs().max()) == pytest.approx(0.08)
-    assert torch.equal(made.gamma_bl, net.learned["gamma_bl"])
-    trace = made.R.diagonal(dim1=-2, dim2=-1).sum(-1)
+def test_learned_parameters_stay_within_their_limits() -> None:
+    net = with_large_outputs(
+        make(**CONSTANT, limit_ba=0.25, limit_bl=0.08, limit_r=0.4, limit_t=0.15), 50.0
+    )
+    aug = sample(net, rows=200)
+    assert float(aug.gamma_ba.abs().max()) == pytest.approx(0.25)
+    assert float(aug.gamma_bl.abs().max()) == pytest.approx(0.08)
+    assert torch.equal(aug.gamma_bl, net.learned["gamma_bl"])
+    trace = aug.R.diagonal(dim1=-2, dim2=-1).sum(-1)
     angle = torch.acos((trace - 1) / 2)
-    assert float(angle.max()) == pytest.approx(0.4 * math.sqrt(3), rel=1e-3)  # each axis by 0.4
-    distance = made.t[:, 2]
+    assert float(angle.max()) == pytest.approx(0.4 * math.sqrt(3), rel=1e-3)  # 0.4 per axis
+    distance = aug.t[:, 2]
     assert float(distance.min()) == pytest.approx(4 * math.exp(-0.15), rel=1e-4)
     assert float(distance.max()) == pytest.approx(4 * math.exp(0.15), rel=1e-4)
-    place = made.t[:, :2] / distance[:, None] * made.camera[:, :2]
-    assert float(place.abs().max()) == pytest.approx(0.15, rel=1e-4)
+    image_offset = aug.t[:, :2] / distance[:, None] * aug.camera[:, :2]
+    assert float(image_offset.abs().max()) == pytest.approx(0.15, rel=1e-4)
 
 
 def test_learned_parameters_are_added_to_the_prior() -> None:
-    raw = {"ba": [0.3], "bl": [-0.2], "r": [0.1, -0.4, 0.2], "t": [0.5, -0.3, 0.8]}
+    outputs = {"ba": [0.3], "bl": [-0.2], "r": [0.1, -0.4, 0.2], "t": [0.5, -0.3, 0.8]}
     changes = dict(limit_ba=0.3, limit_bl=0.1, limit_r=0.3, limit_t=0.2, swap_lengths=False)
-    net = constant(make(**changes, freeze_trunk=False), **raw)
-    made, prior = sample(net), sample(make(**changes, freeze_trunk=False))
-    assert torch.allclose(made.gamma_ba - prior.gamma_ba, torch.tensor(0.3 * math.tanh(0.3)))
-    assert torch.allclose(made.gamma_bl - prior.gamma_bl, torch.tensor(0.1 * math.tanh(-0.2)))
-    step = axis_angle_to_matrix(0.3 * torch.tensor(raw["r"]).tanh())
-    assert torch.allclose(made.R, step @ prior.R, atol=1e-6)
-    assert torch.allclose(made.camera, prior.camera)
-    assert torch.allclose(made.t[:, 2], prior.t[:, 2] * math.exp(0.2 * math.tanh(0.8)))
-    shift = 0.2 * torch.tensor(raw["t"][:2]).tanh()
-    places = [(m.t[:, :2] / m.t[:, 2:] * m.camera[:, :2]) for m in (made, prior)]
-    assert torch.allclose(places[0] - places[1], shift.expand(6, 2), atol=1e-5)
+    net = with_constant_outputs(make(**changes, freeze_trunk=False), **outputs)
+    aug, prior = sample(net), sample(make(**changes, freeze_trunk=False))
+    assert torch.allclose(aug.gamma_ba - prior.gamma_ba, torch.tensor(0.3 * math.tanh(0.3)))
+    assert torch.allclose(aug.gamma_bl - prior.gamma_bl, torch.tensor(0.1 * math.tanh(-0.2)))
+    learned_R = axis_angle_to_matrix(0.3 * torch.tensor(outputs["r"]).tanh())
+    assert torch.allclose(aug.R, learned_R @ prior.R, atol=1e-6)
+    assert torch.allclose(aug.camera, prior.camera)
+    assert torch.allclose(aug.t[:, 2], prior.t[:, 2] * math.exp(0.2 * math.tanh(0.8)))
+    learned_offset = 0.2 * torch.tensor(outputs["t"][:2]).tanh()
+    offsets = [(m.t[:, :2] / m.t[:, 2:] * m.camera[:, :2]) for m in (aug, prior)]
+    assert torch.allclose(offsets[0] - offsets[1], learned_offset.expand(6, 2), atol=1e-5)
 
 
 @pytest.mark.parametrize("preset", NO_PRIOR)
 def test_without_a_prior_the_outputs_are_the_published_ones(preset: str) -> None:
-    raw = {"ba": [0.7], "bl": [0.9], "r": [0.2, -0.5, 1.0], "t": [0.3, -0.6, -2.0]}
-    net = constant(make(preset, swap_lengths=False), **raw)
-    made = sample(net)
-    kept = [k for k in range(15) if preset == "paper" or k not in (6, 7)]
-    assert torch.equal(made.gamma_ba[:, kept], torch.full((6, len(kept), 3), 0.7))
-    ratio = made.gamma_bl[:, [0, 1, 2, 3, 5, 6, 7, 8]]
+    outputs = {"ba": [0.7], "bl": [0.9], "r": [0.2, -0.5, 1.0], "t": [0.3, -0.6, -2.0]}
+    net = with_constant_outputs(make(preset, swap_lengths=False), **outputs)
+    aug = sample(net)
+    trainable = [k for k in range(15) if preset == "paper" or k not in (6, 7)]
+    assert torch.equal(aug.gamma_ba[:, trainable], torch.full((6, len(trainable), 3), 0.7))
+    ratio = aug.gamma_bl[:, [0, 1, 2, 3, 5, 6, 7, 8]]
     assert torch.allclose(ratio, torch.tensor(0.2 * math.tanh(0.9)))
-    turn = axis_angle_to_matrix(math.pi * torch.tensor(raw["r"]).tanh())
-    assert torch.allclose(made.R, turn.expand(6, 3, 3), atol=1e-6)
-    assert torch.allclose(made.t, torch.tensor([0.3, -0.6, 4.0]).expand(6, 3))
-    assert torch.equal(made.camera, cameras(6))
+    R = axis_angle_to_matrix(math.pi * torch.tensor(outputs["r"]).tanh())
+    assert torch.allclose(aug.R, R.expand(6, 3, 3), atol=1e-6)
+    assert torch.allclose(aug.t, torch.tensor([0.3, -0.6, 4.0]).expand(6, 3))
+    assert torch.equal(aug.camera, cameras(6))
 
 
 @pytest.mark.parametrize("preset", NO_PRIOR)
-def test_without_a_prior_lengths_stay_within_a_fifth_and_people_in_front(preset: str) -> None:
-    made = sample(loud(make(preset, swap_lengths=False), 50.0), rows=200)
-    assert float(made.gamma_bl.abs().max()) == pytest.approx(0.2)
-    assert made.t[:, 2].min() >= 0
-    assert made.t[:, 0].min() < 0
+def test_without_a_prior_lengths_change_by_at_most_a_fifth_and_depth_is_positive(
+    preset: str,
+) -> None:
+    aug = sample(with_large_outputs(make(preset, swap_lengths=False), 50.0), rows=200)
+    assert float(aug.gamma_bl.abs().max()) == pytest.approx(0.2)
+    assert aug.t[:, 2].min() >= 0
+    assert aug.t[:, 0].min() < 0
 
 
-def test_the_root_lands_where_the_prior_placed_it_on_the_zoomed_screen() -> None:
+def test_the_image_offset_of_the_root_is_that_of_the_prior_after_the_zoom() -> None:
     camera = Camera(f=(2.2, 2.4), c=(0.05, -0.1)).intrinsics.expand(300, 9)
     pose, root, _, _ = inputs(300)
-    made = make("random", image_offset=0.4, focal=(0.5, 2.0))(pose, root, camera, generator())
-    seen = project(made.t[:, None], made.camera)[:, 0] - camera[:, 2:4]
-    assert 0.38 < float(seen.abs().max()) <= 0.4 + 1e-5
-    factor = made.camera[:, :2] / camera[:, :2]
+    aug = make("random", image_offset=0.4, focal=(0.5, 2.0))(pose, root, camera, generator())
+    image_offset = project(aug.t[:, None], aug.camera)[:, 0] - camera[:, 2:4]
+    assert 0.38 < float(image_offset.abs().max()) <= 0.4 + 1e-5
+    factor = aug.camera[:, :2] / camera[:, :2]
     assert torch.allclose(factor[:, 0], factor[:, 1])
     assert 0.5 <= float(factor.min()) < 0.55 < 1.8 < float(factor.max()) <= 2
 
 
-# The networks
+# Networks
 
 
 @pytest.mark.parametrize("preset", NO_PRIOR)
-def test_every_weight_of_the_published_networks_learns(preset: str) -> None:
+def test_every_weight_of_the_published_networks_has_a_gradient(preset: str) -> None:
     net = make(preset)
     pose, root, camera, path = inputs(8, 3)
-    made = net(pose, root, camera, generator())
-    made.project(made.apply(pose, H36M, path), limit=1.0).square().sum().backward()
+    aug = net(pose, root, camera, generator())
+    aug.project(aug.apply(pose, H36M, path), limit=1.0).square().sum().backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None
         assert parameter.grad.isfinite().all(), name
         assert parameter.grad.flatten(1).ne(0).any(1).all(), name
 
 
-def test_at_the_prior_the_last_layer_learns_first() -> None:
+def test_with_a_prior_only_the_last_layer_has_a_gradient_at_first() -> None:
     net = make()
     pose, root, camera, _ = inputs(8)
-    made = net(pose, root, camera, generator())
-    made.apply(pose, H36M).square().sum().backward()
-    learning = {name for name, p in net.named_parameters() if p.grad.any()}
-    assert learning == {"last.weight", "last.bias"}
+    aug = net(pose, root, camera, generator())
+    aug.apply(pose, H36M).square().sum().backward()
+    with_gradient = {name for name, p in net.named_parameters() if p.grad.any()}
+    assert with_gradient == {"last.weight", "last.bias"}
 
 
 @pytest.mark.parametrize(
@@ -262,10 +266,10 @@ def test_networks_are_shared_or_one_per_head(preset: str, nets: int, norms: int)
     assert sum(type(norm) is not nn.Identity for norm in net.norms) == norms
 
 
-def test_separate_networks_start_with_the_spread_of_their_own_width() -> None:
-    spread = make("released").first.weight.detach().std((1, 2))
-    wanted = torch.tensor([2 / (48 + bones + 48) for bones in (0, 15, 0, 0)]).sqrt()
-    assert torch.allclose(spread, wanted, rtol=0.025)
+def test_separate_networks_start_with_the_scale_of_their_own_input_size() -> None:
+    std = make("released").first.weight.detach().std((1, 2))
+    expected = torch.tensor([2 / (48 + bones + 48) for bones in (0, 15, 0, 0)]).sqrt()
+    assert torch.allclose(std, expected, rtol=0.025)
 
 
 @pytest.mark.parametrize(
@@ -275,18 +279,18 @@ def test_only_a_network_with_the_length_head_sees_lengths(preset: str, changed: 
     net = make(preset, swap_lengths=False)
     before = sample(net)
     with torch.no_grad():
-        net.first.weight[:, 48:63] += 1  # the inputs after 16 joints
+        net.first.weight[:, 48:63] += 1  # the bone lengths, after the 48 coordinates
     after = sample(net)
-    moved = {
+    is_changed = {
         "ba": not torch.equal(before.gamma_ba, after.gamma_ba),
         "bl": not torch.equal(before.gamma_bl, after.gamma_bl),
         "rt": not torch.equal(before.R, after.R) or not torch.equal(before.t, after.t),
     }
-    assert {name for name, is_moved in moved.items() if is_moved} == changed
+    assert {name for name, value in is_changed.items() if value} == changed
 
 
 @pytest.mark.parametrize(("head", "changed"), [*enumerate(["gamma_ba", "gamma_bl", "R", "t"])])
-def test_separate_networks_do_not_touch_each_other(head: int, changed: str) -> None:
+def test_separate_networks_do_not_influence_each_other(head: int, changed: str) -> None:
     net = make("released", swap_lengths=False)
     before = sample(net)
     with torch.no_grad():
@@ -303,80 +307,79 @@ def test_a_single_row_of_any_skeleton_works(preset: str, name: str) -> None:
     net = make(preset, skeleton, width=8)
     pose = random_poses(skeleton, 1, 2, dtype=torch.float32)
     pose = pose - pose[:, :, skeleton.root, None]
-    made = net(pose, torch.tensor([[0.0, 0.0, 4.0]]), cameras(1), generator())
-    assert made.gamma_ba.shape == (1, skeleton.num_bones, 3)
-    assert made.gamma_bl.shape == (1, skeleton.num_groups)
-    assert made.R.shape == (1, 3, 3)
-    final = made.apply(pose, skeleton)
+    aug = net(pose, torch.tensor([[0.0, 0.0, 4.0]]), cameras(1), generator())
+    assert aug.gamma_ba.shape == (1, skeleton.num_bones, 3)
+    assert aug.gamma_bl.shape == (1, skeleton.num_groups)
+    assert aug.R.shape == (1, 3, 3)
+    final = aug.apply(pose, skeleton)
     assert final.shape == pose.shape
-    assert made.project(final, limit=1.0).isfinite().all()
+    assert aug.project(final, limit=1.0).isfinite().all()
 
 
-# From parameters to poses
+# Poses
 
 
 @pytest.mark.parametrize("preset", ALL)
-def test_applying_again_gives_the_same_poses_bit_for_bit(preset: str) -> None:
+def test_applying_again_gives_equal_poses(preset: str) -> None:
     net = make(preset)
     pose, root, camera, path = inputs(5, 3)
-    made = net(pose, root, camera, generator())
-    first, bones = made.apply(pose, H36M, path), Bones.of(pose, H36M)
-    assert torch.equal(first, made.apply(pose, H36M, path))
-    assert torch.equal(made.project(first), made.project(first))
-    assert torch.equal(first, made.place(made.stretch(made.bend(bones)), bones, path))
+    aug = net(pose, root, camera, generator())
+    augmented, bones = aug.apply(pose, H36M, path), Bones.of(pose, H36M)
+    assert torch.equal(augmented, aug.apply(pose, H36M, path))
+    assert torch.equal(aug.project(augmented), aug.project(augmented))
+    assert torch.equal(augmented, aug.place(aug.stretch(aug.bend(bones)), bones, path))
 
 
-def test_a_clip_has_one_gamma_and_one_view_and_walks_on() -> None:
-    net = loud(make(), 1.0)
+def test_parameters_and_view_are_constant_in_a_clip_and_motion_is_kept() -> None:
+    net = with_large_outputs(make(), 1.0)
     pose, root, camera, path = inputs(4, 5)
-    made = net(pose, root, camera, generator())
-    moved = made.apply(pose, H36M, path)
+    aug = net(pose, root, camera, generator())
+    moved = aug.apply(pose, H36M, path)
     before, after = (lengths(pose_to_bones(p, H36M)) for p in (pose, moved))
     assert torch.allclose((after / before).std(1), torch.zeros(4, 15), atol=1e-5)
     for row in range(4):
         for frame in range(5):
-            place = made.t[row] + made.R[row] @ path[row, frame]
-            assert torch.allclose(moved[row, frame, 0], place, atol=1e-5)
-            bent = bend(pose[row, frame], made.gamma_ba[row], H36M)
+            root = aug.t[row] + aug.R[row] @ path[row, frame]
+            assert torch.allclose(moved[row, frame, 0], root, atol=1e-5)
+            bent = bend(pose[row, frame], aug.gamma_ba[row], H36M)
             assert torch.allclose(
-                made.bend(Bones.of(pose, H36M)).pose_3d[row, frame], bent, atol=1e-6
+                aug.bend(Bones.of(pose, H36M)).pose_3d[row, frame], bent, atol=1e-6
             )
             spine = (moved[row, frame, 7] - moved[row, frame, 0]) / after[row, frame, 6]
-            rotate_between = made.R[row] @ (bent[7] / bent[7].norm())
-            assert torch.allclose(spine, rotate_between, atol=1e-5)
-    assert torch.allclose(moved[:, 2, 0], made.t)  # the centre frame stands at t
-    on_the_spot = made.apply(pose, H36M)
-    assert torch.allclose(on_the_spot[:, :, 0], made.t[:, None].expand(4, 5, 3))
+            assert torch.allclose(spine, aug.R[row] @ (bent[7] / bent[7].norm()), atol=1e-5)
+    assert torch.allclose(moved[:, 2, 0], aug.t)  # the root of the centre frame is at t
+    without_path = aug.apply(pose, H36M)
+    assert torch.allclose(without_path[:, :, 0], aug.t[:, None].expand(4, 5, 3))
 
 
-def test_a_clip_has_one_definition_of_its_joints() -> None:
-    net = make("random", **{**STILL, "joint_offset": 0.05})
+def test_joint_offsets_are_constant_in_a_clip() -> None:
+    net = make("random", **{**CONSTANT, "joint_offset": 0.05})
     pose, root, camera, path = inputs(4, 5)
-    made = net(pose, root, camera, generator())
-    moved = made.apply(pose, H36M, path)
-    assert made.offset is not None
+    aug = net(pose, root, camera, generator())
+    moved = aug.apply(pose, H36M, path)
+    assert aug.offset is not None
     for frame in range(5):
         axes = body_axes(unit(pose_to_bones(pose[:, frame], H36M)), H36M)
-        steps = (moved - moved[:, :, :1] - pose)[:, frame] @ made.R @ axes
-        assert torch.allclose(steps, made.offset, atol=1e-5)
-    assert made.offset.norm(dim=-1).max() > 0.05
+        offset = (moved - moved[:, :, :1] - pose)[:, frame] @ aug.R @ axes
+        assert torch.allclose(offset, aug.offset, atol=1e-5)
+    assert aug.offset.norm(dim=-1).max() > 0.05
 
 
-def test_the_centre_frame_is_what_the_network_looks_at() -> None:
+def test_the_input_of_the_network_is_the_centre_frame() -> None:
     net = make("paper")
     pose, root, camera, _ = inputs(3, 3)
-    made = net(pose, root, camera, generator())
-    alone = net(pose[:, 1:2], root, camera, generator())
-    assert same(made, alone)
-    assert not same(made, net(pose[:, :1], root, camera, generator()))
+    aug = net(pose, root, camera, generator())
+    of_centre_frame = net(pose[:, 1:2], root, camera, generator())
+    assert same(aug, of_centre_frame)
+    assert not same(aug, net(pose[:, :1], root, camera, generator()))
 
 
-def test_projection_uses_each_rows_own_zoomed_camera() -> None:
+def test_projection_uses_the_zoomed_camera_of_each_row() -> None:
     net = make("random")
     pose, root, camera, _ = inputs(3, 2)
-    made = net(pose, root, camera, generator())
-    final = made.apply(pose, H36M)
+    aug = net(pose, root, camera, generator())
+    final = aug.apply(pose, H36M)
     for row in range(3):
-        wanted = project(final[row], made.camera[row], limit=1.0)
-        assert torch.allclose(made.project(final, limit=1.0)[row], wanted)
-    assert not torch.allclose(made.camera[0], made.camera[1])
+        expected = project(final[row], aug.camera[row], limit=1.0)
+        assert torch.allclose(aug.project(final, limit=1.0)[row], expected)
+    assert not torch.allclose(aug.camera[0], aug.camera[1])

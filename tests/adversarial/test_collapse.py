@@ -1,4 +1,4 @@
-"""When the game is called dead."""
+"""Detection of collapsed adversarial training."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ HEALTHY = {"loss_d3d": 0.2, "loss_d2d": 0.25, "grad_norm": 0.1, "hardness": 1.5,
 
 
 def watch(*updates: dict[str, float]) -> list[list[CollapseReport]]:
-    """What each turn answers."""
+    """The reports after each update."""
     watcher = CollapseWatch()
-    return [watcher.add({k: torch.tensor(v) for k, v in turn.items()}) for turn in updates]
+    return [watcher.add({k: torch.tensor(v) for k, v in each.items()}) for each in updates]
 
 
 @pytest.mark.parametrize(
@@ -28,46 +28,52 @@ def watch(*updates: dict[str, float]) -> list[list[CollapseReport]]:
         {**HEALTHY, "hardness": 45.0},
     ],
 )
-def test_a_healthy_game_is_left_alone(measures: dict[str, float]) -> None:
+def test_healthy_training_gives_no_report(measures: dict[str, float]) -> None:
     assert not any(watch(*[measures] * (2 * WINDOW)))
 
 
 @pytest.mark.parametrize(
-    ("sick", "part", "reason"),
+    ("collapsed", "part", "reason"),
     [
-        ({"loss_d3d": 1e-4}, "d3d", "its loss is 0.0001: it tells every fake apart"),
-        ({"loss_d2d": 0.0}, "d2d", "its loss is 0: it tells every fake apart"),
+        ({"loss_d3d": 1e-4}, "d3d", "its loss is 0.0001, so it recognises every fake"),
+        ({"loss_d2d": 0.0}, "d2d", "its loss is 0, so it recognises every fake"),
         ({"loss_d2d": math.nan}, "d2d", "its loss is nan"),
-        ({"grad_norm": 0.0}, "augmentor", "its gradient is 0"),
-        ({"grad_norm": math.nan}, "augmentor", "its gradient is nan"),
+        ({"grad_norm": 0.0}, "augmentor", "its gradient norm is 0"),
+        ({"grad_norm": math.nan}, "augmentor", "its gradient norm is nan"),
         ({"hardness": 0.1}, "augmentor", "hardness 0.1 is outside 0.3 to 50"),
         ({"hardness": 80.0}, "augmentor", "hardness 80 is outside 0.3 to 50"),
         ({"hardness": math.nan}, "augmentor", "hardness nan is outside"),
         ({"hardness": 0.1, "grad_norm": 0.0}, "augmentor", "hardness 0.1 is outside"),
     ],
 )
-def test_a_dead_part_is_named_once_a_window(sick: dict[str, float], part: str, reason: str) -> None:
-    answers = watch(*[{**HEALTHY, **sick}] * (2 * WINDOW))
-    spoken = {turn: found for turn, found in enumerate(answers) if found}
-    assert list(spoken) == [WINDOW - 1, 2 * WINDOW - 1]
-    for (report,) in spoken.values():
+def test_a_collapsed_part_is_reported_once_per_window(
+    collapsed: dict[str, float], part: str, reason: str
+) -> None:
+    reports = watch(*[{**HEALTHY, **collapsed}] * (2 * WINDOW))
+    by_update = {update: found for update, found in enumerate(reports) if found}
+    assert list(by_update) == [WINDOW - 1, 2 * WINDOW - 1]
+    for (report,) in by_update.values():
         assert report.part == part
         assert report.reason.startswith(reason)
 
 
-def test_several_parts_can_die_at_once() -> None:
-    sick = {**HEALTHY, "loss_d3d": 0.0, "loss_d2d": 0.0, "hardness": 0.0}
-    assert {v.part for v in watch(*[sick] * WINDOW)[-1]} == {"d3d", "d2d", "augmentor"}
+def test_several_parts_can_collapse_at_once() -> None:
+    collapsed = {**HEALTHY, "loss_d3d": 0.0, "loss_d2d": 0.0, "hardness": 0.0}
+    assert {report.part for report in watch(*[collapsed] * WINDOW)[-1]} == {
+        "d3d",
+        "d2d",
+        "augmentor",
+    }
 
 
-def test_the_mean_over_the_window_counts() -> None:
-    moment = {**HEALTHY, "loss_d3d": 0.0, "hardness": 0.1}
-    assert not any(watch(*[moment, HEALTHY] * (WINDOW // 2)))
-    # A measure taken every second turn is averaged over the updates that took it.
-    rare = {"loss_d3d": 0.003}
-    assert not any(watch(*[rare, {}] * (WINDOW // 2)))
+def test_the_mean_over_the_window_is_checked() -> None:
+    collapsed = {**HEALTHY, "loss_d3d": 0.0, "hardness": 0.1}
+    assert not any(watch(*[collapsed, HEALTHY] * (WINDOW // 2)))
+    # A measure of every second update is averaged over the updates that have it.
+    half = {"loss_d3d": 0.003}
+    assert not any(watch(*[half, {}] * (WINDOW // 2)))
 
 
-def test_a_new_window_forgets_the_old_one() -> None:
-    dead = {**HEALTHY, "grad_norm": math.nan}
-    assert not any(watch(*[dead] * WINDOW, *[HEALTHY] * WINDOW)[WINDOW:])
+def test_a_new_window_starts_from_zero() -> None:
+    collapsed = {**HEALTHY, "grad_norm": math.nan}
+    assert not any(watch(*[collapsed] * WINDOW, *[HEALTHY] * WINDOW)[WINDOW:])

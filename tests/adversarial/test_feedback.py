@@ -1,4 +1,4 @@
-"""How hard a pair is: both forms against numbers worked by hand."""
+"""Both forms of the feedback, against numbers calculated by hand."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ from poseaug_plugin.adversarial.feedback import exp_feedback, ratio_feedback, ti
 from poseaug_plugin.geometry.skeleton import SKELETONS
 
 
-def test_exp_feedback_is_the_papers_formula() -> None:
-    harder, easier = torch.tensor([0.5, 0.1, 0.3]), torch.tensor([0.2, 0.2, 0.2])
-    each = [abs(1 - math.exp(h - 1.5 * 0.2)) for h in (0.5, 0.1, 0.3)]
-    assert float(exp_feedback(harder, easier, 1.5)) == pytest.approx(sum(each) / 3, abs=1e-6)
-    assert float(exp_feedback(1.5 * easier, easier, 1.5)) == pytest.approx(0, abs=1e-6)
+def test_exp_feedback_equals_the_formula_of_the_paper() -> None:
+    augmented, original = torch.tensor([0.5, 0.1, 0.3]), torch.tensor([0.2, 0.2, 0.2])
+    each = [abs(1 - math.exp(loss - 1.5 * 0.2)) for loss in (0.5, 0.1, 0.3)]
+    assert float(exp_feedback(augmented, original, 1.5)) == pytest.approx(sum(each) / 3, abs=1e-6)
+    assert float(exp_feedback(1.5 * original, original, 1.5)) == pytest.approx(0, abs=1e-6)
 
 
-def test_exp_feedback_of_a_hopeless_estimator_is_finite() -> None:
-    harder = torch.full((2,), 1e6, requires_grad=True)
-    loss = exp_feedback(harder, torch.ones(2), 2.0)
+def test_exp_feedback_of_a_very_large_error_is_finite() -> None:
+    augmented = torch.full((2,), 1e6, requires_grad=True)
+    loss = exp_feedback(augmented, torch.ones(2), 2.0)
     assert loss.item() == pytest.approx(math.exp(10) - 1, rel=1e-5)
-    (gradient,) = torch.autograd.grad(loss, harder)
+    (gradient,) = torch.autograd.grad(loss, augmented)
     assert gradient.isfinite().all()
 
 
-def test_tier_errors_weigh_as_published() -> None:
-    """Against a slow loop over the released code's weights and three lists of joints."""
+def test_tier_errors_equal_a_loop_with_the_published_weights_and_tiers() -> None:
     weights = [1, 5, 2, 1, 5, 2, 1, 1, 1, 1, 5, 2, 1, 5, 2, 1]
     tiers = [1, 4, 10, 13], [2, 5, 9, 11, 14], [3, 6, 12, 15]
     target, predicted = random_poses(H36M, 3, 2), random_poses(H36M, 3, 2, seed=1)
@@ -45,16 +44,16 @@ def test_tier_errors_weigh_as_published() -> None:
 
 
 @pytest.mark.parametrize("name", ["hand_21", "coco_17", "smpl_24"])
-def test_tier_errors_of_other_skeletons_are_finite_and_grow(name: str) -> None:
+def test_tier_errors_of_other_skeletons_grow_with_the_error(name: str) -> None:
     skeleton = SKELETONS[name]
     target, offset = random_poses(skeleton, 2, 1), random_poses(skeleton, 2, 1, seed=1)
-    near, far = (tier_errors(target + s * offset, target, skeleton) for s in (0.1, 0.2))
-    assert near.isfinite().all()
-    assert torch.allclose(far, 2 * near)
+    small, large = (tier_errors(target + s * offset, target, skeleton) for s in (0.1, 0.2))
+    assert small.isfinite().all()
+    assert torch.allclose(large, 2 * small)
 
 
 def test_an_empty_tier_is_zero() -> None:
-    star = SKELETONS["h36m_16"].of([-1, 0, 0, 0])  # three limbs of one bone: all near the root
+    star = SKELETONS["h36m_16"].of([-1, 0, 0, 0])  # three limbs of one bone: all in the first tier
     target = random_poses(star, 2, 1)
     errors = tier_errors(target + 1, target, star)
     assert torch.allclose(errors[:, 0], torch.full((2,), 5 * math.sqrt(3)).double())
@@ -62,20 +61,20 @@ def test_an_empty_tier_is_zero() -> None:
 
 
 def test_ratio_feedback_is_zero_inside_the_band() -> None:
-    easier = torch.tensor([[1.0, 2.0, 0.1]])
-    assert float(ratio_feedback(4 * easier, easier, 3.0, 2.0)) == 0
-    assert float(ratio_feedback(6 * easier, easier, 3.0, 2.0)) == pytest.approx(9, rel=1e-5)
-    assert float(ratio_feedback(0 * easier, easier, 3.0, 2.0)) == pytest.approx(9)
+    original = torch.tensor([[1.0, 2.0, 0.1]])
+    assert float(ratio_feedback(4 * original, original, 3.0, 2.0)) == 0
+    assert float(ratio_feedback(6 * original, original, 3.0, 2.0)) == pytest.approx(9, rel=1e-5)
+    assert float(ratio_feedback(0 * original, original, 3.0, 2.0)) == pytest.approx(9)
 
 
 def test_ratio_feedback_of_a_perfect_estimator_is_finite() -> None:
-    harder = torch.full((1, 3), 0.002)
-    assert float(ratio_feedback(harder, torch.zeros(1, 3), 5.0, 1.0)) == pytest.approx(9)
+    augmented = torch.full((1, 3), 0.002)
+    assert float(ratio_feedback(augmented, torch.zeros(1, 3), 5.0, 1.0)) == pytest.approx(9)
 
 
 def test_gradients() -> None:
-    harder, easier = torch.rand(2, 4, 3, generator=generator()) + 0.5
-    assert gradients_are_right(lambda h, e: exp_feedback(h[:, 0], e[:, 0], 2.0), harder, easier)
-    assert gradients_are_right(lambda h, e: ratio_feedback(h, e, 4.0, 0.5), harder, easier)
+    errors = torch.rand(2, 4, 3, generator=generator()) + 0.5
+    assert gradients_are_right(lambda a, o: exp_feedback(a[:, 0], o[:, 0], 2.0), *errors)
+    assert gradients_are_right(lambda a, o: ratio_feedback(a, o, 4.0, 0.5), *errors)
     predicted, target = random_poses(H36M, 1, 2), random_poses(H36M, 1, 2, seed=1)
     assert gradients_are_right(lambda p, t: tier_errors(p, t, H36M), predicted, target)

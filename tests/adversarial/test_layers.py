@@ -1,4 +1,4 @@
-"""Batched networks against one network at a time."""
+"""Batched layers, against one layer at a time."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ BUILDERS: dict[str, Callable[[torch.Generator], nn.Module]] = {
 }
 
 
-def test_parallel_linear_is_n_linear_layers() -> None:
+def test_parallel_linear_equals_n_linear_layers() -> None:
     layer = ParallelLinear(3, 5, 7, generator())
     x = torch.randn(3, 11, 5, generator=generator(1))
     for net, out in enumerate(layer(x)):
-        wanted = F.linear(x[net], layer.weight[net].T, layer.bias[net, 0])
-        assert torch.allclose(out, wanted, atol=1e-6)
+        expected = F.linear(x[net], layer.weight[net].T, layer.bias[net, 0])
+        assert torch.allclose(out, expected, atol=1e-6)
 
 
-def test_parallel_linear_nets_do_not_touch_each_other() -> None:
+def test_layers_do_not_influence_each_other() -> None:
     layer = ParallelLinear(3, 5, 7, generator())
     layer(torch.ones(3, 4, 5))[1].sum().backward()
     assert layer.weight.grad is not None
     assert layer.weight.grad.abs().sum((1, 2)).gt(0).tolist() == [False, True, False]
 
 
-def test_initial_weights_have_the_spread_of_the_true_width() -> None:
+def test_initial_weights_have_the_scale_of_their_fan_in() -> None:
     layer = ParallelLinear(2, 400, 300, generator(), fan_in=[400, 100])
     for net, width in enumerate((400, 100)):
-        spread = float(layer.weight[net].std().detach())
-        assert spread == pytest.approx((2 / width) ** 0.5, rel=0.02)
+        std = float(layer.weight[net].std().detach())
+        assert std == pytest.approx((2 / width) ** 0.5, rel=0.02)
         assert abs(float(layer.weight[net].mean().detach())) < 0.01 * width**-0.5
         bias = layer.bias[net].detach() * width**0.5
         assert -1 <= float(bias.min()) < -0.9
@@ -53,7 +53,7 @@ def test_initial_weights_have_the_spread_of_the_true_width() -> None:
     assert float(plain.weight.std().detach()) == pytest.approx(0.02**0.5, rel=0.02)
 
 
-def test_zero_layers_start_at_zero_and_learn() -> None:
+def test_zero_layers_start_at_zero_and_have_gradients() -> None:
     layer = ParallelLinear(1, 4, 2, generator(), zero=True)
     out = layer(torch.ones(1, 3, 4))
     assert torch.equal(out, torch.zeros(1, 3, 2))
@@ -62,7 +62,7 @@ def test_zero_layers_start_at_zero_and_learn() -> None:
     assert layer.weight.grad.ne(0).all()
 
 
-def test_parallel_norm_is_batch_norm_in_training_mode() -> None:
+def test_parallel_norm_equals_batch_norm_in_training_mode() -> None:
     norm = ParallelNorm(3, 6)
     x = 3 * torch.randn(3, 20, 6, generator=generator()) + 2
     with torch.no_grad():
@@ -92,9 +92,9 @@ def test_leaky_has_the_published_slope() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(BUILDERS))
-def test_building_leaves_the_callers_random_stream_and_repeats_with_a_seed(name: str) -> None:
+def test_initial_weights_depend_on_the_generator_only(name: str) -> None:
     before = torch.get_rng_state()
-    one, two, other = (BUILDERS[name](generator(seed)).state_dict() for seed in (5, 5, 6))
+    first, same, other = (BUILDERS[name](generator(seed)).state_dict() for seed in (5, 5, 6))
     assert torch.equal(torch.get_rng_state(), before)
-    assert all(torch.equal(one[key], two[key]) for key in one)
-    assert any(not torch.equal(one[key], other[key]) for key in one)
+    assert all(torch.equal(first[key], same[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)

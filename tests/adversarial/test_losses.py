@@ -1,4 +1,4 @@
-"""Losses against slow loops, numbers worked by hand, and finite differences."""
+"""Losses, against loops, numbers calculated by hand and finite differences."""
 
 from __future__ import annotations
 
@@ -22,46 +22,46 @@ def scores(seed: int) -> Tensor:
     return torch.randn(6, 5, generator=generator(seed))
 
 
-def test_lsgan_equals_a_slow_loop() -> None:
+def test_lsgan_losses_equal_a_loop() -> None:
     real, fake = scores(0), scores(1)
     total = 0.0
     for row in range(6):
         for path in range(5):
             total += (float(real[row, path]) - 1) ** 2 / 2 + float(fake[row, path]) ** 2 / 2
     assert float(lsgan_discriminator(real, fake)) == pytest.approx(total / 30)
-    fooled = sum((s - 1) ** 2 / 2 for s in fake.flatten().tolist())
-    assert float(lsgan_generator(fake)) == pytest.approx(fooled / 30)
+    total = sum((s - 1) ** 2 / 2 for s in fake.flatten().tolist())
+    assert float(lsgan_generator(fake)) == pytest.approx(total / 30)
 
 
-def test_lsgan_is_zero_where_each_side_has_won() -> None:
+def test_lsgan_losses_are_zero_for_perfect_scores() -> None:
     assert lsgan_discriminator(torch.ones(4, 5), torch.zeros(3, 5)) == 0
     assert lsgan_discriminator(torch.zeros(4, 5), torch.ones(3, 5)) == 1
     assert lsgan_generator(torch.ones(4, 5)) == 0
 
 
-def test_threshold_penalty_counts_rows_past_the_threshold_only() -> None:
-    # Row means of |gamma|: 0.25, 0.5, 3.5. The last two cost their norm: sqrt(1), sqrt(9 + 16).
+def test_threshold_penalty_is_zero_for_rows_below_the_threshold() -> None:
+    # The row means of |gamma| are 0.25, 0.5 and 3.5, and the norms of the last two are 1 and 5.
     gamma = torch.tensor([[0.5, 0.0], [0.0, -1.0], [3.0, -4.0]])
     assert float(threshold_penalty(gamma, 0.3)) == pytest.approx((0 + 1 + 5) / 3)
     assert float(threshold_penalty(gamma, 4.0)) == 0
     assert float(threshold_penalty(gamma[:, :, None], 0.3)) == pytest.approx(2)
 
 
-def test_threshold_penalty_of_nothing_has_a_finite_gradient() -> None:
+def test_threshold_penalty_of_zeros_has_a_finite_gradient() -> None:
     gamma = torch.zeros(3, 4, requires_grad=True)
     for threshold in (0.0, 0.1):
         (gradient,) = torch.autograd.grad(threshold_penalty(gamma, threshold), gamma)
         assert torch.equal(gradient, torch.zeros(3, 4))
 
 
-def test_outside_band_counts_the_whole_distance_from_the_target() -> None:
-    value = torch.tensor([3.0, 4.5, 5.5, 0.0])  # distances 0, 1.5, 2.5, 3 from 3, band 2
+def test_outside_band_is_the_squared_distance_from_the_target() -> None:
+    value = torch.tensor([3.0, 4.5, 5.5, 0.0])  # distances 0, 1.5, 2.5 and 3 from the target 3
     assert float(outside_band(value, 3.0, 2.0)) == pytest.approx((2.5**2 + 3**2) / 4)
     assert float(outside_band(value[:2], 3.0, 2.0)) == 0
     assert float(outside_band(torch.tensor([5.0]), 3.0, 2.0)) == 0  # the edge is inside
 
 
-def test_past_limit_counts_either_sign() -> None:
+def test_past_limit_applies_to_both_signs() -> None:
     gamma = torch.tensor([0.05, -0.2, 0.3, 0.0])
     assert float(past_limit(gamma, 0.1)) == pytest.approx((0.04 + 0.09) / 4)
 

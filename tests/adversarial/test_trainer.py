@@ -1,4 +1,4 @@
-"""The plugin's own networks: what is built, what a sample is, and that ranks stay together."""
+"""The trainer and the sampler: construction, samples, updates, and training on two ranks."""
 
 from __future__ import annotations
 
@@ -48,18 +48,19 @@ def trainer(preset: str = "residual", **changes: Any) -> Trainer:
 
 
 def poses(rows: int = 8, frames: int = 1, seed: int = 0) -> PoseBatch:
-    who = people(rows, frames, seed)
-    return POSEAUG.read((who.pose_3d, who.pose_2d, None, who.camera), H36M, Camera())
+    data = people(rows, frames, seed)
+    return POSEAUG.read((data.pose_3d, data.pose_2d, None, data.camera), H36M, Camera())
 
 
-def turn(made: Trainer, seed: int = 0, model: Any = None) -> Any:
+def update(trainer: Trainer, seed: int = 0, model: Any = None) -> Any:
+    """One update with the same estimator each time."""
     torch.manual_seed(3)
     estimator = Estimator(model or Lifter(norm=False))
     with estimator.untouched():
-        return made.update(poses(seed=seed), estimator, POSEAUG, EpochSchedule(None, 0))
+        return trainer.update(poses(seed=seed), estimator, POSEAUG, EpochSchedule(None, 0))
 
 
-# What is built
+# Construction
 
 
 @pytest.mark.parametrize(
@@ -75,36 +76,36 @@ def turn(made: Trainer, seed: int = 0, model: Any = None) -> Any:
 def test_a_part_that_is_off_is_not_built(
     config: PoseAugConfig, parts: set[str], pools: set[str]
 ) -> None:
-    made = Engine(H36M, config, CPU).trainer
-    assert made is not None
-    assert set(made.nets) == set(made.optimizers) == parts
-    assert set(made.pools) == pools
+    built = Engine(H36M, config, CPU).trainer
+    assert built is not None
+    assert set(built.nets) == set(built.optimizers) == parts
+    assert set(built.pools) == pools
 
 
 @pytest.mark.parametrize(
     "config", [PoseAugConfig(), small("random"), small(ba=False, bl=False, rt=False)]
 )
-def test_where_nothing_learns_there_is_no_trainer(config: PoseAugConfig) -> None:
+def test_without_learning_there_is_no_trainer(config: PoseAugConfig) -> None:
     assert Engine(H36M, config, CPU).trainer is None
 
 
-def test_weights_and_draws_come_from_the_seed() -> None:
+def test_weights_and_samples_depend_on_the_seed() -> None:
     torch.manual_seed(1)
     first = Engine(H36M, small("paper", seed=5), CPU)
     torch.manual_seed(2)
     second, other = (Engine(H36M, small("paper", seed=seed), CPU) for seed in (5, 6))
     assert same(snapshot(first), snapshot(second))
     assert not same(snapshot(first.trainer)[0]["nets"], snapshot(other.trainer)[0]["nets"])
-    drawn = [made.sampler.sample(poses())[0].pose_3d for made in (first, second, other)]
-    assert torch.equal(drawn[0], drawn[1])
-    assert not torch.equal(drawn[0], drawn[2])
+    samples = [engine.sampler.sample(poses())[0].pose_3d for engine in (first, second, other)]
+    assert torch.equal(samples[0], samples[1])
+    assert not torch.equal(samples[0], samples[2])
 
 
-def test_a_restarted_part_is_new() -> None:
-    made = trainer("paper")
-    before = snapshot(made.nets["d3d"])
-    made.start("d3d")
-    assert not same(snapshot(made.nets["d3d"]), before)
+def test_reset_builds_new_weights() -> None:
+    paper = trainer("paper")
+    before = snapshot(paper.nets["d3d"])
+    paper.reset("d3d")
+    assert not same(snapshot(paper.nets["d3d"]), before)
 
 
 # Samples
@@ -112,87 +113,89 @@ def test_a_restarted_part_is_new() -> None:
 
 @pytest.mark.parametrize("frames", [1, 120])
 @pytest.mark.parametrize("preset", ["residual", "random"])
-def test_a_sample_is_a_true_pair(preset: str, frames: int) -> None:
-    given = poses(32, frames)
-    made, good, _ = sampler(preset, distance=(1.5, 5.0), depth=1.5).sample(given)
-    placed = made.absolute
-    off = reproject(placed, made.camera) - made.pose_2d.numpy()
-    assert abs(off[good]).max() < 1e-5
-    assert made.pose_3d[:, :, 0].abs().max() == 0
-    inside = ((made.pose_2d.abs() <= 1).all(-1) & (placed[..., 2] >= 1.5)).all(-1)
-    assert torch.equal(good, inside.all(1))
-    assert torch.equal(good, inside[:, 0]) is (frames == 1)  # some leave the frame later
-    assert 2 < good.sum() < 32
-    assert torch.equal(made.extra_2d, given.extra_2d)
-    assert not made.pose_3d.requires_grad
+def test_a_sample_is_an_exact_pair_and_accepted_if_in_frame(preset: str, frames: int) -> None:
+    original = poses(32, frames)
+    sample, accepted, _ = sampler(preset, distance=(1.5, 5.0), depth=1.5).sample(original)
+    absolute = sample.absolute
+    residual = reproject(absolute, sample.camera) - sample.pose_2d.numpy()
+    assert abs(residual[accepted]).max() < 1e-5
+    assert sample.pose_3d[:, :, 0].abs().max() == 0
+    inside = ((sample.pose_2d.abs() <= 1).all(-1) & (absolute[..., 2] >= 1.5)).all(-1)
+    assert torch.equal(accepted, inside.all(1))
+    assert torch.equal(accepted, inside[:, 0]) is (frames == 1)  # some leave the frame later
+    assert 2 < accepted.sum() < 32
+    assert torch.equal(sample.extra_2d, original.extra_2d)
+    assert not sample.pose_3d.requires_grad
 
 
-def test_the_detectors_error_comes_along_as_large_as_the_person() -> None:
-    given = poses(32, 3)
-    clean, good, _ = sampler("random").sample(given)
-    same_2d, _, _ = sampler("random", keep_detection_error=True).sample(given)
-    assert torch.allclose(same_2d.pose_2d, clean.pose_2d, atol=1e-5)  # exact 2D stays exact
-    off = 0.02 * torch.randn(given.pose_2d.shape, generator=torch.Generator().manual_seed(0))
-    detected = replace(given, pose_2d=given.pose_2d + off)
-    made, still_good, _ = sampler("random", keep_detection_error=True).sample(detected)
-    assert torch.equal(made.pose_3d, clean.pose_3d)
-    assert torch.equal(still_good, good)
-    seen = made.camera[:, None, :2] / made.root[..., 2:]
-    size = seen / (given.camera[:, None, :2] / given.root[..., 2:])
-    assert size.min() < 0.7
-    assert size.max() > 1.2
-    wanted = clean.pose_2d + off * size[:, :, None]
-    assert torch.allclose(made.pose_2d[good], wanted[good], atol=1e-5)
+def test_the_detection_error_is_added_in_proportion_to_the_size_of_the_person() -> None:
+    original = poses(32, 3)
+    exact, accepted, _ = sampler("random").sample(original)
+    no_error, _, _ = sampler("random", keep_detection_error=True).sample(original)
+    assert torch.allclose(no_error.pose_2d, exact.pose_2d, atol=1e-5)
+    error = 0.02 * torch.randn(original.pose_2d.shape, generator=torch.Generator().manual_seed(0))
+    detected = replace(original, pose_2d=original.pose_2d + error)
+    sample, accepted_again, _ = sampler("random", keep_detection_error=True).sample(detected)
+    assert torch.equal(sample.pose_3d, exact.pose_3d)
+    assert torch.equal(accepted_again, accepted)
+    size_after = sample.camera[:, None, :2] / sample.root[..., 2:]
+    size_before = original.camera[:, None, :2] / original.root[..., 2:]
+    ratio = size_after / size_before
+    assert ratio.min() < 0.7
+    assert ratio.max() > 1.2
+    expected = exact.pose_2d + error * ratio[:, :, None]
+    assert torch.allclose(sample.pose_2d[accepted], expected[accepted], atol=1e-5)
 
 
-def test_sampling_leaves_the_poses_alone() -> None:
-    given = poses()
-    before = snapshot([given.pose_2d, given.pose_3d, given.root, given.camera])
-    sampler().sample(given)
-    assert same(snapshot([given.pose_2d, given.pose_3d, given.root, given.camera]), before)
+def test_sampling_does_not_change_the_poses() -> None:
+    original = poses()
+    tensors = [original.pose_2d, original.pose_3d, original.root, original.camera]
+    before = snapshot(tensors)
+    sampler().sample(original)
+    assert same(snapshot(tensors), before)
 
 
-def test_relative_clips_stay_on_the_spot() -> None:
-    who = people(4, 5)
-    fmt = FORMATS["semgcn"]
-    given = fmt.read((who.relative, who.pose_2d), H36M, Camera())
-    made, _, _ = sampler().sample(given)
-    assert (made.root - made.root[:, :1]).abs().max() < 1e-6
+def test_the_root_does_not_move_in_clips_without_a_trajectory() -> None:
+    data = people(4, 5)
+    original = FORMATS["semgcn"].read((data.relative, data.pose_2d), H36M, Camera())
+    sample, _, _ = sampler().sample(original)
+    assert (sample.root - sample.root[:, :1]).abs().max() < 1e-6
 
 
-# Turns
+# Updates
 
 
 @pytest.mark.parametrize("preset", ["residual", "paper", "released"])
-def test_measures_of_a_turn(preset: str) -> None:
-    made = trainer(preset)
-    assert turn(made) == []
-    judges = ["d3d"] if preset == "residual" else ["d3d", "d2d"]
+def test_measures_of_an_update(preset: str) -> None:
+    trained = trainer(preset)
+    assert update(trained) == []
+    discriminators = ["d3d"] if preset == "residual" else ["d3d", "d2d"]
     expected = {"hardness", "feedback", "grad_norm", "loss_augmentor", "gamma_ba", "gamma_bl"}
-    for name in judges:
+    for name in discriminators:
         expected |= {f"loss_{name}", f"{name}_real", f"{name}_fake"}
-    assert set(made.measures) == expected
-    assert all(value.isfinite() and not value.requires_grad for value in made.measures.values())
-    assert made.updates == 1
+    assert set(trained.measures) == expected
+    assert all(value.isfinite() and not value.requires_grad for value in trained.measures.values())
+    assert trained.updates == 1
 
 
-def test_discriminators_learn_to_tell() -> None:
-    made = trainer(lr=0.01, bend=2.0, reg_weight=0.0, feedback="off", adv2d=1.0)
+def test_discriminators_learn_to_recognise_fakes() -> None:
+    trained = trainer(lr=0.01, bend=2.0, reg_weight=0.0, feedback="off", adv2d=1.0)
     for i in range(40):
-        turn(made, seed=i)
+        update(trained, seed=i)
     for part in ("d3d", "d2d"):
-        assert made.measures[f"{part}_real"] > made.measures[f"{part}_fake"] + 0.2
+        assert trained.measures[f"{part}_real"] > trained.measures[f"{part}_fake"] + 0.2
 
 
-QUIET = dict(adv3d=0.0, adv2d=0.0, reg_weight=0.0, feedback="off")
-NO_SLACK = dict(reg_ba=0.0, reg_bl=0.0, prior=False)  # on a prior the networks start at 0
+NO_LOSS = dict(adv3d=0.0, adv2d=0.0, reg_weight=0.0, feedback="off")
+#: Regularisation of any output; without a prior, because with one the outputs start at 0.
+NO_THRESHOLD = dict(reg_ba=0.0, reg_bl=0.0, prior=False)
 
 
-def test_what_the_prior_bends_is_not_the_networks_to_pay_for() -> None:
-    made = trainer(**QUIET | {"reg_weight": 1.0}, bend=2.0, reg_ba=0.0, reg_bl=0.0)
-    turn(made)
-    assert float(made.measures["gamma_ba"]) > 0.1
-    assert float(made.measures["loss_augmentor"]) == 0
+def test_the_threshold_regularisation_ignores_the_parameters_of_the_prior() -> None:
+    trained = trainer(**NO_LOSS | {"reg_weight": 1.0}, bend=2.0, reg_ba=0.0, reg_bl=0.0)
+    update(trained)
+    assert float(trained.measures["gamma_ba"]) > 0.1
+    assert float(trained.measures["loss_augmentor"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -200,7 +203,7 @@ def test_what_the_prior_bends_is_not_the_networks_to_pay_for() -> None:
     [
         ("adv3d", {}),
         ("adv2d", {}),
-        ("reg_weight", NO_SLACK),
+        ("reg_weight", NO_THRESHOLD),
         ("reg_weight", dict(reg="range", bend_target=0.0, bend_band=0.0)),
         ("feedback_weight", dict(feedback="exp")),
         ("ba_weight", dict(feedback="range", rt_weight=0.0, ba_band=0.0)),
@@ -210,47 +213,47 @@ def test_what_the_prior_bends_is_not_the_networks_to_pay_for() -> None:
 def test_each_weight_scales_its_part_of_the_loss(weight: str, others: dict[str, Any]) -> None:
     losses = []
     for value in (1.0, 3.0):
-        made = trainer(**{**QUIET, **others, weight: value})
-        turn(made)
-        losses.append(float(made.measures["loss_augmentor"]))
+        trained = trainer(**{**NO_LOSS, **others, weight: value})
+        update(trained)
+        losses.append(float(trained.measures["loss_augmentor"]))
     assert losses[0] > 1e-4
     assert losses[1] == pytest.approx(3 * losses[0], rel=1e-4)
 
 
 class Origin(Lifter):
-    """Errs by the size of a body, wherever that stands and however it is turned."""
+    """Predicts the origin for all joints, so its error depends on the body size only."""
 
     def forward(self, pose_2d: torch.Tensor) -> torch.Tensor:
         return 0 * super().forward(pose_2d)
 
 
-def test_feedback_is_the_papers_number_for_bodies_that_only_turn() -> None:
-    made = trainer(**{**QUIET, "feedback": "exp"}, ba=False, bl=False)
-    turn(made, model=Origin())
-    error = poses().pose_3d.square().sum(-1).mean((1, 2))  # of the original and of the turned body
-    beta = made.config.beta[1]
+def test_feedback_equals_the_formula_of_the_paper_if_only_the_view_changes() -> None:
+    trained = trainer(**{**NO_LOSS, "feedback": "exp"}, ba=False, bl=False)
+    update(trained, model=Origin())
+    error = poses().pose_3d.square().sum(-1).mean((1, 2))  # the same before and after
+    beta = trained.config.beta[1]
     expected = (1 - torch.exp(error - beta * error)).abs().mean()
-    assert made.measures["feedback"] == pytest.approx(float(expected), rel=1e-4)
-    assert made.measures["hardness"] == pytest.approx(1.0, rel=1e-4)
+    assert trained.measures["feedback"] == pytest.approx(float(expected), rel=1e-4)
+    assert trained.measures["hardness"] == pytest.approx(1.0, rel=1e-4)
 
 
 @pytest.mark.parametrize("feedback", ["exp", "range"])
-def test_hardness_compares_poses_and_not_places(feedback: str) -> None:
-    made = trainer(feedback=feedback)
-    turn(made, model=Origin())
-    assert 0.7 < made.measures["hardness"] < 1.4
+def test_hardness_does_not_depend_on_the_root_position(feedback: str) -> None:
+    trained = trainer(feedback=feedback)
+    update(trained, model=Origin())
+    assert 0.7 < trained.measures["hardness"] < 1.4
 
 
-def test_a_part_restarts_alike_after_a_resume() -> None:
+def test_reset_after_a_resume_gives_the_same_weights() -> None:
     first, second = trainer(), trainer()
-    first.start("d3d")
+    first.reset("d3d")
     second.load_state_dict(first.state_dict())
-    for made in (first, second):
-        made.start("d3d")
+    for each in (first, second):
+        each.reset("d3d")
     assert same(snapshot(first), snapshot(second))
 
 
-def test_a_perfect_estimator_is_no_reason_to_divide_by_zero() -> None:
+def test_a_perfect_estimator_gives_finite_losses() -> None:
     class Perfect(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -260,32 +263,33 @@ def test_a_perfect_estimator_is_no_reason_to_divide_by_zero() -> None:
             return self.scale * poses().pose_3d[:, 0]
 
     for feedback in ("exp", "range"):
-        made = trainer(feedback=feedback)
-        turn(made, model=Perfect())
-        assert all(value.isfinite() for value in made.measures.values())
-        assert all(v.isfinite().all() for v in made.nets["augmentor"].state_dict().values())
+        trained = trainer(feedback=feedback)
+        update(trained, model=Perfect())
+        assert all(value.isfinite() for value in trained.measures.values())
+        assert all(v.isfinite().all() for v in trained.nets["augmentor"].state_dict().values())
 
 
-def test_a_clip_of_one_gradient_norm() -> None:
-    """The step is bounded by `clip`: with plain SGD it is at most lr * clip long."""
-    made = trainer(clip=0.01)
-    made.optimizers["augmentor"] = torch.optim.SGD(made.nets["augmentor"].parameters(), lr=1.0)
-    before = [p.detach().clone() for p in made.nets["augmentor"].parameters()]
-    made.config = made.config.replace(lr=1.0)
-    turn(made)
-    moved = [p.detach() - b for p, b in zip(made.nets["augmentor"].parameters(), before)]
-    length = torch.cat([m.flatten() for m in moved]).norm()
+def test_clip_bounds_the_gradient_norm() -> None:
+    """The step of plain SGD is at most lr * clip long."""
+    trained = trainer(clip=0.01)
+    net = trained.nets["augmentor"]
+    trained.optimizers["augmentor"] = torch.optim.SGD(net.parameters(), lr=1.0)
+    before = [p.detach().clone() for p in net.parameters()]
+    trained.config = trained.config.replace(lr=1.0)
+    update(trained)
+    steps = [p.detach() - b for p, b in zip(net.parameters(), before)]
+    length = torch.cat([step.flatten() for step in steps]).norm()
     assert float(length) == pytest.approx(0.01, rel=1e-3)
-    assert made.measures["grad_norm"] > 0.01
+    assert trained.measures["grad_norm"] > 0.01
 
 
 # Two processes
 
-CASES = ["plain", "shorter batch on one", "collapse", "bad batch on one", "a peek on one"]
+CASES = ["plain", "shorter batch on one", "collapse", "bad batch on one", "extra batch on one"]
 
 
 def rank_main(rank: int, folder: str) -> None:
-    """One of two ranks; what it ends with is saved, case by case."""
+    """Run all cases on one of two ranks, and save their results."""
     dist.init_process_group(
         "gloo",
         init_method=f"file://{folder}/meet",
@@ -293,41 +297,41 @@ def rank_main(rank: int, folder: str) -> None:
         world_size=2,
         timeout=timedelta(seconds=5),
     )
-    for what in CASES:
-        if what == "collapse":
-            split_verdicts(rank)
-        torch.save(run(rank, what), f"{folder}/{what} {rank}.pt")
+    for case in CASES:
+        if case == "collapse":
+            make_ranks_disagree(rank)
+        torch.save(run(rank, case), f"{folder}/{case} {rank}.pt")
         dist.barrier()
     dist.destroy_process_group()
 
 
-def split_verdicts(rank: int) -> None:
-    """Set the watch so that one rank's own numbers call for a restart and the other's do not."""
+def make_ranks_disagree(rank: int) -> None:
+    """Set the limits so that only the measures of one rank, by themselves, show a collapse."""
     hardness: list[float] = []
-    judge = collapse.CollapseWatch._judge
+    reports = collapse.CollapseWatch._reports
     collapse.WINDOW = 2
-    collapse.CollapseWatch._judge = (  # type: ignore[method-assign]
+    collapse.CollapseWatch._reports = (  # type: ignore[method-assign]
         lambda self, means: hardness.append(means["hardness"]) or []
     )
     run(rank, "plain")
-    collapse.CollapseWatch._judge = judge  # type: ignore[method-assign]
+    collapse.CollapseWatch._reports = reports  # type: ignore[method-assign]
     both: list[Any] = [None, None]
     dist.all_gather_object(both, hardness[0])
-    collapse.HARDNESS = 0.0, sum(both) / 2
+    collapse.HARDNESS_RANGE = 0.0, sum(both) / 2
 
 
-def run(rank: int, what: str) -> dict[str, Any]:
-    """A loop as under DistributedDataParallel: one model, gradients averaged, data apart."""
-    every = 2 if what == "a peek on one" else 1
+def run(rank: int, case: str) -> dict[str, Any]:
+    """A loop as with DistributedDataParallel: averaged gradients, and other data on each rank."""
+    every = 2 if case == "extra batch on one" else 1
     augmenter, model, optimizer = attached(
         small("residual", adv2d=1.0, lr=1e-3, update_every=every)
     )
     batches = [list(batch(seed=10 * rank + i)) for i in range(4)]
-    if what == "bad batch on one" and rank == 1:
+    if case == "bad batch on one" and rank == 1:
         batches[1][0] = batches[1][0] * float("nan")
-    if what == "shorter batch on one" and rank == 1:
+    if case == "shorter batch on one" and rank == 1:
         batches[1] = [field[:3] for field in batches[1]]
-    if what == "a peek on one" and rank == 1:
+    if case == "extra batch on one" and rank == 1:
         next(iter(augmenter.wrap(batches)))
     result: dict[str, Any] = {}
     for i, each in enumerate(augmenter.wrap(batches)):
@@ -354,57 +358,58 @@ def run(rank: int, what: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder with the results of both, and why they stopped early if they did."""
+    """The folder with the results of both ranks, and the error that stopped them, if any."""
     folder = tmp_path_factory.mktemp("ranks")
     try:
         mp.spawn(rank_main, (str(folder),), nprocs=2)
-    except Exception as error:  # told by the test whose case is missing
+    except Exception as error:  # reported by the test whose results are missing
         return folder, str(error)
     return folder, ""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", CASES)
-def test_two_ranks_stay_together(what: str, ranks: tuple[Path, str]) -> None:
-    folder, stopped = ranks
-    files = [folder / f"{what} {rank}.pt" for rank in (0, 1)]
-    assert all(file.exists() for file in files), stopped
+@pytest.mark.parametrize("case", CASES)
+def test_two_ranks_keep_the_same_weights(case: str, ranks: tuple[Path, str]) -> None:
+    folder, error = ranks
+    files = [folder / f"{case} {rank}.pt" for rank in (0, 1)]
+    assert all(file.exists() for file in files), error
     a, b = (torch.load(file, weights_only=False) for file in files)
     assert same(a["start"], b["start"])
     assert same(a["nets"], b["nets"])
     assert not same(a["nets"], a["start"])
     assert same(a["model"], b["model"])
-    assert not torch.equal(a["sample"], b["sample"])  # or two ranks would do the work of one
+    assert not torch.equal(a["sample"], b["sample"])
     assert a["updates"] == b["updates"] >= 2
     assert a["mean"] == b["mean"] == 0.5
     assert a["votes"] == b["votes"] == [True, False, False]
 
 
-def test_a_detectors_error_takes_no_joint_out_of_the_frame() -> None:
-    """One row's 2D is nothing like its 3D, so its error is as large as the image and more."""
-    given = poses()
-    given.pose_2d[0] += 3.0
-    made, good, _ = sampler("random", keep_detection_error=True, image_offset=0.0).sample(given)
-    assert good.any()
-    assert made.pose_2d[good].abs().max() <= 1
+def test_pairs_that_the_detection_error_moves_out_of_the_frame_are_rejected() -> None:
+    """The detection error of row 0 is larger than the image."""
+    original = poses()
+    original.pose_2d[0] += 3.0
+    error_kept = sampler("random", keep_detection_error=True, image_offset=0.0)
+    sample, accepted, _ = error_kept.sample(original)
+    assert accepted.any()
+    assert sample.pose_2d[accepted].abs().max() <= 1
 
 
-def test_a_resumed_rank_draws_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is saved is mostly rank 0's."""
+def test_ranks_draw_different_samples_after_a_resume(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them load the same state, usually that of rank 0."""
     saved = sampler("random").state_dict()
-    drawn = []
+    samples = []
     for number in range(3):
         monkeypatch.setattr(sampler_module, "rank", lambda number=number: number)
-        made = sampler("random")
-        made.load_state_dict(saved)
-        drawn.append(made.sample(poses())[0].pose_3d)
-    assert not any(torch.equal(a, b) for a, b in itertools.pairwise(drawn))
+        resumed = sampler("random")
+        resumed.load_state_dict(saved)
+        samples.append(resumed.sample(poses())[0].pose_3d)
+    assert not any(torch.equal(a, b) for a, b in itertools.pairwise(samples))
 
 
-def test_a_person_with_a_missing_joint_is_no_rare_pose() -> None:
-    given = poses(64)
-    given.pose_3d[0, :, 12] = given.pose_3d[0, :, 11]  # no left forearm
-    made = sampler("default", rare_pose_power=20.0)
-    bones = Bones.of(given.pose_3d, H36M)
-    made.source_rows(given, bones, torch.arange(64))
-    assert 0 not in made.source_rows(given, bones, torch.arange(64).repeat(50))
+def test_a_pose_with_a_missing_joint_is_not_a_rare_pose() -> None:
+    original = poses(64)
+    original.pose_3d[0, :, 12] = original.pose_3d[0, :, 11]  # no left forearm
+    resampling = sampler("default", rare_pose_power=20.0)
+    bones = Bones.of(original.pose_3d, H36M)
+    resampling.source_rows(original, bones, torch.arange(64))
+    assert 0 not in resampling.source_rows(original, bones, torch.arange(64).repeat(50))

@@ -223,7 +223,7 @@ class WantsFlat(nn.Module):
 @pytest.mark.parametrize(
     ("model", "pattern"),
     [
-        (WithOutput(lambda y: y[:, 1:]), r"WithOutput.* does not answer .*\(2, 15, 3\).*predict="),
+        (WithOutput(lambda y: y[:, 1:]), r"WithOutput.* wrong shape.*\(2, 15, 3\).*predict="),
         (WithOutput(lambda y: y[..., :2]), r"\(2, 16, 2\).*predict="),
         (WithOutput(lambda y: y.mean(0, keepdim=True)), r"\(1, 1, 16, 3\).*predict="),
         (WithOutput(lambda y: (y, y)), r"returned tuple, expected a tensor.*predict="),

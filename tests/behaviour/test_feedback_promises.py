@@ -382,7 +382,7 @@ def test_collapse_is_reported_and_repaired(
 ) -> None:
     monkeypatch.setattr(collapse, "WINDOW", 3)
     report = collapse.CollapseReport(part, "it is a test")
-    monkeypatch.setattr(collapse.CollapseWatch, "_judge", lambda self, means: [report])
+    monkeypatch.setattr(collapse.CollapseWatch, "_reports", lambda self, means: [report])
     events: list[Event] = []
     config = small("residual", repair=repair, adv2d=1.0, lr=1e-3)
     augmenter, _, optimizer = attached(config, callbacks=[events.append])

@@ -442,7 +442,7 @@ def test_the_networks_have_the_published_sizes() -> None:
     plugin = Trainer(Sampler(H36M, PoseAugConfig.released(), CPU))
     augmentor, d3d, d2d = (plugin.nets[name] for name in ("augmentor", "d3d", "d2d"))
     assert augmentor.heads == {"ba": 45, "bl": 9, "r": 3, "t": 3}
-    assert augmentor.shown.flatten().tolist() == [0, 1, 0, 0]
+    assert augmentor.sees_lengths.flatten().tolist() == [0, 1, 0, 0]
     assert augmentor.first.weight.shape == (4, 48 + 15 + 48, 256)
     assert [layer.weight.shape for layer in augmentor.blocks] == [(4, 256, 256)] * 4
     assert [f.weight.shape for f in d3d.first] == [(2, 16, 256), (2, 25, 256), (1, 49, 256)]
