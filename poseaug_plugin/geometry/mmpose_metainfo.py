@@ -43,7 +43,7 @@ def parse_dataset_meta(meta: Mapping[str, Any]) -> Preset:
     unreached = [name for i, name in enumerate(names) if i not in parents]
     if unreached:
         raise SkeletonError(
-            f"skeleton_links do not connect {unreached} to {names[root]}; pass "
+            f"skeleton_links is incomplete: no link leads from {names[root]} to {unreached}; pass "
             "Skeleton(parents, left, right)."
         )
     left = [i for i, j in enumerate(flip) if i != j and "left" in names[i]]

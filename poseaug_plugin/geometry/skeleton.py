@@ -90,11 +90,12 @@ class Skeleton:
                     f"{self.num_joints - 1}; number the joints as in parents."
                 )
             left_parent, right_parent = self.parents[left], self.parents[right]
-            if mirror.get(left_parent, left_parent) != right_parent:
+            expected = mirror.get(left_parent, left_parent)
+            if right_parent != expected:
                 raise SkeletonError(
                     f"left and right are in different orders: left joint {left} has the parent "
-                    f"{left_parent}, but its mirror {right} has the parent {right_parent}, which "
-                    "is not the mirror of it. Make left[i] mirror right[i]."
+                    f"{left_parent}, but its mirror {right} has the parent {right_parent}, "
+                    f"expected {expected}. Make left[i] mirror right[i]."
                 )
 
     @classmethod
