@@ -226,7 +226,7 @@ def test_a_skeleton_of_mmpose_metainfo():
     ("meta", "words"),
     [
         ({"lr": 1}, "keypoint_id2name"),
-        ({**META, "skeleton_links": [(0, 3)]}, "skeleton_links do not connect"),
+        ({**META, "skeleton_links": [(0, 3)]}, "skeleton_links is incomplete"),
     ],
 )
 def test_metainfo_that_makes_no_tree_is_refused(meta, words):
