@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from .plugin import PoseAugmenter
 
 __all__ = [
+    "BATCHES_TO_JUDGE",
     "BATCHES_WITHOUT_STEP",
+    "FEW_ACCEPTED",
     "STEPS_WITHOUT_BATCH",
     "WARNINGS",
     "Callback",
@@ -23,6 +25,8 @@ __all__ = [
 ]
 
 STEPS_WITHOUT_BATCH = 20  # optimizer steps without a batch before a warning
+BATCHES_TO_JUDGE = 20  # batches after which the share of accepted pairs is looked at
+FEW_ACCEPTED = 0.1  # a smaller share of accepted pairs gets a warning
 BATCHES_WITHOUT_STEP = 200  # batches without an optimizer step before a warning
 
 #: All warnings. An augmenter issues each of them at most once.
@@ -44,6 +48,10 @@ WARNINGS = {
     "no_steps": "the training loop does not step the optimizer that was passed to PoseAugmenter: "
     f"{BATCHES_WITHOUT_STEP} batches were augmented, and it took no step. Pass optimizer= the one "
     "that the loop steps; the plugin's own networks are updated after its steps.",
+    "few_accepted": "almost no augmented pair can be used, so training is nearly plain: {} of them "
+    "leave the image and {} have a joint nearer than depth=. Set distance=, image_offset= and "
+    "focal= in config= so that your people, as large as they are, fit into the image (distances "
+    "are in metres), or frame_height= if the image is higher.",
     "bad_batch": "a batch is passed on unchanged because it could not be augmented: {}",
     "update_failed": "an update of the plugin's own networks failed and was skipped: {}",
 }

@@ -22,14 +22,21 @@ from .config import PoseAugConfig
 from .counters import Counters
 from .engine import Engine
 from .errors import AttachError, ConfigError, PoseAugError, WindowError
-from .events import BATCHES_WITHOUT_STEP, STEPS_WITHOUT_BATCH, Callback, Notifier
+from .events import (
+    BATCHES_TO_JUDGE,
+    BATCHES_WITHOUT_STEP,
+    FEW_ACCEPTED,
+    STEPS_WITHOUT_BATCH,
+    Callback,
+    Notifier,
+)
 from .geometry.camera import Camera
 from .geometry.pose_batch import PoseBatch
 from .geometry.skeleton import SKELETONS, Skeleton
 from .loop.distributed import all_agree
 from .loop.estimator import Estimator, Predict, full_precision
 from .loop.hooks import Attachment, inner_optimizer
-from .loop.loader import AugmentedLoader, unwrapped
+from .loop.loader import unwrapped, wrap_loader
 from .schedule import EpochSchedule
 
 if TYPE_CHECKING:
@@ -236,7 +243,7 @@ class PoseAugmenter:
             )
         windows = Windows.of(inner, self._reader.known_format)
         self._windows += [windows] if windows else []
-        return cast(Loader, AugmentedLoader(inner, _LoaderAdapter(self, windows)))
+        return cast(Loader, wrap_loader(inner, _LoaderAdapter(self, windows)))
 
     def end_epoch(self) -> None:
         """Count an epoch.
@@ -291,12 +298,13 @@ class PoseAugmenter:
         poses, engine = self._read(full)
         if self.config.prior or self._schedule.warm:  # without a prior, networks warm up first
             ratio = self._schedule.between(self.config.ratios)
-            before = self._counters.counts["batches"]
             batch, tried, passed = mix_batch(
-                batch, poses, engine.sampler, self._reader.format, ratio, before
+                batch, poses, engine.sampler, self._reader.format, ratio
             )
             self._counters.add_rows(tried, passed)
         batches = self._counters.add("batches")
+        if batches == BATCHES_TO_JUDGE and self._counters.numbers()["accepted"] < FEW_ACCEPTED:
+            self._notifier.warn("few_accepted", *engine.sampler.rejections(poses))
         if batches == BATCHES_WITHOUT_STEP and not self._counters.counts["steps"]:
             self._notifier.warn("no_steps")
         if self.config.trains:
@@ -388,24 +396,32 @@ class PoseAugmenter:
         poses, self._pending = self._pending, None
         is_new, self._has_new_batch = self._has_new_batch, False
         steps = self._counters.add("steps_with_batch", is_new)
-        due = self.config.trains and is_new and steps % self.config.update_every == 0
-        rows = poses.usable().first(self.config.update_rows) if due and poses is not None else None
-        trainer = self._trainer
-        if due and all_agree(bool(rows), self._estimator.device) and rows and trainer:
-            with self._estimator.untouched():
-                try:
-                    reports = trainer.update(
-                        rows,
-                        self._estimator,
-                        cast(EstimatorFormat, self._reader.format),
-                        self._schedule,
-                    )
-                except Exception as error:  # of any kind: it must not end the caller's run
-                    reports = []
-                    self._notifier.warn("update_failed", repr(error))
-            action = "restarted" if self.config.repair else "not restarted"
-            for report in reports:
-                self._notifier.emit("collapse", self, f"{report.part} {action}: {report.reason}")
+        if not self.config.trains:
+            return
+        due = is_new and steps % self.config.update_every == 0
+        rows, reports, trainer = None, [], self._trainer
+        try:  # an error of any kind must not end the caller's run
+            if due and poses is not None:
+                rows = poses.usable().first(self.config.update_rows)
+        except Exception as error:
+            self._notifier.warn("update_failed", repr(error))
+        # Every rank votes at every step: a rank without a batch, or disabled, must not be waited
+        # for in vain.
+        if not all_agree(bool(rows), self._estimator.device) or not rows or not trainer:
+            return
+        with self._estimator.untouched():
+            try:
+                reports = trainer.update(
+                    rows,
+                    self._estimator,
+                    cast(EstimatorFormat, self._reader.format),
+                    self._schedule,
+                )
+            except Exception as error:
+                self._notifier.warn("update_failed", repr(error))
+        action = "restarted" if self.config.repair else "not restarted"
+        for report in reports:
+            self._notifier.emit("collapse", self, f"{report.part} {action}: {report.reason}")
 
     # Numbers and state
 

@@ -72,8 +72,9 @@ def _differences(saved: Any, example: Any, path: str) -> Iterator[tuple[str, str
         elif not 0 <= saved < LARGEST:
             yield path, f"is {saved}, expected 0 to {LARGEST:.0e}"
     elif isinstance(example, float):
-        if type(saved) not in (int, float) or not 0 <= saved < math.inf:
-            yield path, f"is {saved!r}, expected a number of 0 or more"
+        low = -LARGEST if name == "owed_rows" else 0
+        if type(saved) not in (int, float) or not low <= saved < math.inf:
+            yield path, f"is {saved!r}, expected a finite number of {low} or more"
     elif type(saved) is not type(example):
         yield path, f"is {_kind(saved)}, expected {_kind(example)}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -12,12 +13,12 @@ from ..loop.distributed import average
 __all__ = ["CollapseReport", "CollapseWatch"]
 
 WINDOW = 200  # updates; the device is waited for once per window
-MIN_DISCRIMINATOR_LOSS = 0.002  # below it, scores differ from their labels by less than 0.06
+# Below the first, scores differ from their labels by less than 0.06. Above the second they are
+# far from any label; a discriminator that always answers 0.5 has a loss of 0.25.
+DISCRIMINATOR_LOSS_RANGE = 0.002, 10.0
 MIN_GRAD_NORM = 1e-7  # of the augmentor
-HARDNESS_RANGE = (
-    0.3,
-    50.0,
-)  # error of the estimator on augmented poses, divided by that on originals
+HARDNESS_RANGE = 0.3, 50.0  # the estimator's error on augmented poses over that on originals
+OF_THE_ESTIMATOR = {"hardness", "grad_norm"}  # measures that depend on its predictions
 
 
 @dataclass(frozen=True)
@@ -54,24 +55,40 @@ class CollapseWatch:
             At the end of a window, a report for each part that has collapsed; otherwise nothing.
         """
         for name, value in measures.items():
-            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
-            self.counts[name] = self.counts.get(name, 0) + 1
+            if (
+                name in OF_THE_ESTIMATOR
+            ):  # that predicts NaN for a while is not the augmentor's fault
+                finite = value.isfinite()
+                value = torch.where(finite, value, 0.0)
+                self._add(f"{name}_finite", finite.to(value))
+            self._add(name, value)
         self.updates += 1
         if self.updates < WINDOW:
             return []
         average(self.sums.values())
         means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        for name in OF_THE_ESTIMATOR & means.keys():
+            share = means[f"{name}_finite"]
+            means[name] = means[name] / share if share else math.nan
         self.sums, self.counts, self.updates = {}, {}, 0
         return self._reports(means)
+
+    def _add(self, name: str, value: Tensor) -> None:
+        self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
+        self.counts[name] = self.counts.get(name, 0) + 1
 
     def _reports(self, means: dict[str, float]) -> list[CollapseReport]:
         # The comparisons are written so that a NaN counts as a collapse.
         reports = []
+        least, most = DISCRIMINATOR_LOSS_RANGE
         for name in (key.removeprefix("loss_") for key in means if key.startswith("loss_")):
             loss = means[f"loss_{name}"]
-            if name != "augmentor" and not loss >= MIN_DISCRIMINATOR_LOSS:
-                reason = f"its loss is {loss:.2g}, so it recognises every fake"
-                reports.append(CollapseReport(name, reason))
+            if name != "augmentor" and not least <= loss <= most:
+                meaning = "it recognises every fake" if loss < least else "it has diverged"
+                reports.append(CollapseReport(name, f"its loss is {loss:.2g}, so {meaning}"))
+        gammas = [value for name, value in means.items() if name.startswith("gamma_")]
+        if not all(map(math.isfinite, gammas)):
+            return [*reports, CollapseReport("augmentor", "its parameters are not finite")]
         low, high = HARDNESS_RANGE
         hardness, grad_norm = means.get("hardness", 1.0), means.get("grad_norm", 1.0)
         if not low <= hardness <= high:

@@ -16,11 +16,11 @@ from ..batches.protocol import EstimatorFormat
 from ..geometry.bones import Bones
 from ..geometry.camera import project
 from ..geometry.pose_batch import PoseBatch
-from ..loop.distributed import average
+from ..loop.distributed import all_agree, average
 from ..loop.estimator import Estimator
 from ..schedule import EpochSchedule
 from .augmentor import Augmentor
-from .collapse import CollapseReport, CollapseWatch
+from .collapse import OF_THE_ESTIMATOR, CollapseReport, CollapseWatch
 from .discriminators import DISCRIMINATORS, DiscriminatorInput
 from .fake_pool import FakePool
 from .losses import lsgan_discriminator, lsgan_generator
@@ -97,11 +97,36 @@ class Trainer:
         Returns:
             A report for each part that has collapsed. With `config.repair`, it has been reset.
         """
-        config, sampler, middle = self.config, self.sampler, poses.middle
+        config = self.config
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * schedule.lr_factor
+        device = self.device
+        try:
+            loss, measures, real, fake = self._augmentor_loss(poses, estimator, fmt, schedule)
+        except Exception:
+            all_agree(False, device)
+            raise
+        if not all_agree(True, device):  # the estimator failed on another rank
+            return []
+        if loss.requires_grad:
+            measures["grad_norm"] = self._step("augmentor", loss)
+        if self.updates % config.d_every == 0:
+            for name in self.discriminators:
+                measures.update(self._update_discriminator(name, real, fake))
+        self.updates += 1
+        self.measures.update(measures)
+        reports = self.watch.add(measures)
+        if config.repair:
+            for report in reports:
+                self.reset(report.part)
+        return reports
 
+    def _augmentor_loss(
+        self, poses: PoseBatch, estimator: Estimator, fmt: EstimatorFormat, schedule: EpochSchedule
+    ) -> tuple[Tensor, dict[str, Tensor], DiscriminatorInput, DiscriminatorInput]:
+        """Return the augmentor's loss, measures of it, and what the discriminators compare."""
+        config, sampler, middle = self.config, self.sampler, poses.middle
         bones = Bones.of(poses.pose_3d, self.skeleton)
         bones, swap = sampler.swap_lengths(poses, bones)
         if swap is None:
@@ -137,23 +162,11 @@ class Trainer:
             )
             measures["feedback"] = feedback.detach()
             loss = loss + feedback
-        if loss.requires_grad:
-            measures["grad_norm"] = self._step("augmentor", loss)
         measures["loss_augmentor"] = loss.detach()
         for name in ("gamma_ba", "gamma_bl"):
             if name in aug.parameters:
                 measures[name] = aug.parameters[name].detach().abs().mean()
-
-        if self.updates % config.d_every == 0:
-            for name in self.discriminators:
-                measures.update(self._update_discriminator(name, real, fake))
-        self.updates += 1
-        self.measures.update(measures)
-        reports = self.watch.add(measures)
-        if config.repair:
-            for report in reports:
-                self.reset(report.part)
-        return reports
+        return loss, measures, real, fake
 
     def _update_discriminator(
         self, name: str, real: DiscriminatorInput, fake: DiscriminatorInput
@@ -226,6 +239,7 @@ class Trainer:
         names = {"hardness", "feedback", "grad_norm", "loss_augmentor", "gamma_ba", "gamma_bl"}
         for name in self.discriminators:
             names |= {f"loss_{name}", f"{name}_real", f"{name}_fake"}
+        names |= {f"{name}_finite" for name in OF_THE_ESTIMATOR}
         self.watch.sums = {name: torch.zeros((), device=self.device) for name in names}
         self.watch.counts = dict.fromkeys(names, 0)
         return self.state_dict()

@@ -19,7 +19,7 @@ __all__ = ["mix_batch"]
 
 
 def mix_batch(
-    batch: Any, poses: PoseBatch, sampler: Sampler, fmt: Format, ratio: float, batches: int
+    batch: Any, poses: PoseBatch, sampler: Sampler, fmt: Format, ratio: float
 ) -> tuple[Any, int, Tensor]:
     """Return the caller's batch with augmented rows.
 
@@ -30,9 +30,8 @@ def mix_batch(
         poses: the poses of the batch.
         sampler: makes the augmented pairs.
         fmt: writes them into the batch.
-        ratio: share of the rows to replace, for `mix="replace"`.
-        batches: number of earlier batches. The number of rows is rounded over all batches and not
-            for each of them, so that the ratio holds on average even for small batches.
+        ratio: share of the rows to replace, for `mix="replace"`. Rounding is made good in later
+            batches, so that the share holds on average, even for small batches and large scenes.
 
     Returns:
         The batch, the number of augmented pairs, and how many of them were accepted, on the
@@ -41,8 +40,9 @@ def mix_batch(
     config, device, rows = sampler.config, sampler.device, len(poses)
     chosen = torch.arange(rows, device=device)
     if config.mix == "replace":
-        count = int(ratio * rows * (batches + 1) + 1e-6) - int(ratio * rows * batches + 1e-6)
-        chosen = _choose(poses, count, sampler.generator)
+        sampler.owed_rows += ratio * rows
+        chosen = _choose(poses, sampler.owed_rows, sampler.generator)
+        sampler.owed_rows -= len(chosen)
     if not len(chosen):
         return batch, 0, chosen.new_zeros(())
     augmented, accepted = sampler.pairs(poses, chosen)
@@ -56,10 +56,14 @@ def mix_batch(
     return written, len(augmented), accepted.sum()
 
 
-def _choose(poses: PoseBatch, count: int, generator: torch.Generator) -> Tensor:
-    """Return `count` random rows. With groups, return whole groups, at least `count` rows."""
+def _choose(poses: PoseBatch, owed: float, generator: torch.Generator) -> Tensor:
+    """Return as many random rows as are owed, rounded down; of groups, whole ones, rounded."""
     leader = poses.leader
-    if leader is None or not count:
+    if leader is None:
+        count = min(int(owed + 1e-6), len(poses))
         return torch.randperm(len(poses), generator=generator, device=generator.device)[:count]
     score = uniform(generator, len(poses))[leader]
-    return (score <= score.sort().values[count - 1]).nonzero()[:, 0]
+    groups, sizes = score.unique(return_counts=True)  # ascending: in random order
+    counts = [0, *sizes.cumsum(0).tolist()]
+    number = min(range(len(counts)), key=lambda n: abs(counts[n] - owed))
+    return torch.isin(score, groups[:number]).nonzero()[:, 0]

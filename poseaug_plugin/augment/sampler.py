@@ -64,6 +64,7 @@ class Sampler:
         self.skeleton, self.config, self.device = skeleton, config, device
         self.generator = torch.Generator(device).manual_seed(config.seed + 1 + rank())
         self.pose_statistics = PoseStatistics(skeleton, device)
+        self.owed_rows = 0.0  # that `ratio` asks for and no batch has had yet, see `mixing`
         self.propose: Callable[[Bones], Proposal] = lambda _: Proposal()
 
     @torch.no_grad()
@@ -236,14 +237,33 @@ class Sampler:
 
     # State
 
+    @torch.no_grad()
+    def rejections(self, poses: PoseBatch) -> tuple[str, str]:
+        """Return the shares of pairs that leave the image and that are too near, in per cent.
+
+        The random state does not change. This waits for the device.
+        """
+        state = self.generator.get_state()
+        try:
+            observed, *_ = self.sample(poses)
+        finally:
+            self.generator.set_state(state)
+        height = self.config.frame_height or poses.frame_height
+        size = observed.pose_2d.new_tensor([1.0, height])
+        outside = (observed.pose_2d.abs() > size).flatten(1).any(1)
+        near = (observed.absolute[..., 2] < self.config.depth).flatten(1).any(1)
+        return f"{float(outside.float().mean()):.0%}", f"{float(near.float().mean()):.0%}"
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "pose_statistics": self.pose_statistics.state_dict(),
             "generator": self.generator.get_state(),
+            "owed_rows": self.owed_rows,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.pose_statistics.load_state_dict(state["pose_statistics"], self.device)
+        self.owed_rows = state["owed_rows"]
         saved = state["generator"].cpu()
         if saved.shape == self.generator.get_state().shape:  # CPU and CUDA states do not fit
             self.generator.set_state(saved)

@@ -21,11 +21,15 @@ def rank() -> int:
 
 
 def average(tensors: Iterable[Tensor]) -> None:
-    """Replace each tensor, in place, by its mean over all ranks."""
-    if _is_distributed():
-        for tensor in tensors:
-            dist.all_reduce(tensor)
-            tensor /= dist.get_world_size()
+    """Replace each tensor, in place, by its mean over all ranks; one message for all of them."""
+    tensors = list(tensors) if _is_distributed() else []
+    if not tensors:
+        return
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors])):
+        tensor.copy_(mean.view_as(tensor))
 
 
 def all_agree(condition: bool, device: torch.device) -> bool:

@@ -16,12 +16,24 @@ __all__ = ["Estimator", "Predict", "full_precision"]
 Predict = Callable[[nn.Module, Tensor], Tensor]
 
 
-def full_precision(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Context manager that disables the caller's autocast: geometry needs float32."""
+@contextlib.contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Context manager without the caller's autocast and TF32: geometry needs float32."""
     try:
-        return torch.autocast(device.type, enabled=False)
+        no_autocast: contextlib.AbstractContextManager[Any]
+        no_autocast = torch.autocast(device.type, enabled=False)
     except RuntimeError:  # a device without autocast
-        return contextlib.nullcontext()
+        no_autocast = contextlib.nullcontext()
+    precision = torch.get_float32_matmul_precision()
+    with no_autocast:
+        if precision == "highest":
+            yield
+            return
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(precision)
 
 
 class Estimator:
@@ -52,6 +64,7 @@ class Estimator:
                 "that calls the model, or None."
             )
         self._outer = model
+        self._callers_flag: bool | None = None  # training flag of the caller, inside `untouched()`
         # torch's wrappers, and other libraries' that are named like them. The name is checked
         # because an ordinary model may have a submodule called `module`.
         wraps = any("Parallel" in kind.__name__ for kind in type(model).__mro__)
@@ -68,8 +81,12 @@ class Estimator:
 
     @property
     def training(self) -> bool:
-        """Whether the model is in training mode."""
-        return self._outer.training
+        """Whether the caller has the model in training mode.
+
+        A loader may be iterated by another thread while the plugin calls the model.
+        """
+        flag = self._callers_flag
+        return self._outer.training if flag is None else flag
 
     @property
     def device(self) -> torch.device:
@@ -111,6 +128,7 @@ class Estimator:
         cuda = [device] if device.type == "cuda" else []
         modules = list(self.model.modules())
         flags = [m.training for m in modules]
+        self._callers_flag = self._outer.training
         with torch.random.fork_rng(devices=cuda), full_precision(device):
             try:
                 for module in modules:
@@ -120,3 +138,4 @@ class Estimator:
             finally:
                 for module, flag in zip(modules, flags):
                     module.training = flag
+                self._callers_flag = None

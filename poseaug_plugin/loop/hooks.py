@@ -56,21 +56,35 @@ class Attachment:
                 f"the {type(optimizer).__name__} has an augmenter already; call its detach() "
                 "before you create another PoseAugmenter."
             )
-        self._handle = optimizer.register_step_post_hook(StepHook(method))
-        self._optimizer = weakref.ref(optimizer)
+        self._handle: Any = optimizer.register_step_post_hook(StepHook(method))
+        self._optimizer: weakref.ref[torch.optim.Optimizer] | None = weakref.ref(optimizer)
         _ATTACHED[optimizer] = weakref.WeakMethod(method)
 
     @property
     def optimizer(self) -> torch.optim.Optimizer | None:
-        """The optimizer, or None if it was garbage-collected."""
-        return self._optimizer()
+        """The optimizer, or None if it was garbage-collected, or in a copy."""
+        return None if self._optimizer is None else self._optimizer()
 
     def remove(self) -> None:
         """Remove the hook."""
-        self._handle.remove()
         optimizer = self.optimizer
         if optimizer is not None:
+            self._handle.remove()
             _ATTACHED.pop(optimizer, None)
+        self._optimizer = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Attachment:
+        """Return an attachment to nothing: the optimizer has the original's hook."""
+        return _unattached()
+
+    def __reduce__(self) -> tuple[Callable[[], Attachment], tuple[()]]:
+        return _unattached, ()
+
+
+def _unattached() -> Attachment:
+    attachment = Attachment.__new__(Attachment)
+    attachment._handle = attachment._optimizer = None
+    return attachment
 
 
 def inner_optimizer(optimizer: Any) -> torch.optim.Optimizer:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..errors import AttachError
 
-__all__ = ["DOUBLING_MIXES", "AugmentedLoader", "AugmentsBatches", "unwrapped"]
+__all__ = ["DOUBLING_MIXES", "AugmentedLoader", "AugmentsBatches", "unwrapped", "wrap_loader"]
 
 StartIterator = Callable[[], Iterator[Any]]
 
@@ -140,6 +141,20 @@ class AugmentedLoader:
             2 if augmenter.mix in DOUBLING_MIXES and augmenter.active else 1
         )
 
+    def __copy__(self) -> AugmentedLoader:
+        copied = object.__new__(type(self))
+        vars(copied).update(vars(self))
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AugmentedLoader:
+        copied = object.__new__(type(self))
+        vars(copied).update(copy.deepcopy(vars(self), memo))
+        return copied
+
+    def __reduce__(self) -> tuple[Callable[[Any], Any], tuple[Any]]:
+        """Pickle the loader alone: the augmenter belongs to this process's model."""
+        return _same, (self._loader,)
+
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *dir(self._loader)})
 
@@ -161,6 +176,36 @@ class AugmentedLoader:
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._loader, name, value)
+
+
+class AugmentedSequence(AugmentedLoader):
+    """A wrapped loader with indices, which give its batches as they are."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._loader[index]
+
+
+class AugmentedIterator(AugmentedLoader):
+    """A wrapped iterator, for `next()`."""
+
+    def __next__(self) -> Any:
+        if "_iterator" not in vars(self):
+            vars(self)["_iterator"] = iter(self)
+        return next(vars(self)["_iterator"])
+
+
+def wrap_loader(loader: Any, augmenter: AugmentsBatches) -> AugmentedLoader:
+    """Return the loader with augmented batches, with the abilities that it has itself."""
+    kind = AugmentedLoader
+    if isinstance(loader, Iterator):
+        kind = AugmentedIterator
+    elif hasattr(loader, "__getitem__"):
+        kind = AugmentedSequence
+    return kind(loader, augmenter)
+
+
+def _same(loader: Any) -> Any:
+    return loader
 
 
 def unwrapped(loader: Any) -> Any:

@@ -65,7 +65,7 @@ def test_a_new_discriminator_is_trained_saved_and_resumed() -> None:
 @pytest.mark.usefixtures("third_discriminator")
 def test_a_new_discriminator_is_restarted_after_a_collapse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collapse, "WINDOW", 2)
-    monkeypatch.setattr(collapse, "MIN_DISCRIMINATOR_LOSS", 1e3)  # so that all count as collapsed
+    monkeypatch.setattr(collapse, "DISCRIMINATOR_LOSS_RANGE", (1e3, 1e4))  # so all have collapsed
     events: list[Any] = []
     augmenter, model, optimizer = attached(small("residual"), callbacks=[events.append])
     trained(augmenter, model, optimizer, 2)
