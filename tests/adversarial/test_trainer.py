@@ -286,6 +286,7 @@ def test_clip_bounds_the_gradient_norm() -> None:
 # Two processes
 
 CASES = ["plain", "shorter batch on one", "collapse", "bad batch on one", "extra batch on one"]
+CASES += ["estimator fails on one", "disabled on one"]
 
 
 def rank_main(rank: int, folder: str) -> None:
@@ -333,8 +334,20 @@ def run(rank: int, case: str) -> dict[str, Any]:
         batches[1] = [field[:3] for field in batches[1]]
     if case == "extra batch on one" and rank == 1:
         next(iter(augmenter.wrap(batches)))
+    if case == "estimator fails on one" and rank == 1:
+        calls = itertools.count()
+        predict = augmenter._estimator._predict
+
+        def fail_once(net: Any, pose_2d: Any) -> Any:
+            if next(calls) == 3:
+                raise RuntimeError("out of memory")
+            return predict(net, pose_2d)
+
+        augmenter._estimator._predict = fail_once
     result: dict[str, Any] = {}
     for i, each in enumerate(augmenter.wrap(batches)):
+        if case == "disabled on one" and rank == 1 and i in (1, 2):
+            (augmenter.disable if i == 1 else augmenter.enable)()
         if i == 0:
             result["start"] = snapshot(augmenter)[0]["engine"]["trainer"]["nets"]
             result["sample"] = augmenter.preview(batch())[0].pose_3d
