@@ -25,7 +25,7 @@ from .geometry.pose_batch import PoseBatch
 from .geometry.skeleton import Skeleton
 from .plugin import PoseAugmenter
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AttachError",
