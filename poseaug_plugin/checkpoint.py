@@ -48,7 +48,7 @@ def restore(
     """
     if isinstance(state, Mapping) and {"skeleton", "trainer"} <= set(state):
         raise CheckpointError(
-            "the state was saved by version 0.1 of poseaug-plugin, which has other networks and "
+            "the state was saved by version 0.1.0 of poseaug-plugin, which has other networks and "
             "counters. Continue with that version, or do not load the state."
         )
     if not isinstance(state, Mapping) or FIELDS - set(state):
@@ -97,7 +97,7 @@ def _restore(
     if state["engine"] is not None:
         if skeleton is None:
             raise CheckpointError(
-                "state.skeleton is None, but state.engine is there: the state is damaged; load an "
+                "state.skeleton is None, but state.engine is not: the state is damaged; load an "
                 "earlier checkpoint."
             )
         engine = Engine(skeleton, config, device)
@@ -111,7 +111,7 @@ def _restore(
 
 
 def _example(skeleton: Skeleton | None, config: PoseAugConfig) -> dict[str, Any]:
-    """A state in which all that can be there is there."""
+    """An example of a complete state."""
     engine = None if skeleton is None else Engine(skeleton, config, torch.device("cpu"))
     return {
         "epochs_done": 0,

@@ -278,16 +278,16 @@ class PoseAugConfig:
         0,
         1e3,
         "",
-        "feedback='exp': target of the squared error on augmented pairs, divided by that on the "
-        "original ones. Pairs of the prior alone reach about 4; a smaller beta makes them easier.",
+        "feedback='exp': target ratio of the squared errors on augmented and original pairs. Pairs "
+        "of the prior alone reach about 4; a smaller beta makes them easier.",
     )
     ba_ratio: Schedule = number(
         (3.0, 5.0),
         0,
         1e3,
         "",
-        "feedback='range': target of the error on pairs with new bone angles alone, divided by "
-        "that on the original ones.",
+        "feedback='range': target ratio of the errors on pairs with new bone angles alone and on "
+        "original pairs.",
     )
     ba_band: float = number(
         2.0, 0, 1e3, "", "feedback='range': deviation from ba_ratio that costs nothing."
@@ -300,8 +300,7 @@ class PoseAugConfig:
         0,
         1e3,
         "",
-        "feedback='range': target of the error on fully augmented pairs, divided by that on the "
-        "original ones.",
+        "feedback='range': target ratio of the errors on fully augmented and on original pairs.",
     )
     rt_band: float = number(
         15.0, 0, 1e3, "", "feedback='range': deviation from rt_ratio that costs nothing."
@@ -346,8 +345,8 @@ class PoseAugConfig:
         4,
         1,
         1 << 24,
-        "batches",
-        "Interval between updates; an update follows the estimator's step on the same batch.",
+        "steps",
+        "Optimizer steps, each after a new batch, per update of the networks.",
     )
     update_rows: int | None = number(
         256, 1, 1 << 24, "rows", "Rows of a batch that an update uses. None: all."
@@ -602,7 +601,8 @@ class _Option:
         ends = tuple(value) if two else (value,)
         numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in ends)
         if not numbers or (len(ends) != 2 if two else not self.single):
-            wanted = ["a number"] * self.single + ["two numbers (low, high)"] * bool(self.pair)
+            names = "low, high" if Interval in self.kinds else "start, end"
+            wanted = ["a number"] * self.single + [f"two numbers ({names})"] * bool(self.pair)
             raise ConfigError(f"{said} must be {' or '.join(wanted)}.")
         increasing = Interval in self.kinds
         if not all(self.low <= v <= self.high for v in ends) or (increasing and ends[0] > ends[1]):

@@ -17,7 +17,7 @@ class Counters:
         default_factory=lambda: dict.fromkeys(
             # Schedules count steps_with_batch, not batches: under DistributedDataParallel one rank
             # may read an extra batch or a bad one, and all ranks must update at the same steps.
-            ("batches", "bad_batches", "steps", "steps_with_batch", "rows"),
+            ("batches", "bad_batches", "steps", "steps_with_batch", "rows", "failed_updates"),
             0,
         )
     )

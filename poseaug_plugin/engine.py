@@ -26,12 +26,13 @@ class Engine:
     """
 
     def __init__(self, skeleton: Skeleton, config: PoseAugConfig, device: torch.device) -> None:
-        self.sampler = Sampler(skeleton, config, device)
         self.trainer: Trainer | None = None
-        if config.trains:
-            from .adversarial.trainer import Trainer  # `default` and `random` never import it
+        with torch.inference_mode(False):  # networks made in inference mode cannot be trained
+            self.sampler = Sampler(skeleton, config, device)
+            if config.trains:
+                from .adversarial.trainer import Trainer  # `default` and `random` never import it
 
-            self.trainer = Trainer(self.sampler)
+                self.trainer = Trainer(self.sampler)
 
     def on(self, device: torch.device) -> Engine:
         """Return the engine itself if it is on the device, else a copy of it there."""
@@ -49,7 +50,10 @@ class Engine:
         }
 
     def example_state(self) -> dict[str, Any]:
-        """A state in which everything is there that updates bring about; not to go on from."""
+        """A state with every entry that training can add, to compare a saved state with.
+
+        Do not use the engine afterwards.
+        """
         trainer = None if self.trainer is None else self.trainer.example_state()
         return {"sampler": self.sampler.state_dict(), "trainer": trainer}
 

@@ -64,7 +64,7 @@ class Event:
     Args:
         kind: ``"step"`` after each step of the optimizer, ``"epoch"`` after each epoch,
             ``"collapse"`` if one of the plugin's networks collapsed, ``"bad_batch"`` if a batch
-            could not be augmented.
+            could not be augmented, ``"failed_update"`` if an update raised an error.
         augmenter: the augmenter. Its `stats()` waits for the device; the event itself does not.
         message: which network collapsed and why, or why the batch could not be augmented.
     """

@@ -33,7 +33,7 @@ from .events import (
 from .geometry.camera import Camera
 from .geometry.pose_batch import PoseBatch
 from .geometry.skeleton import SKELETONS, Skeleton
-from .loop.distributed import all_agree
+from .loop.distributed import all_agree, world_size
 from .loop.estimator import Estimator, Predict, full_precision
 from .loop.hooks import Attachment, inner_optimizer
 from .loop.loader import unwrapped, wrap_loader
@@ -219,7 +219,8 @@ class PoseAugmenter:
     def wrap(self, loader: Loader) -> Loader:
         """Wrap a loader, so that it yields augmented batches.
 
-        Length, attributes and sampler are those of the loader. In evaluation mode and without
+        Attributes, sampler and length are those of the loader; with mix="alternate" or "passes" the
+        length is twice as large while batches are augmented. In evaluation mode and without
         gradients its batches are unchanged. An epoch is counted when an iteration with augmented
         batches is exhausted, or was left early and a later one is trained on.
 
@@ -340,6 +341,9 @@ class PoseAugmenter:
     def preview(self, batch: Any) -> tuple[PoseBatch, Tensor, Augmentation]:
         """Augment every row of a batch, to look at; networks and random state do not change.
 
+        Rows keep their own poses, and before the first batch there are no pose statistics, so bends
+        and the vertical are missing then.
+
         Args:
             batch: what the loader yields. It is not changed.
 
@@ -404,7 +408,7 @@ class PoseAugmenter:
             if due and poses is not None:
                 rows = poses.usable().first(self.config.update_rows)
         except Exception as error:
-            self._notifier.warn("update_failed", repr(error))
+            self._report_failed_update(error)
         # Every rank votes at every step: a rank without a batch, or disabled, must not be waited
         # for in vain.
         if not all_agree(bool(rows), self._estimator.device) or not rows or not trainer:
@@ -418,10 +422,17 @@ class PoseAugmenter:
                     self._schedule,
                 )
             except Exception as error:
-                self._notifier.warn("update_failed", repr(error))
+                self._report_failed_update(error)
+                if trainer.is_reducing and world_size() > 1:
+                    raise  # the other ranks wait for this one, and would wait for ever
         action = "restarted" if self.config.repair else "not restarted"
         for report in reports:
             self._notifier.emit("collapse", self, f"{report.part} {action}: {report.reason}")
+
+    def _report_failed_update(self, error: Exception) -> None:
+        self._counters.add("failed_updates")
+        self._notifier.warn("update_failed", repr(error))
+        self._notifier.emit("failed_update", self, repr(error))
 
     # Numbers and state
 
@@ -437,11 +448,12 @@ class PoseAugmenter:
             - ``steps_with_batch``: steps that followed a new batch; every `update_every`-th of them
               updates the networks.
             - ``rows``: rows that were chosen for augmentation.
-            - ``augmented``: those of them whose augmented pair was used.
+            - ``augmented``: those of them whose augmented pair passed the visibility test.
             - ``accepted``: ``augmented / rows``. Pairs that no camera could have taken are
               rejected.
             - ``epochs``: epochs that were counted.
             - ``updates``: updates of the networks.
+            - ``failed_updates``: updates that raised an error and were skipped.
 
             With `learned=True`, the measures of the last update that computed them:
 

@@ -13,18 +13,18 @@ from .errors import CheckpointError
 
 __all__ = ["check_like"]
 
-# Entries that come into being as training goes on: absent or None before.
+# Entries that training adds; absent or None before.
 GROWING = ("sums", "watch counts", "state", "items", "passed", "engine")
 LARGEST = 2**62  # whole number that a count can reach
 # Entries whose content depends on the torch version or the device.
-FREE = ("generator",)
+FREE = ("generator", "param_groups")
 
 
 def check_like(saved: Any, example: Any, path: str = "state") -> None:
     """Check that a saved entry has the keys, types, shapes and ranges of an example.
 
     Args:
-        example: the same entry of a state in which everything that can come into being is there.
+        example: the same entry of a state with every entry that training can add.
         path: where the entry is, for messages.
 
     Raises:

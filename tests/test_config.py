@@ -84,15 +84,16 @@ def test_what_is_no_number_is_refused(name: str) -> None:
     for value in ("1", True, many, [0.5], math.nan if name not in RANGES else (1.0, math.nan)):
         refused(**{name: value})
     if name in RANGES:
-        assert "two numbers (low, high)" in refused(**{name: 3.0})
+        assert "two numbers (" in refused(**{name: 3.0})
 
 
 def test_messages_say_what_is_wanted() -> None:
     assert refused(yaw=180).endswith("it must lie in 0 to pi rad.")
     assert refused(distance=(5, 2)).endswith("it must lie in 0.1 to 1000 m, low before high.")
-    assert refused(ratio="half").endswith("must be a number or two numbers (low, high).")
-    assert refused(ratio=(0.5,)).endswith("must be a number or two numbers (low, high).")
-    assert refused(beta=3.0).endswith("must be two numbers (low, high).")
+    assert refused(ratio="half").endswith("must be a number or two numbers (start, end).")
+    assert refused(ratio=(0.5,)).endswith("must be a number or two numbers (start, end).")
+    assert refused(beta=3.0).endswith("must be two numbers (start, end).")
+    assert refused(distance=3.0).endswith("must be two numbers (low, high).")
     assert refused(pool=0).endswith("it must lie in 1 to 2**24 samples.")
     assert refused(pool=1.5).endswith("must be a whole number.")
 

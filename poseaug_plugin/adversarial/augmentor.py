@@ -1,7 +1,7 @@
 """The augmentor: networks that propose gamma_ba, gamma_bl and (R, t) for a pose.
 
-With a prior, the outputs start at zero and are added to those of the prior. Without a prior, the
-output ranges are those of the released code.
+With a prior, the outputs start at zero and are added to those of the prior. Without a prior, t is
+the root position itself, with z squared as in the released code.
 
 Source: PoseAug (CVPR 2021), section 3.2; network sizes from the released code.
 """

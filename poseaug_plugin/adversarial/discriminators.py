@@ -110,7 +110,7 @@ class DiscriminatorInput(NamedTuple):
     """The centre frames of real or augmented pairs, from which discriminators take their input.
 
     Attributes:
-        bones: bones of (B, K), bent and stretched.
+        bones: bones of (B, K); those of augmented pairs are bent and stretched.
         pose_2d: (B, J, 2), normalised screen units.
     """
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.bones import gather
+from ..geometry.constants import constant
 from ..geometry.skeleton import Skeleton
 from .losses import outside_band
 
@@ -54,7 +55,8 @@ def tier_errors(predicted: Tensor, target: Tensor, skeleton: Skeleton) -> Tensor
     limb_joints = {skeleton.child[bone] for limb in skeleton.limbs for bone in limb}
     columns = []
     for tier, weight in zip(skeleton.joint_tiers, TIER_WEIGHT):
-        weights = error.new_tensor([weight if joint in limb_joints else 1.0 for joint in tier])
+        numbers = tuple(weight if joint in limb_joints else 1.0 for joint in tier)
+        weights = constant(numbers, error.dtype, error.device)
         errors = gather(error[..., None], tier)[..., 0] if tier else error[:, :0]
         columns.append((errors * weights).sum(-1) / max(1, len(tier)))
     return torch.stack(columns, -1)

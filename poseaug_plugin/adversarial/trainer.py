@@ -57,6 +57,7 @@ class Trainer:
         self.pools: dict[str, FakePool] = {}
         self.watch = CollapseWatch()
         self.updates = 0
+        self.is_reducing = False  # whether an update averages over the ranks now
         self.measures: dict[str, Tensor] = {}
         weights = {name: entry.weight(self.config) for name, entry in DISCRIMINATORS.items()}
         self.discriminators = {name: weight for name, weight in weights.items() if weight > 0}
@@ -101,7 +102,7 @@ class Trainer:
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * schedule.lr_factor
-        device = self.device
+        device, self.is_reducing = self.device, False
         try:
             loss, measures, real, fake = self._augmentor_loss(poses, estimator, fmt, schedule)
         except Exception:
@@ -109,6 +110,7 @@ class Trainer:
             raise
         if not all_agree(True, device):  # the estimator failed on another rank
             return []
+        self.is_reducing = True
         if loss.requires_grad:
             measures["grad_norm"] = self._step("augmentor", loss)
         if self.updates % config.d_every == 0:
@@ -117,6 +119,7 @@ class Trainer:
         self.updates += 1
         self.measures.update(measures)
         reports = self.watch.add(measures)
+        self.is_reducing = False
         if config.repair:
             for report in reports:
                 self.reset(report.part)
@@ -198,7 +201,7 @@ class Trainer:
         for parameter, grad in used:
             parameter.grad = grad
         norm = nn.utils.clip_grad_norm_([p for p, _ in used], self.config.clip)
-        for parameter, grad in used:  # clipped in place above; a loss of NaN gives no update
+        for parameter, grad in used:  # clipped in place above; a NaN loss gives zero gradients
             parameter.grad = torch.where(norm.isfinite(), grad, 0.0)
         self.optimizers[part].step()
         self.optimizers[part].zero_grad()
@@ -221,7 +224,10 @@ class Trainer:
         }
 
     def example_state(self) -> dict[str, Any]:
-        """A state as after an update, of which keys, shapes and types hold; not to go on from."""
+        """A state with every entry that training can add, to compare a saved state with.
+
+        Do not use the trainer afterwards.
+        """
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
@@ -229,12 +235,12 @@ class Trainer:
             optimizer.step()
             optimizer.zero_grad()
         joints = self.skeleton.num_joints
-        nobody = DiscriminatorInput(
+        empty = DiscriminatorInput(
             Bones.of(torch.zeros(1, joints, 3, device=self.device), self.skeleton),
             torch.zeros(1, joints, 2, device=self.device),
         )
         for name, pool in self.pools.items():
-            row = DISCRIMINATORS[name].view(nobody)
+            row = DISCRIMINATORS[name].view(empty)
             pool.items = row.new_zeros((pool.size, *row.shape[1:]))
         names = {"hardness", "feedback", "grad_norm", "loss_augmentor", "gamma_ba", "gamma_bl"}
         for name in self.discriminators:
@@ -249,7 +255,10 @@ class Trainer:
         for name, net in self.nets.items():
             net.load_state_dict(state["nets"][name])
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            # The options are this augmenter's own: other torch versions and devices have others.
+            own = optimizer.state_dict()["param_groups"]
+            saved = state["optimizers"][name]["state"]
+            optimizer.load_state_dict({"state": saved, "param_groups": own})
         for name, pool in self.pools.items():
             pool.load_state_dict(state["pools"][name], self.device)
         self._weights.set_state(state["weights"].cpu())

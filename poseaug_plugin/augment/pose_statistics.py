@@ -6,8 +6,8 @@ the batches. The view, the position and the body size have no influence on them.
 The statistics have three uses. Rare poses can be augmented more often, because motion capture is
 mostly walking and standing. New poses can combine the limbs of several rows and bend their bones
 as bones vary in the data, because most bends in a random direction give no plausible pose. The
-mean direction of the trunks estimates the vertical, which no batch contains: cameras of a studio
-look down, so a person who is rotated about the y axis of the camera leans in every view.
+mean direction of the trunks estimates the vertical, which no batch contains. Studio cameras look
+down, so that a rotation about the camera's y axis would tilt the person.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ once. Nothing here is trained. Learned networks add to the parameters through `S
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -265,8 +266,10 @@ class Sampler:
         self.pose_statistics.load_state_dict(state["pose_statistics"], self.device)
         self.owed_rows = state["owed_rows"]
         saved = state["generator"].cpu()
-        if saved.shape == self.generator.get_state().shape:  # CPU and CUDA states do not fit
+        if saved.shape == self.generator.get_state().shape:
             self.generator.set_state(saved)
-            if rank():  # the state is usually that of rank 0, but each rank draws its own numbers
-                seed = torch.randint(1 << 62, (), generator=self.generator, device=self.device)
-                self.generator.manual_seed(int(seed) + rank())
+        else:  # the state of another kind of device: numbers that depend on it, not the first ones
+            self.generator.manual_seed(zlib.crc32(saved.numpy().tobytes()))
+        if rank():  # the state is usually that of rank 0, but each rank draws its own numbers
+            seed = torch.randint(1 << 62, (), generator=self.generator, device=self.device)
+            self.generator.manual_seed(int(seed) + rank())

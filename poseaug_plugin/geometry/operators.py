@@ -3,6 +3,9 @@
 Poses are (..., J, 3) in metres in the camera frame. Parameters broadcast over leading dimensions:
 a gamma or an (R, t) of shape (B, 1, ...) applies to every frame of a clip.
 
+These are functions of poses, for users, tests and benchmarks. The sampler applies BA and BL to
+`Bones` (`Bones.bend`, `Bones.stretch`), and RT in `Augmentation.place`, to convert each pose once.
+
 Source: PoseAug (CVPR 2021), section 3.2, the equations of BA, BL and RT.
 """
 

@@ -8,11 +8,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["all_agree", "average", "rank"]
+__all__ = ["all_agree", "average", "rank", "world_size"]
 
 
 def _is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def world_size() -> int:
+    """The number of processes."""
+    return dist.get_world_size() if _is_distributed() else 1
 
 
 def rank() -> int:

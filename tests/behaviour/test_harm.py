@@ -94,6 +94,30 @@ def test_an_error_before_the_update_does_not_reach_the_callers_step(
         step(model, optimizer, batch())
 
 
+def test_a_failed_update_is_counted_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    augmenter, model, optimizer = attached(
+        small("residual"),
+        callbacks=[lambda e: events.append(e.message) if e.kind == "failed_update" else None],
+    )
+    wrapped = augmenter.wrap(loader())
+    train(model, optimizer, wrapped)
+    monkeypatch.setattr(augmenter._trainer, "_augmentor_loss", None)
+    with pytest.warns(PoseAugWarning, match="failed and was skipped"):
+        train(model, optimizer, wrapped)
+    assert augmenter.stats()["failed_updates"] == len(events) == 2
+    assert augmenter.stats()["updates"] == 2
+
+
+def test_a_look_in_inference_mode_does_not_prevent_updates() -> None:
+    """Networks made in inference mode cannot be trained."""
+    augmenter, model, optimizer = attached(small("residual"))
+    with torch.inference_mode():
+        augmenter.preview(batch())
+    train(model, optimizer, augmenter.wrap(loader()))
+    assert augmenter.stats()["updates"] == augmenter.stats()["steps"] == 2
+
+
 # Collapse
 
 

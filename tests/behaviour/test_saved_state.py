@@ -106,7 +106,7 @@ def test_every_entry_damaged_is_refused_or_resumes(preset: str, damage: str) -> 
         other.load_state_dict(good)
         before = snapshot(other)
     assert refused > 20
-    assert refused > 2 * resumed, resumed
+    assert refused > resumed, resumed
 
 
 NAMED = {
@@ -159,3 +159,20 @@ def test_a_state_loaded_in_inference_mode_can_be_trained_on() -> None:
     before = other.stats()["updates"]
     train(model, optimizer, other.wrap(loader()))
     assert other.stats()["updates"] > before
+
+
+def test_optimizer_options_of_another_torch_version_are_not_loaded() -> None:
+    augmenter, model, optimizer = attached(small("residual"))
+    train(model, optimizer, augmenter.wrap(loader()))
+    state = copy.deepcopy(augmenter.state_dict())
+    for saved in state["engine"]["trainer"]["optimizers"].values():
+        for group in saved["param_groups"]:
+            del group["fused"]
+            group["option of tomorrow"] = 1
+    other, model, optimizer = attached(small("residual"))
+    other.load_state_dict(state)
+    train(model, optimizer, other.wrap(loader()))
+    assert other.stats()["updates"] == 2 * augmenter.stats()["updates"]
+    own = other.state_dict()["engine"]["trainer"]["optimizers"]["augmentor"]["param_groups"]
+    assert "fused" in own[0]
+    assert "option of tomorrow" not in own[0]
