@@ -120,7 +120,9 @@ def _root_step(root: Tensor) -> float:
 
 def _bones(frames: Tensor, skeleton: Skeleton) -> tuple[float, float]:
     """Longest bone, metres, and asymmetry."""
-    sizes = lengths(pose_to_bones(frames, skeleton)).median(0).values
+    ordered = lengths(pose_to_bones(frames, skeleton)).sort(0).values
+    # Not `median(0)`, which raises on a GPU if the caller wants deterministic algorithms.
+    sizes = ordered[(len(ordered) - 1) // 2]
     left = [skeleton.bone_of[j] for j in skeleton.left if j != skeleton.root]
     right = [skeleton.bone_of[j] for j in skeleton.right if j != skeleton.root]
     if not left:
