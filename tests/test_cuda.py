@@ -317,29 +317,34 @@ def test_the_plugin_moves_with_the_model(name: str) -> None:
 # Waits
 
 
-def waits_of(cuda: SimulatedCuda | None, name: str, kind: str, place: str) -> list[Any]:
-    """What makes the program wait during a batch, after the first ones."""
-    if cuda is None:
-        pytest.skip("the waits are counted on the simulated device")
-    make, fmt = KINDS[kind]
-    augmenter, _, optimizer = attached(CONFIGS[name](), fmt)
-    for seed in range(2):
-        augmenter(placed(make(seed), place))
-        optimizer.step()
-    given = placed(make(3), place)
-    cuda.waits.clear()
-    augmenter(given)
-    waits = list(cuda.waits)
-    assert augmenter.stats()["bad_batches"] == 0
-    return waits
+#: A batch that comes from the CPU is copied to the device and back. One that is there is read
+#: once, by the check for NaN. Whole scenes are chosen by their number, which the host reads, and
+#: lists of tensors on the device are put together by it.
+MOST_WAITS = {
+    "cpu": {"scenes": 3, "other": 2},
+    "cuda": {"scenes": 2, "mmpose": 3, "other": 1},
+}
 
 
 @pytest.mark.parametrize("place", ["numpy", "cpu", "cuda"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["default", "random"])
-def test_a_batch_waits_seldom(cuda: SimulatedCuda | None, name: str, kind: str, place: str) -> None:
-    waits = waits_of(cuda, name, kind, place)
-    assert len(waits) <= 99
+def test_a_batch_waits_no_more_often_than_known(
+    cuda: SimulatedCuda | None, name: str, kind: str, place: str
+) -> None:
+    if cuda is None:
+        pytest.skip("the waits are counted on the simulated device")
+    make, fmt = KINDS[kind]
+    augmenter, _, optimizer = attached(CONFIGS[name](), fmt)
+    for seed in range(2):  # the first batches are checked, and fill the caches of constants
+        augmenter(placed(make(seed), place))
+        optimizer.step()
+    given = placed(make(3), place)
+    cuda.waits.clear()
+    augmenter(given)
+    most = MOST_WAITS["cuda" if place == "cuda" else "cpu"]
+    assert len(cuda.waits) <= most.get(kind, most["other"]), cuda.waits
+    assert augmenter.stats()["bad_batches"] == 0
 
 
 # The simulation itself

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..geometry.constants import constant
+
 __all__ = ["as_given", "from_pixels", "intrinsics_of"]
 
 PIXELS = 20.0  # focal lengths above this are in pixels: in screen units they are below
@@ -22,7 +24,8 @@ def intrinsics_of(camera: Tensor) -> Tensor:
 def from_pixels(camera: Tensor, screen: tuple[float, float]) -> Tensor:
     """Intrinsics (B, 9) in screen units; those in pixels of a (w, h) image are converted."""
     w, h = screen
-    scaled = camera[:, :4] * (2 / w) - camera.new_tensor([0.0, 0.0, 1.0, h / w])
+    corner = constant((0.0, 0.0, 1.0, h / w), camera.dtype, camera.device)
+    scaled = camera[:, :4] * (2 / w) - corner
     pixels = camera[:, :1] > PIXELS
     return torch.cat([torch.where(pixels, scaled, camera[:, :4]), camera[:, 4:]], -1)
 
@@ -31,12 +34,13 @@ def as_given(camera: Tensor, old: Tensor, screen: tuple[float, float] | None) ->
     """Intrinsics (B, 9), screen units, in the unit and shape of the batch's `old` cameras."""
     if screen is not None:
         w, h = screen
-        pixels = (camera[:, :4] + camera.new_tensor([0.0, 0.0, 1.0, h / w])) * (w / 2)
+        corner = constant((0.0, 0.0, 1.0, h / w), camera.dtype, camera.device)
+        pixels = (camera[:, :4] + corner) * (w / 2)
         were_pixels = intrinsics_of(old)[:, :1] > PIXELS
         camera = torch.cat([torch.where(were_pixels, pixels, camera[:, :4]), camera[:, 4:]], -1)
     if old.ndim == 2:
         return camera
     matrix = old.clone()
-    matrix[:, [0, 1], [0, 1]] = camera[:, :2]
+    matrix.diagonal(dim1=1, dim2=2)[:, :2] = camera[:, :2]
     matrix[:, :2, 2] = camera[:, 2:4]
     return matrix

@@ -18,6 +18,7 @@ __all__ = [
     "as_tensor",
     "describe",
     "describes_rows",
+    "device_of",
     "get_field",
     "keys_of",
     "overwrite",
@@ -56,6 +57,12 @@ def as_tensor(value: Any, what: str) -> Tensor:
             f"{what} is {type(value).__name__} with rows of shapes {shapes}; expected one array "
             "or tensor whose rows all have the same shape. Pad or cut the clips to one length."
         ) from None
+
+
+def device_of(value: Any) -> torch.device:
+    """The device of a field that `as_tensor` reads."""
+    first = value[0] if isinstance(value, (list, tuple)) and value else value
+    return first.device if isinstance(first, Tensor) else torch.device("cpu")
 
 
 def repeat_rows(batch: Any, rows: int, times: int = 2) -> Any:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..geometry.bones import gather
+from ..geometry.constants import constant, index_tensor
 from .layout import Layout
 
 __all__ = ["FieldCodec"]
@@ -46,11 +48,11 @@ class FieldCodec:
             mean, std = self._stat(x)
             x = torch.where(std > 0, x * std + mean, mean)
         if self._rescales:
-            x = x * self.scale + x.new_tensor(self.offset)
+            x = x * self.scale + constant(self.offset, x.dtype, x.device)
         if self._has_all:
             return x, extra
         whole = x.new_zeros(*x.shape[:2], self.total, self.channels)
-        whole[:, :, list(self.joints)] = x
+        whole.index_copy_(2, index_tensor(self.joints, x.device), x)
         return whole, extra
 
     def encode(
@@ -64,9 +66,9 @@ class FieldCodec:
         """
         x = pose
         if not self._has_all:
-            x = x[:, :, list(self.joints)]
+            x = gather(x, self.joints)
         if self._rescales:
-            x = (x - x.new_tensor(self.offset)) / self.scale
+            x = (x - constant(self.offset, x.dtype, x.device)) / self.scale
         if self.stat is not None:
             mean, std = self._stat(x)
             kept = 0.0 if old is None else self.layout.canonical(old)[..., : self.channels].to(x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -11,11 +11,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import BatchError, ConfigError, WindowError
+from ..geometry.bones import gather
 from ..geometry.camera import Camera, fit_root, project
+from ..geometry.constants import index_tensor
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 from .cameras import as_given, from_pixels, intrinsics_of
-from .containers import Key, as_tensor, describe, get_field, overwrite, representable, set_fields
+from .containers import (
+    Key,
+    as_tensor,
+    describe,
+    device_of,
+    get_field,
+    overwrite,
+    representable,
+    set_fields,
+)
 from .field_codec import FieldCodec
 from .image_space import from_image, relative_from_image, to_image
 from .layout import Layout
@@ -131,13 +142,13 @@ class BatchFormat:
         else:
             relative = pose_3d - root[:, :, None]
         has_root = self.root != "relative" or self.space == "image"
-        observed = list(codec_2d.joints)
+        observed = codec_2d.joints
         if not has_root:
-            root = fit_root(pose_2d[:, :, observed], relative[:, :, observed], lens[:, None])
+            root = fit_root(gather(pose_2d, observed), gather(relative, observed), lens[:, None])
         if len(observed) < skeleton.num_joints:  # joints without 2D get the projection of their 3D
-            missing = [j for j in range(skeleton.num_joints) if j not in observed]
-            absolute = relative[:, :, missing] + root[:, :, None]
-            pose_2d[:, :, missing] = project(absolute, lens[:, None])
+            missing = tuple(j for j in range(skeleton.num_joints) if j not in observed)
+            seen = project(gather(relative, missing) + root[:, :, None], lens[:, None])
+            pose_2d.index_copy_(2, index_tensor(missing, pose_2d.device), seen)
         return PoseBatch(
             pose_2d=pose_2d,
             pose_3d=relative,
@@ -190,7 +201,7 @@ class BatchFormat:
             ) from None
 
     def _codec_2d(self, raw: Tensor, total: int) -> FieldCodec:
-        joints = self.joints_2d or tuple(range(total))
+        joints = tuple(self.joints_2d or range(total))
         layout = Layout.of(raw, len(joints), 2, f"pose_2d (field {self.pose_2d!r})")
         scale, offset = 1.0, (0.0, 0.0)
         if self.screen is not None:
@@ -200,7 +211,7 @@ class BatchFormat:
         return FieldCodec(layout, joints, total, 2, stat, scale, offset)
 
     def _codec_3d(self, raw: Tensor, skeleton: Skeleton, what: str = "") -> FieldCodec:
-        joints = self.joints_3d or tuple(range(skeleton.num_joints))
+        joints = tuple(self.joints_3d or range(skeleton.num_joints))
         if set(range(skeleton.num_joints)) - set(joints) - {skeleton.root}:
             raise ConfigError(
                 f"joints_3d={joints} leaves out more than the root, joint {skeleton.root}, of a "
@@ -214,7 +225,7 @@ class BatchFormat:
     def _camera(self, batch: Any, pose_2d: Tensor, default: Camera) -> Tensor:
         rows = len(pose_2d)
         if self.camera is None or self._raw(batch, "camera") is None:
-            return default.intrinsics.to(pose_2d).repeat(rows, 1)
+            return default.intrinsics_on(pose_2d.device).repeat(rows, 1)
         camera = self._field(batch, "camera")
         if camera.shape not in ((rows, 9), (rows, 3, 3)):
             raise BatchError(
@@ -250,7 +261,9 @@ class BatchFormat:
 
     def write(self, batch: Any, poses: PoseBatch, rows: Tensor, skeleton: Skeleton) -> Any:
         """A copy of the batch with `rows` (B,) bool taken from `poses`, the rest bit for bit."""
-        raw_3d = self._field(batch, "pose_3d")
+        # To where the batch is, in one transfer: the mask goes with the poses.
+        poses = replace(poses, valid=rows).to(device_of(self._raw(batch, "pose_2d")))
+        rows, raw_3d = poses.valid, self._field(batch, "pose_3d")
         codec_3d = self._codec_3d(raw_3d, skeleton)
         pose_3d = self._placed(poses, skeleton)
         if codec_3d.layout.canonical(raw_3d).shape[1] == 1 < pose_3d.shape[1]:
@@ -306,7 +319,7 @@ class BatchFormat:
         """
         codec = _remembered(poses)
         if codec is None:
-            plain = pose_2d if self.joints_2d is None else pose_2d[:, :, list(self.joints_2d)]
+            plain = pose_2d if self.joints_2d is None else gather(pose_2d, tuple(self.joints_2d))
             plain = plain[:, 0] if plain.shape[1] == 1 else plain
             codec = self._codec_2d(plain, pose_2d.shape[2])
         return codec.encode(pose_2d, poses.extra_2d)

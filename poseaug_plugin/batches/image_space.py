@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..geometry.bones import lengths, pose_to_bones
+from ..geometry.bones import gather, lengths, pose_to_bones
 from ..geometry.skeleton import Skeleton
 
 __all__ = ["from_image", "relative_from_image", "to_image"]
@@ -22,7 +22,9 @@ def from_image(uvd: Tensor, camera: Tensor, skeleton: Skeleton) -> Tensor:
     """Absolute poses (B, T, J, 3), camera frame, metres, from image space; ignores distortion."""
     pose = _at_unit_depth(uvd, camera)
     bones = lengths(pose_to_bones(pose, skeleton))
-    measured = bones[..., list(skeleton.trunk)].sum(-1) if skeleton.trunk else bones.mean(-1)
+    measured = (
+        gather(bones[..., None], skeleton.trunk).sum((-1, -2)) if skeleton.trunk else bones.mean(-1)
+    )
     return pose * (TRUNK / measured.clamp_min(1e-6))[..., None, None]
 
 

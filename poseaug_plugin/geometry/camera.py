@@ -87,7 +87,11 @@ class Camera:
     @property
     def intrinsics(self) -> Tensor:
         """The nine intrinsics (9,), float32."""
-        return torch.tensor([*self.f, *self.c, *self.k, *self.p], dtype=torch.float32)
+        return self.intrinsics_on(torch.device("cpu")).clone()
+
+    def intrinsics_on(self, device: torch.device) -> Tensor:
+        """The nine intrinsics (9,), float32, cached. Do not modify them in place."""
+        return constant((*self.f, *self.c, *self.k, *self.p), torch.float32, device)
 
 
 def project(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import BatchError
 from .camera import project
+from .transfer import copy_together
 
 __all__ = ["PoseBatch"]
 
@@ -174,8 +175,10 @@ class PoseBatch:
         return off * (after / before)[:, :, None]
 
     def to(self, device: torch.device) -> PoseBatch:
-        """A copy on a device."""
-        return self._each(lambda x: x.to(device))
+        """A copy on a device, made in one transfer."""
+        tensors = self._tensors()
+        copies: Any = dict(zip(tensors, copy_together([*tensors.values()], device)))
+        return replace(self, **copies)
 
     def first(self, rows: int | None) -> PoseBatch:
         """The first rows, or all of them if `rows` is None."""
@@ -199,10 +202,14 @@ class PoseBatch:
         return replace(self, **new)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> PoseBatch:
-        """A copy with every field that is a tensor changed: all of them have B rows."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        new: Any = {n: change(v) for n, v in values.items() if isinstance(v, Tensor)}
+        """A copy with every field that is a tensor changed."""
+        new: Any = {name: change(x) for name, x in self._tensors().items()}
         return replace(self, **new)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """The fields that are tensors, by name: all of them have B rows."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
 def _described(value: object) -> str:
