@@ -24,7 +24,7 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 from unittest import mock
 from weakref import WeakValueDictionary
 
@@ -33,29 +33,20 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
-__all__ = ["SimulatedCuda", "Wait"]
+__all__ = ["SimulatedCuda"]
 
 CUDA, CPU = torch.device("cuda:0"), torch.device("cpu")
 PACKAGE = str(Path(__file__).parent.parent / "poseaug_plugin")
 
 #: Operations of which the host reads a value or the size of the result.
 READS = {
-    *("_local_scalar_dense", "equal", "nonzero", "masked_select", "is_nonzero"),
+    *("_local_scalar_dense", "equal", "is_nonzero", "nonzero", "masked_select"),
     *("_unique2", "unique_dim", "unique_consecutive", "repeat_interleave"),
 }
-#: Operations that raise in deterministic mode: torch.use_deterministic_algorithms lists them.
-NONDETERMINISTIC = {"kthvalue", "median.dim", "histc", "put_"}
+#: Operations without a deterministic kernel; a cumsum of floats is another one.
+UNSTABLE = {"kthvalue", "median.dim", "histc", "put_"}
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
-
-
-class Wait(NamedTuple):
-    """A time that the program waits for the device."""
-
-    kind: str  # "to device", "to host" or "read"
-    operation: str
-    where: str  # the innermost line of the package, or "" if the test itself waits
 
 
 class SimulatedTensor(torch.Tensor):
@@ -68,13 +59,9 @@ class SimulatedTensor(torch.Tensor):
 
     @staticmethod
     def __new__(cls, host: Tensor) -> SimulatedTensor:
-        made = torch.Tensor._make_wrapper_subclass(
-            cls,
-            host.shape,
-            strides=host.stride(),
-            storage_offset=host.storage_offset(),
-            dtype=host.dtype,
-            device=CPU,
+        layout = dict(strides=host.stride(), storage_offset=host.storage_offset())
+        made = Tensor._make_wrapper_subclass(
+            cls, host.shape, dtype=host.dtype, device=CPU, **layout
         )
         made.host = host
         return made
@@ -116,9 +103,8 @@ class Generator(torch.Generator):
         return self
 
     def get_state(self) -> Tensor:
-        if not self.on_cuda:
-            return super().get_state()
-        return torch.from_numpy(np.array([self.seed_, self.offset]).view(np.uint8))
+        numbers = np.array([self.seed_, self.offset])
+        return torch.from_numpy(numbers.view(np.uint8)) if self.on_cuda else super().get_state()
 
     def set_state(self, state: Tensor) -> Generator:
         if not self.on_cuda:
@@ -126,7 +112,6 @@ class Generator(torch.Generator):
         if isinstance(state, SimulatedTensor) or state.shape != (16,):
             raise RuntimeError(f"RNG state of shape {tuple(state.shape)} on {state.device}")
         self.seed_, self.offset = map(int, state.numpy().view(np.int64))
-        super().manual_seed(self.seed_)
         return self
 
     def advance(self) -> Tensor:
@@ -143,6 +128,22 @@ class Autocast(torch.autocast):
         super().__init__("cpu" if device_type == "cuda" else device_type, *args, **kwargs)
 
 
+def _leaves(value: Any) -> list[Any]:
+    """The values of nested lists, tuples and dicts."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [leaf for item in value for leaf in _leaves(item)]
+    return [value]
+
+
+def _map(change: Any, value: Any) -> Any:
+    """The same nested lists and tuples with changed values."""
+    if isinstance(value, (list, tuple)):
+        return type(value)([_map(change, item) for item in value])
+    return change(value)
+
+
 def _host(value: Any) -> Any:
     return value.host if isinstance(value, SimulatedTensor) else value
 
@@ -154,26 +155,35 @@ class _Operations(TorchDispatchMode):
         super().__init__()
         self.cuda = cuda
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:  # nothing is compiled here, and skipping takes long
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         name = func._schema.name.removeprefix("aten::")
-        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        ours = [x for x in tensors if isinstance(x, SimulatedTensor)]
+        leaves = [*_leaves(args), *_leaves(kwargs)]
+        ours = [x for x in leaves if isinstance(x, SimulatedTensor)]
         on_cuda = bool(ours)
         if kwargs.get("device") is not None:
             # In a backward pass, and for copies, C++ asks for the CPU: it takes us for that.
-            on_cuda = torch.device(kwargs["device"]).type == "cuda" or (
-                self.cuda.in_backward or (on_cuda and name == "_to_copy")
-            )
+            taken_for_cpu = self.cuda.in_backward or (on_cuda and name == "_to_copy")
+            on_cuda = torch.device(kwargs["device"]).type == "cuda" or taken_for_cpu
             kwargs["device"] = CPU
-        generator = self._generator(func, args, kwargs, on_cuda)
+        generator = _generator(func, leaves, on_cuda)
         if not on_cuda:
             return func(*args, **kwargs)
         if name == "copy_" and len(ours) < 2:
             self.cuda.add_copy(ours[0] is args[0], bool(args[2:] and args[2]), name)
         else:
-            self._check(func, name, args, tensors)
-        made = self._run(func, tree_map(_host, args), tree_map(_host, kwargs), generator)
+            self._check(func, name, args, [x for x in leaves if isinstance(x, Tensor)])
+        kwargs = {key: _map(_host, value) for key, value in kwargs.items()}
+        if generator is None and torch.Tag.nondeterministic_seeded in func.tags:
+            with torch.random.fork_rng(devices=[]):
+                torch.random.default_generator.set_state(self.cuda.generator.advance())
+                made = func(*_map(_host, args), **kwargs)
+        else:
+            made = func(*_map(_host, args), **kwargs)
         known = {id(x.host): x for x in ours}  # results of operations in place
 
         def wrapped(value: Any) -> Any:
@@ -181,55 +191,40 @@ class _Operations(TorchDispatchMode):
                 return value
             return known[id(value)] if id(value) in known else SimulatedTensor(value)
 
-        return wrapped(made) if isinstance(made, Tensor) else tree_map(wrapped, made)
+        return _map(wrapped, made)
 
     def _check(self, func: Any, name: str, args: Any, tensors: list[Tensor]) -> None:
         indices = [i for i in args[1] if i is not None] if name in INDEXING else []
-        ids = {id(i) for i in indices}
-        for tensor in tensors:
-            elsewhere = not isinstance(tensor, SimulatedTensor)
-            allowed = tensor.ndim == 0 or id(tensor) in ids or self.cuda.in_backward
-            if elsewhere and not allowed:
-                shapes = [f"{tuple(t.shape)} on {t.device}" for t in tensors]
-                raise RuntimeError(f"{func}: expected all tensors to be on one device: {shapes}")
+        free = {id(index) for index in indices}  # may be on the CPU
+        allowed = (isinstance(x, SimulatedTensor) or x.ndim == 0 or id(x) in free for x in tensors)
+        if not self.cuda.in_backward and not all(allowed):
+            where = ", ".join(f"{tuple(t.shape)} on {t.device}" for t in tensors)
+            raise RuntimeError(f"{func}: expected all tensors on the same device: {where}")
         for index in indices:
             if not isinstance(index, SimulatedTensor):
                 self.cuda.add("to device", f"{name} by an index on the CPU")
             if index.dtype in (torch.bool, torch.uint8):
                 self.cuda.add("read", f"{name} by a mask")
-        if name in READS and not (name == "repeat_interleave" and len(args) > 1 and args[1]):
+        if name in READS:
             self.cuda.add("read", name)
-        floats = name == "cumsum" and args[0].is_floating_point()
-        overload = str(func).removeprefix("aten.")
-        if torch.are_deterministic_algorithms_enabled() and (
-            floats or name in NONDETERMINISTIC or overload in NONDETERMINISTIC
-        ):
-            raise RuntimeError(f"{name} does not have a deterministic implementation")
+        if torch.are_deterministic_algorithms_enabled():
+            floats = name == "cumsum" and args[0].is_floating_point()
+            if floats or str(func).removeprefix("aten.").removesuffix(".default") in UNSTABLE:
+                raise RuntimeError(f"{func} does not have a deterministic implementation")
 
-    def _generator(self, func: Any, args: Any, kwargs: Any, on_cuda: bool) -> Generator | None:
-        """The generator that is passed to an operation."""
-        for given in tree_leaves((args, kwargs)):
-            if isinstance(given, torch._C.Generator):
-                own = Generator.known.get(given._cdata)
-                if on_cuda != (own is not None and own.on_cuda):
-                    wanted, found = (CUDA, CPU) if on_cuda else (CPU, CUDA)
-                    raise RuntimeError(f"{func}: expected a {wanted} generator, found {found}")
-                return own
-        return None
 
-    def _run(self, func: Any, args: Any, kwargs: Any, generator: Generator | None) -> Any:
-        """The result; random numbers are those of the device."""
-        if generator is not None:
-            generator.advance()
-        if generator is not None or torch.Tag.nondeterministic_seeded not in func.tags:
-            return func(*args, **kwargs)
-        default = torch.random.default_generator
-        before = default.get_state()
-        default.set_state(self.cuda.generator.advance())
-        try:
-            return func(*args, **kwargs)
-        finally:
-            default.set_state(before)
+def _generator(func: Any, leaves: list[Any], on_cuda: bool) -> Generator | None:
+    """The generator that is passed to an operation, ready for its next numbers."""
+    for given in leaves:
+        if isinstance(given, torch._C.Generator):
+            own = Generator.known.get(given._cdata)
+            if on_cuda != (own is not None and own.on_cuda):
+                wanted, found = (CUDA, CPU) if on_cuda else (CPU, CUDA)
+                raise RuntimeError(f"{func}: expected a {wanted} generator, found one on {found}")
+            if on_cuda:
+                own.advance()
+            return own
+    return None
 
 
 class _Calls(TorchFunctionMode):
@@ -242,13 +237,13 @@ class _Calls(TorchFunctionMode):
             Tensor.to: self._to,
             Tensor.cuda: lambda x, device=None, **kwargs: self._to(x, CUDA, **kwargs),
             Tensor.cpu: lambda x: self._to(x, CPU),
-            Tensor.numpy: self._numpy,
-            Tensor.__array__: self._numpy,
+            Tensor.numpy: _no_numpy(Tensor.numpy),
+            Tensor.__array__: _no_numpy(Tensor.__array__),
             Tensor.tolist: lambda x: self._to(x, CPU).tolist(),
             Tensor.new_tensor: lambda x, data, **kwargs: self._new(
                 torch.tensor, data, **{"dtype": x.dtype, "device": x.device, **kwargs}
             ),
-            Tensor.pin_memory: self._pinned,
+            Tensor.pin_memory: _pinned,
             Tensor.is_pinned: lambda x: getattr(x, "pinned", False),
             torch.tensor: lambda data, **kwargs: self._new(torch.tensor, data, **kwargs),
             torch.as_tensor: lambda data, **kwargs: self._new(torch.as_tensor, data, **kwargs),
@@ -257,14 +252,10 @@ class _Calls(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in (torch.autograd.grad, Tensor.backward, torch.autograd.backward):
-            leaves = tree_leaves((args, kwargs))
-            with mock.patch.object(
-                self.cuda, "in_backward", any(isinstance(x, SimulatedTensor) for x in leaves)
-            ):
+            ours = any(isinstance(x, SimulatedTensor) for x in _leaves((args, kwargs)))
+            with mock.patch.object(self.cuda, "in_backward", ours):
                 return func(*args, **kwargs)
-        if func in self.table:
-            return self.table[func](*args, **kwargs)
-        return func(*args, **kwargs)
+        return self.table.get(func, func)(*args, **kwargs)
 
     def _to(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         device, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
@@ -295,28 +286,34 @@ class _Calls(TorchFunctionMode):
         made = make(data, **kwargs)
         return made if device is None else self._to(made, device=device)
 
-    def _numpy(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+
+def _pinned(x: Tensor) -> Tensor:
+    made = x.clone()
+    made.pinned = True
+    return made
+
+
+def _no_numpy(func: Any) -> Any:
+    def checked(x: Tensor, *args: Any, **kwargs: Any) -> Any:
         if isinstance(x, SimulatedTensor):
             raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu()")
-        return Tensor.numpy(x, **kwargs)
+        return func(x, *args, **kwargs)
 
-    def _pinned(self, x: Tensor) -> Tensor:
-        made = x.clone()
-        made.pinned = True
-        return made
+    return checked
 
 
 class SimulatedCuda(ExitStack):
     """Context manager that makes the device available.
 
     Attributes:
-        waits: what has made the program wait so far.
+        waits: what has made the program wait so far: "to device", "to host" or "read", with the
+            operation and the innermost line of the package, or "" if the test itself waits.
         generator: the device's random numbers for calls without a generator.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.waits: list[Wait] = []
+        self.waits: list[str] = []
         self.in_backward = False
         self.generator = Generator("cuda").manual_seed(0)
 
@@ -349,7 +346,7 @@ class SimulatedCuda(ExitStack):
         while frame and not frame.f_code.co_filename.startswith(PACKAGE):
             frame = frame.f_back
         where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else ""
-        self.waits.append(Wait(kind, operation, where))
+        self.waits.append(f"{kind}: {operation} {where}")
 
     def add_copy(self, to_cuda: bool, non_blocking: bool, operation: str) -> None:
         """Record a copy between the devices, if it waits."""

@@ -326,7 +326,7 @@ MOST_WAITS = {
 }
 
 
-@pytest.mark.parametrize("place", ["numpy", "cpu", "cuda"])
+@pytest.mark.parametrize("place", ["cpu", "cuda"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["default", "random"])
 def test_a_batch_waits_no_more_often_than_known(
@@ -342,7 +342,7 @@ def test_a_batch_waits_no_more_often_than_known(
     given = placed(make(3), place)
     cuda.waits.clear()
     augmenter(given)
-    most = MOST_WAITS["cuda" if place == "cuda" else "cpu"]
+    most = MOST_WAITS[place]
     assert len(cuda.waits) <= most.get(kind, most["other"]), cuda.waits
     assert augmenter.stats()["bad_batches"] == 0
 
@@ -386,7 +386,7 @@ def test_the_simulated_device_counts_waits(cuda: SimulatedCuda | None) -> None:
     ):
         cuda.waits.clear()
         wait()
-        assert kind in [wait.kind for wait in cuda.waits]
+        assert any(wait.startswith(kind) for wait in cuda.waits)
 
 
 def test_random_numbers_follow_the_seed_and_the_state() -> None:
