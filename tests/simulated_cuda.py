@@ -237,8 +237,8 @@ class _Calls(TorchFunctionMode):
             Tensor.to: self._to,
             Tensor.cuda: lambda x, device=None, **kwargs: self._to(x, CUDA, **kwargs),
             Tensor.cpu: lambda x: self._to(x, CPU),
-            Tensor.numpy: _no_numpy(Tensor.numpy),
-            Tensor.__array__: _no_numpy(Tensor.__array__),
+            Tensor.numpy: lambda x, **kwargs: _on_host(x).numpy(**kwargs),
+            Tensor.__array__: lambda x, *args: _on_host(x).__array__(*args),
             Tensor.tolist: lambda x: self._to(x, CPU).tolist(),
             Tensor.new_tensor: lambda x, data, **kwargs: self._new(
                 torch.tensor, data, **{"dtype": x.dtype, "device": x.device, **kwargs}
@@ -280,11 +280,8 @@ class _Calls(TorchFunctionMode):
         return SimulatedTensor(copied) if device.type == "cuda" else copied
 
     def _new(self, make: Any, data: Any, device: Any = None, **kwargs: Any) -> Tensor:
-        if isinstance(data, Tensor):
-            options = {key: value for key, value in kwargs.items() if key == "dtype"}
-            return self._to(data, device=device, **options)
-        made = make(data, **kwargs)
-        return made if device is None else self._to(made, device=device)
+        made = data if isinstance(data, Tensor) else make(data, **kwargs)
+        return self._to(made, device=device, dtype=kwargs.get("dtype"))
 
 
 def _pinned(x: Tensor) -> Tensor:
@@ -293,13 +290,10 @@ def _pinned(x: Tensor) -> Tensor:
     return made
 
 
-def _no_numpy(func: Any) -> Any:
-    def checked(x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(x, SimulatedTensor):
-            raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu()")
-        return func(x, *args, **kwargs)
-
-    return checked
+def _on_host(x: Tensor) -> Tensor:
+    if isinstance(x, SimulatedTensor):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu()")
+    return x
 
 
 class SimulatedCuda(ExitStack):
@@ -320,9 +314,6 @@ class SimulatedCuda(ExitStack):
     def __enter__(self) -> SimulatedCuda:
         functions = {
             "is_available": lambda: True,
-            "device_count": lambda: 1,
-            "current_device": lambda: 0,
-            "synchronize": lambda device=None: None,
             "get_rng_state": lambda device=None: self.generator.get_state(),
             "set_rng_state": lambda state, device=None: self.generator.set_state(state),
             "manual_seed_all": self.generator.manual_seed,

@@ -261,6 +261,19 @@ def test_deterministic_algorithms_suffice(name: str) -> None:
         assert all(torch.equal(a, b) for a, b in zip(tensors_of(one), tensors_of(two)))
 
 
+def test_pairs_are_exact_although_the_loop_allows_tf32(cuda: SimulatedCuda | None) -> None:
+    if cuda is not None:
+        pytest.skip("only a real device rounds the inputs of products to TF32")
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        augmenter, *_ = attached(CONFIGS["default"]())
+        pose_3d, pose_2d, _, camera = augmenter(placed(list(batch(rows=ROWS)), "cuda"))
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+    assert torch.allclose(project(host(pose_3d), host(camera)), host(pose_2d), atol=1e-4)
+
+
 # Changes of the device
 
 
