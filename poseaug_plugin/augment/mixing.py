@@ -62,8 +62,9 @@ def _choose(poses: PoseBatch, owed: float, generator: torch.Generator) -> Tensor
     if leader is None:
         count = min(int(owed + 1e-6), len(poses))
         return torch.randperm(len(poses), generator=generator, device=generator.device)[:count]
-    score = uniform(generator, len(poses))[leader]
+    score = uniform(generator, len(poses))[leader].cpu()  # waits for the device only here
     groups, sizes = score.unique(return_counts=True)  # ascending: in random order
     counts = [0, *sizes.cumsum(0).tolist()]
     number = min(range(len(counts)), key=lambda n: abs(counts[n] - owed))
-    return torch.isin(score, groups[:number]).nonzero()[:, 0]
+    chosen = torch.isin(score, groups[:number]).nonzero()[:, 0]
+    return chosen.to(leader.device, non_blocking=True)
