@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,14 @@ __all__ = [
     "describe",
     "describes_rows",
     "device_of",
+    "duplicate",
     "get_field",
     "keys_of",
     "overwrite",
     "repeat_rows",
     "representable",
     "set_fields",
+    "shape_of",
 ]
 
 Key = int | str
@@ -39,24 +42,49 @@ def as_tensor(value: Any, what: str) -> Tensor:
         what: name of the field in error messages.
 
     Raises:
-        BatchError: rows of different shapes, or something other than numbers.
+        BatchError: rows of different shapes, or something other than real numbers.
     """
     if value is None:
         raise BatchError(
             f"{what} is None, expected an array or tensor; pass batches that have both 2D and 3D."
         )
-    if isinstance(value, Tensor):
-        return value.detach().to(torch.float32, copy=True)
+    rows = isinstance(value, (list, tuple))
     try:
-        if isinstance(value, (list, tuple)) and value and isinstance(value[0], Tensor):
-            return torch.stack([v.detach() for v in value]).to(torch.float32)
-        return torch.from_numpy(np.array(value, dtype=np.float32))
-    except (ValueError, TypeError, RuntimeError):
-        shapes = sorted({_shape(v) for v in value}) if _sized(value) else "none"
+        if rows and value and isinstance(value[0], Tensor):
+            kind = next(filter(None, map(_not_real, value)), "")
+            read = None if kind else torch.stack([v.detach() for v in value])
+        elif isinstance(value, Tensor):
+            kind = _not_real(value)
+            read = None if kind else value.detach()
+        else:
+            array = np.asarray(value)
+            kind = "" if array.dtype.kind in "fiuO" else f"{array.dtype} numbers"
+            known = not kind and (rows or isinstance(value, np.ndarray))
+            read = torch.from_numpy(np.array(array, dtype=np.float32)) if known else None
+    except Exception:  # of any kind: the rows may be objects of any class
+        kind, read = "", None
+    if read is not None:
+        return read.to(torch.float32, copy=True)
+    shapes = sorted({_shape(v) for v in value}) if rows else []
+    if len(shapes) > 1 or "ragged" in shapes:
         raise BatchError(
             f"{what} is {type(value).__name__} with rows of shapes {shapes}; expected one array "
             "or tensor whose rows all have the same shape. Pad or cut the clips to one length."
-        ) from None
+        )
+    raise BatchError(
+        f"{what} is {type(value).__name__}{kind and f' of {kind}'}; expected one array or tensor "
+        "of real numbers, dense and in memory. Convert it before batching, or name another field "
+        "in batch=."
+    )
+
+
+def _not_real(value: Tensor) -> str:
+    """What a tensor holds instead of real numbers, one after the other in memory; else empty."""
+    if value.is_nested or value.layout != torch.strided:
+        return "sparse or nested rows"
+    if value.is_meta or value.is_quantized or value.is_complex() or value.dtype == torch.bool:
+        return f"{value.dtype} on {value.device}"
+    return ""
 
 
 def device_of(value: Any) -> torch.device:
@@ -75,16 +103,44 @@ def repeat_rows(batch: Any, rows: int, times: int = 2) -> Any:
     def repeated(value: Any) -> Any:
         if isinstance(value, Mapping) or hasattr(value, "_fields"):
             return repeat_rows(value, rows, times)
-        if isinstance(value, Tensor) and value.ndim and len(value) == rows:
-            return value.repeat_interleave(times, 0)
-        if isinstance(value, np.ndarray) and value.ndim and len(value) == rows:
-            return value.repeat(times, 0)
+        if shape_of(value)[:1] == (rows,):
+            if isinstance(value, Tensor):
+                return value.index_select(0, order.to(value.device))
+            if isinstance(value, np.ndarray):
+                return value.repeat(times, 0)
         if isinstance(value, (list, tuple)) and len(value) == rows:
             # Copies, since `for row in batch: row -= ...` must not change an object twice.
-            return type(value)(copy.deepcopy(v) if i else v for v in value for i in range(times))
+            return _of_type(value, [duplicate(v) if i else v for v in value for i in range(times)])
         return value
 
-    return set_fields(batch, {key: repeated(get_field(batch, key)) for key in keys_of(batch)})
+    order = torch.arange(rows).repeat_interleave(times)
+    made = {}
+    for key in keys_of(batch):
+        try:
+            made[key] = repeated(get_field(batch, key))
+        except BatchError:
+            raise
+        except Exception as error:  # of any kind: fields may be objects of any class
+            raise BatchError(
+                f"field {key!r} has an entry for each row but cannot be repeated: {error!r}. "
+                "Yield it as an array or tensor, or choose mix='replace'."
+            ) from error
+    return set_fields(batch, made)
+
+
+def duplicate(value: Any) -> Any:
+    """A deep copy, in which what cannot be copied is shared, as a lock.
+
+    Tensors that were computed from others keep their gradient.
+    """
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # of any kind: the value may be an object of any class
+        if isinstance(value, Tensor):
+            return value.clone()
+        if type(value) is dict:
+            return {key: duplicate(v) for key, v in value.items()}
+        return type(value)(map(duplicate, value)) if type(value) in (list, tuple) else value
 
 
 def keys_of(batch: Any) -> list[Key]:
@@ -110,13 +166,14 @@ def describe(batch: Any) -> str:
     parts = []
     for key in keys[:MOST_FIELDS]:
         value = get_field(batch, key)
-        shape = tuple(value.shape) if hasattr(value, "shape") else None
-        size = shape if shape is not None else f"len {len(value)}" if _sized(value) else ""
-        parts.append(f"{key!r}: {type(value).__name__} {size}".strip())
+        shape = shape_of(value)
+        array = isinstance(value, (Tensor, np.ndarray)) or shape
+        size = shape if array else f"len {len(value)}" if _sized(value) else ""
+        parts.append(f"{_name(key)}: {type(value).__name__} {size}".strip())
     more = f", and {len(keys) - MOST_FIELDS} more" if len(keys) > MOST_FIELDS else ""
     told = f"a {type(batch).__name__} of {{{', '.join(parts)}{more}}}"
     if isinstance(batch, (list, tuple)) and batch and isinstance(batch[0], Mapping):
-        fields = ", ".join(map(repr, list(batch[0])[:MOST_FIELDS]))
+        fields = ", ".join(map(_name, list(batch[0])[:MOST_FIELDS]))
         told += (
             f" (rows are mappings with {fields}: collate them into one mapping of arrays, e.g. by "
             "torch.utils.data.default_collate)"
@@ -124,15 +181,30 @@ def describe(batch: Any) -> str:
     return told
 
 
-def _shape(value: Any) -> str:
+def shape_of(value: Any) -> tuple[int, ...]:
+    """The shape of an array or tensor; () for anything else, and for nested tensors."""
     try:
-        return str(tuple(np.shape(value)))
+        return tuple(value.shape)
+    except Exception:  # of any kind: the value may be an object of any class
+        return ()
+
+
+def _shape(value: Any) -> str:
+    """The shape of a row of a list, for error messages."""
+    try:
+        return str(shape_of(value) or tuple(np.shape(value)))
     except ValueError:
         return "ragged"
+    except Exception:  # of any kind: the row may be an object of any class
+        return "()"
+
+
+def _name(key: Any) -> str:
+    return reprlib.repr(key)
 
 
 def _sized(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
+    return isinstance(value, (list, tuple))
 
 
 def get_field(batch: Any, key: Key) -> Any:
@@ -148,6 +220,8 @@ def get_field(batch: Any, key: Key) -> Any:
         return get_field(rows, path)
     if isinstance(key, str) and not isinstance(batch, Mapping):
         return getattr(batch, key)
+    if isinstance(batch, Mapping) and key not in batch:
+        raise KeyError(key)  # a defaultdict would add it
     return batch[key]
 
 
@@ -158,50 +232,73 @@ def _dotted(batch: Any, key: Key) -> bool:
 
 
 def set_fields(batch: Any, new: Mapping[Any, Any]) -> Any:
-    """A copy of the container with some fields replaced; objects in its lists are copied."""
-    dotted = {key: value for key, value in new.items() if _dotted(batch, key)}
-    if dotted:
-        plain = {key: value for key, value in new.items() if key not in dotted}
-        for key, value in dotted.items():
-            head, path = key.split(".", 1)
-            plain[head] = _set_inside(plain.get(head, get_field(batch, head)), path, value)
-        return set_fields(batch, plain)
-    if isinstance(batch, Mapping):
-        made: Any = copy.copy(batch)
-        for key, value in new.items():
-            made[key] = value
-        return made
-    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
-        return dataclasses.replace(batch, **{str(k): v for k, v in new.items()})
-    names = getattr(batch, "_fields", None)
-    if names:  # a named tuple
-        return batch._replace(**{k if isinstance(k, str) else names[k]: new[k] for k in new})
-    items = list(batch)
-    for key, value in new.items():
-        items[key] = value
-    return type(batch)(items)
+    """A copy of the container with some fields replaced; all others are shared.
+
+    Containers on the way to a field with dots are copied as well, and so are objects in lists.
+
+    Raises:
+        BatchError: a container that cannot be copied, or whose fields cannot be set.
+    """
+    plain = {key: value for key, value in new.items() if not _dotted(batch, key)}
+    for key in new.keys() - plain.keys():
+        head, path = key.split(".", 1)
+        plain[head] = _set_inside(plain.get(head, get_field(batch, head)), path, new[key])
+    try:
+        return _replaced(batch, plain)
+    except Exception as error:  # of any kind: the container may be of any class
+        raise BatchError(
+            f"the fields of a {type(batch).__name__} cannot be replaced: {error!r}. Yield a tuple, "
+            "list, dict, named tuple or dataclass."
+        ) from error
 
 
 def _set_inside(rows: Any, path: str, value: Any) -> Any:
-    """The rows with new values at a path; rows that change are deep-copied."""
-    if not isinstance(rows, (list, tuple)):
-        return _set_attribute(rows, path, value)
-    return type(rows)(
-        row if get_field(row, path) is new else _set_attribute(row, path, new)
+    """The rows, or the one object, with new values at a path."""
+    if not isinstance(rows, (list, tuple)) or path in getattr(rows, "_fields", ()):
+        return set_fields(rows, {path: value})
+    made = (
+        row if get_field(row, path) is new else set_fields(row, {path: new})
         for row, new in zip(rows, value)
     )
+    return _of_type(rows, list(made))
 
 
-def _set_attribute(row: Any, path: str, value: Any) -> Any:
-    made = copy.deepcopy(row)
-    *way, last = path.split(".")
-    at = made
-    for step in way:
-        at = get_field(at, step)
-    if isinstance(at, Mapping):
-        at[last] = value  # type: ignore[index]
-    else:
-        setattr(at, last, value)
+def _replaced(batch: Any, new: Mapping[Any, Any]) -> Any:
+    """A copy of one container with fields replaced."""
+    if isinstance(batch, Mapping):
+        try:
+            # All but the values is copied: the mapping may keep them in another mapping.
+            made: Any = copy.deepcopy(batch, {id(value): value for value in batch.values()})
+            for key, value in new.items():
+                made[key] = value
+        except TypeError:  # read-only
+            return type(batch)({**batch, **new})  # type: ignore[call-arg]
+        return made
+    if isinstance(batch, (list, tuple)):
+        names, items = list(getattr(batch, "_fields", ())), list(batch)
+        for key, value in new.items():
+            items[names.index(key) if isinstance(key, str) else key] = value
+        return _of_type(batch, items)
+    if dataclasses.is_dataclass(batch):
+        made = copy.copy(batch)
+        for key, value in new.items():
+            object.__setattr__(made, key, value)  # it may be frozen
+        return made
+    made = duplicate(batch)
+    made = copy.copy(batch) if made is batch else made
+    for key, value in new.items():
+        setattr(made, key, value)
+    return made
+
+
+def _of_type(old: Any, items: list[Any]) -> Any:
+    """A list or tuple of the class of `old`, whatever arguments its constructor takes."""
+    if isinstance(old, list):
+        made = copy.copy(old)
+        made[:] = items
+        return made
+    made = tuple.__new__(type(old), items)
+    vars(made).update(vars(old)) if hasattr(old, "__dict__") else None
     return made
 
 
@@ -212,18 +309,18 @@ def overwrite(old: Any, new: Tensor, rows: Tensor) -> Any:
         out[rows.cpu().numpy()] = _values(new[rows.to(new.device)], old.dtype)
         return out
     if isinstance(old, (list, tuple)):
-        return type(old)(
-            _like(o, n) if taken else o for o, n, taken in zip(old, new, rows.tolist())
-        )
+        taken = zip(old, new, rows.tolist())
+        return _of_type(old, [_like(o, n) if take else o for o, n, take in taken])
     keep = rows.to(old.device).view(-1, *[1] * (old.ndim - 1))
     return torch.where(keep, _rounded(new.detach(), old), old)
 
 
 def describes_rows(value: Any, rows: int) -> bool:
     """Whether a field is an array of measurements, one or more for each row; ids are not."""
-    shape, dtype = tuple(getattr(value, "shape", ())), str(getattr(value, "dtype", ""))
+    shape = shape_of(value)
     if shape[:1] != (rows,):
         return False
+    dtype = str(getattr(value, "dtype", ""))
     return "float" in dtype or ("int" in dtype and len(shape) > 1)
 
 
@@ -233,13 +330,16 @@ def representable(old: Any, new: Tensor) -> Tensor | None:
     float16 ends at 65504 (60 m in millimetres), and integers at their own bounds.
     """
     first = old[0] if isinstance(old, (list, tuple)) and len(old) else old
-    if not isinstance(first, (Tensor, np.ndarray)):
+    if isinstance(first, Tensor):
+        info: Any = torch.finfo if first.is_floating_point() else torch.iinfo
+    elif isinstance(first, np.ndarray) and first.dtype.kind in "fiu":
+        info = np.finfo if first.dtype.kind == "f" else np.iinfo
+    else:
         return None
-    dtype = first.dtype if isinstance(first, Tensor) else torch.from_numpy(first[:0].copy()).dtype
-    if dtype in (torch.float32, torch.float64, torch.bfloat16):
+    low, high = float(info(first.dtype).min), float(info(first.dtype).max)
+    if high >= torch.finfo(torch.bfloat16).max:  # with the range of float32
         return None
-    limits = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
-    return ((new >= limits.min) & (new <= limits.max)).flatten(1).all(1)
+    return ((new >= low) & (new <= high)).flatten(1).all(1)
 
 
 def _like(old: Any, new: Tensor) -> Any:

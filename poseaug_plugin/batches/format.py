@@ -184,7 +184,7 @@ class BatchFormat:
         graph = len(shape) == 5 and shape[-1] == 1
         flat = len(shape) == 2
         return Skeleton.for_joints(
-            shape[1] // 3 if flat else shape[3] if graph else (0, *shape)[-2]
+            shape[1] // 3 if flat else shape[3] if graph else (0, 0, *shape)[-2]
         )
 
     def _field(self, batch: Any, name: str) -> Tensor:
@@ -194,7 +194,7 @@ class BatchFormat:
         key: Key = getattr(self, name)
         try:
             return get_field(batch, key)
-        except (KeyError, IndexError, AttributeError, TypeError):
+        except Exception:  # of any kind: the batch may be an object of any class
             raise BatchError(
                 f"the batch has no field {key!r} for {name}; it is {describe(batch)}. Name the "
                 "right field in batch=."
@@ -245,7 +245,7 @@ class BatchFormat:
             raw = [numbers[name] for name in raw]
         try:
             groups = torch.as_tensor(raw, device=pose_2d.device)
-        except (TypeError, ValueError, RuntimeError):
+        except Exception:  # of any kind: the rows may be objects of any class
             raise BatchError(
                 f"groups (field {self.groups!r}) is {type(raw).__name__}, expected one number or "
                 "name for each row, equal for the people of one image."

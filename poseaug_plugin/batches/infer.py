@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import BatchError
 from ..geometry.bones import lengths, pose_to_bones
 from ..geometry.skeleton import SKELETONS, Skeleton
-from .containers import describe, get_field, keys_of
+from .containers import describe, get_field, keys_of, shape_of
 from .format import BatchFormat
 
 __all__ = ["infer_format", "root_kind"]
@@ -30,7 +30,7 @@ def infer_format(batch: Any, skeleton: Skeleton | None) -> tuple[BatchFormat, Sk
     found: dict[int, list[Any]] = {2: [], 3: [], 9: []}
     shapes = []
     for key in keys_of(batch):
-        shape = tuple(getattr(get_field(batch, key), "shape", ()))
+        shape = shape_of(get_field(batch, key))
         shapes.append(shape)
         if len(shape) in (3, 4) and shape[-1] in (2, 3) and shape[-2] in counts:
             found[shape[-1]].append(key)
