@@ -96,12 +96,15 @@ def device_of(value: Any) -> torch.device:
 def repeat_rows(batch: Any, rows: int, times: int = 2) -> Any:
     """A batch in which each row is repeated `times` times; its copies follow it directly.
 
-    Fields without one entry per row stay as they are. Nested mappings and named tuples are
-    batches, too.
+    Fields without one entry per row stay as they are. Nested mappings, named tuples and
+    dataclasses are batches, too.
+
+    Raises:
+        BatchError: a field has an entry for each row, but cannot be repeated.
     """
 
     def repeated(value: Any) -> Any:
-        if isinstance(value, Mapping) or hasattr(value, "_fields"):
+        if isinstance(value, Mapping) or hasattr(value, "_fields") or _is_dataclass(value):
             return repeat_rows(value, rows, times)
         if shape_of(value)[:1] == (rows,):
             if isinstance(value, Tensor):
@@ -147,7 +150,7 @@ def keys_of(batch: Any) -> list[Key]:
     """The names or indices of a batch's top-level fields."""
     if isinstance(batch, Mapping):
         return list(batch)
-    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+    if _is_dataclass(batch):
         return [field.name for field in dataclasses.fields(batch)]
     if isinstance(batch, (tuple, list)):
         return list(range(len(batch)))
@@ -155,6 +158,10 @@ def keys_of(batch: Any) -> list[Key]:
         f"a batch of type {type(batch).__name__} has no fields to read; expected a tuple, list, "
         "mapping, named tuple or dataclass."
     )
+
+
+def _is_dataclass(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
 def describe(batch: Any) -> str:
@@ -215,7 +222,7 @@ def get_field(batch: Any, key: Key) -> Any:
     if _dotted(batch, key):
         head, path = str(key).split(".", 1)
         rows = get_field(batch, head)
-        if isinstance(rows, (list, tuple)):
+        if _holds_rows(rows):
             return [get_field(row, path) for row in rows]
         return get_field(rows, path)
     if isinstance(key, str) and not isinstance(batch, Mapping):
@@ -223,6 +230,11 @@ def get_field(batch: Any, key: Key) -> Any:
     if isinstance(batch, Mapping) and key not in batch:
         raise KeyError(key)  # a defaultdict would add it
     return batch[key]
+
+
+def _holds_rows(value: Any) -> bool:
+    """Whether it is a list of rows, rather than one batch; a named tuple is a batch."""
+    return isinstance(value, (list, tuple)) and not hasattr(value, "_fields")
 
 
 def _dotted(batch: Any, key: Key) -> bool:
@@ -254,7 +266,7 @@ def set_fields(batch: Any, new: Mapping[Any, Any]) -> Any:
 
 def _set_inside(rows: Any, path: str, value: Any) -> Any:
     """The rows, or the one object, with new values at a path."""
-    if not isinstance(rows, (list, tuple)) or path in getattr(rows, "_fields", ()):
+    if not _holds_rows(rows):
         return set_fields(rows, {path: value})
     made = (
         row if get_field(row, path) is new else set_fields(row, {path: new})
@@ -279,7 +291,7 @@ def _replaced(batch: Any, new: Mapping[Any, Any]) -> Any:
         for key, value in new.items():
             items[names.index(key) if isinstance(key, str) else key] = value
         return _of_type(batch, items)
-    if dataclasses.is_dataclass(batch):
+    if _is_dataclass(batch):
         made = copy.copy(batch)
         for key, value in new.items():
             object.__setattr__(made, key, value)  # it may be frozen

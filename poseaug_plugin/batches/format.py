@@ -260,10 +260,22 @@ class BatchFormat:
     # Writing
 
     def write(self, batch: Any, poses: PoseBatch, rows: Tensor, skeleton: Skeleton) -> Any:
-        """A copy of the batch with `rows` (B,) bool taken from `poses`, the rest bit for bit."""
+        """A copy of the batch with `rows` (B,) bool taken from `poses`, the rest bit for bit.
+
+        Raises:
+            BatchError: another number of rows than poses, or a container that cannot be changed.
+        """
+        raw_3d = self._field(batch, "pose_3d")
+        if len(raw_3d) != len(poses):
+            raise BatchError(
+                f"pose_3d (field {self.pose_3d!r}) has {len(raw_3d)} rows, but there are "
+                f"{len(poses)} poses: with mix='append' the rows of {describe(batch)} could not be "
+                "repeated. Yield a tuple, list, dict, named tuple or dataclass, or choose "
+                "mix='replace'."
+            )
         # To where the batch is, in one transfer: the mask goes with the poses.
         poses = replace(poses, valid=rows).to(device_of(self._raw(batch, "pose_2d")))
-        rows, raw_3d = poses.valid, self._field(batch, "pose_3d")
+        rows = poses.valid
         codec_3d = self._codec_3d(raw_3d, skeleton)
         pose_3d = self._placed(poses, skeleton)
         if codec_3d.layout.canonical(raw_3d).shape[1] == 1 < pose_3d.shape[1]:
