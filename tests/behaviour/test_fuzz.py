@@ -16,10 +16,10 @@ import fractions
 import os
 import threading
 import types
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
@@ -32,7 +32,7 @@ from poseaug_plugin.batches.containers import get_field
 from poseaug_plugin.batches.image_space import to_image
 from poseaug_plugin.geometry.camera import project
 
-warnings.filterwarnings("ignore", message=".*(prototype|beta) .*(state|stage).*")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the plugin, and of what builds batches
 
 CASES = int(os.environ.get("FUZZ_CASES", 0))
 NAN, INF = float("nan"), float("inf")
@@ -244,12 +244,6 @@ def padded(x: Tensor) -> Tensor:
     return x
 
 
-def quietly(make: Any) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return make()
-
-
 def read_only(x: Tensor) -> np.ndarray:
     made = x.numpy().copy()
     made.flags.writeable = False
@@ -288,13 +282,10 @@ CHANGES: dict[str, Any] = {
     "negated": lambda x: -x,
     "1000 times": lambda x: x * 1000,
     "sparse": lambda x: x.to_sparse(),
-    "compressed": lambda x: quietly(lambda: x.flatten(1).to_sparse_csr()),
+    "compressed": lambda x: x.flatten(1).to_sparse_csr(),
     "meta": lambda x: x.to("meta"),
-    "quantised": lambda x: quietly(lambda: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8)),
-    "nested": lambda x: quietly(lambda: torch.nested.nested_tensor(list(x.unbind(0)))),
-    "jagged": lambda x: quietly(
-        lambda: torch.nested.nested_tensor(list(x.unbind(0)), layout=torch.jagged)
-    ),
+    "quantised": lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8),
+    "nested": lambda x: torch.nested.nested_tensor(list(x.unbind(0))),
     "mkldnn": lambda x: x.to_mkldnn(),
     "own class": lambda x: x.as_subclass(Own),
     "parameter": torch.nn.Parameter,
@@ -354,10 +345,7 @@ CHANGES: dict[str, Any] = {
     "six dimensions": lambda x: x[None, None, None],
     "trailing": lambda x: x[..., None],
     **{f"{dtype}": lambda x, dtype=dtype: x.to(dtype) for dtype in TORCH_DTYPES},
-    **{
-        f"numpy {dtype}": lambda x, dtype=dtype: quietly(lambda: x.numpy().astype(dtype))
-        for dtype in NUMPY_DTYPES
-    },
+    **{f"numpy {dtype}": lambda x, dtype=dtype: x.numpy().astype(dtype) for dtype in NUMPY_DTYPES},
 }
 
 NAMES = Fields._fields
@@ -488,22 +476,20 @@ def test_a_malformed_first_batch_raises_our_error_or_is_augmented(
     )
     bad = data.draw(malformed(container))
     before = fingerprint(bad)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            made = augmenter(bad)
-        except PoseAugError:
-            pass
-        except (TypeError, RuntimeError):
-            assert config[1]["mix"] == "alternate"
-            assert not can_be_copied(bad)
-        else:
-            optimizer.step()
-            assert made is bad or poses_are_finite(made, augmenter)
+    try:
+        made = augmenter(bad)
+    except PoseAugError:
+        pass
+    except (TypeError, RuntimeError):
+        assert config[1]["mix"] == "alternate"
+        assert not can_be_copied(bad)
+    else:
+        optimizer.step()
+        assert made is bad or poses_are_finite(made, augmenter)
     assert fingerprint(bad) == before
 
 
-@cases(250)
+@cases(150)
 @given(data=st.data(), config=configs, container=containers)
 def test_a_malformed_later_batch_never_raises(data: Any, config: Any, container: str) -> None:
     make, fmt = CONTAINERS[container]
@@ -512,24 +498,20 @@ def test_a_malformed_later_batch_never_raises(data: Any, config: Any, container:
             small(config[0], **config[1]), fmt, skeleton="h36m_16"
         )
         first = make(list(batch()))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            augmenter(first)
+        augmenter(first)
     except PoseAugError:  # no batch in this container is good
         augmenter, model, optimizer = attached(small(config[0], **config[1]), skeleton="h36m_16")
         first = batch()
         augmenter(first)
     bad = data.draw(malformed(container))
     before = fingerprint(bad)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        optimizer.step()
-        made = augmenter(bad)
-        optimizer.step()
-        assert made is bad or poses_are_finite(made, augmenter)
-        assert fingerprint(bad) == before
-        again = augmenter(first)  # the run goes on
-        optimizer.step()
+    optimizer.step()
+    made = augmenter(bad)
+    optimizer.step()
+    assert made is bad or poses_are_finite(made, augmenter)
+    assert fingerprint(bad) == before
+    again = augmenter(first)  # the run goes on
+    optimizer.step()
     assert model.training
     assert again is not first
     assert all(np.isfinite(number) for number in augmenter.stats().values())
