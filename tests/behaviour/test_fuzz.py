@@ -34,6 +34,9 @@ from poseaug_plugin.geometry.camera import project
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the plugin, and of what builds batches
 
+# numpy advises against the matrices that are among the batches.
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+
 CASES = int(os.environ.get("FUZZ_CASES", 0))
 NAN, INF = float("nan"), float("inf")
 
