@@ -141,9 +141,11 @@ def duplicate(value: Any) -> Any:
     except Exception:  # of any kind: the value may be an object of any class
         if isinstance(value, Tensor):
             return value.clone()
-        if type(value) is dict:
-            return {key: duplicate(v) for key, v in value.items()}
-        return type(value)(map(duplicate, value)) if type(value) in (list, tuple) else value
+    try:
+        fields = {key: get_field(value, key) for key in keys_of(value)}
+    except BatchError:  # no container
+        return value
+    return _replaced(value, {key: duplicate(field) for key, field in fields.items()})
 
 
 def keys_of(batch: Any) -> list[Key]:

@@ -245,6 +245,14 @@ def test_duplicate_shares_only_what_cannot_be_copied() -> None:
     assert made["b"].requires_grad
 
 
+@pytest.mark.parametrize("name", sorted({*CONTAINERS} - {"object"}))
+def test_duplicate_copies_the_arrays_of_a_container_that_cannot_be_deep_copied(name: str) -> None:
+    lock, array = threading.Lock(), np.zeros(2)
+    made = duplicate(CONTAINERS[name](array, lock))
+    assert get_field(made, "other") is lock
+    assert get_field(made, "x") is not array
+
+
 def test_objects_whose_rows_cannot_be_repeated_are_refused_when_written() -> None:
     pose_3d = people(8)[:, 0]
     inner = types.SimpleNamespace(x=pose_3d, y=project(pose_3d, Camera().intrinsics))
