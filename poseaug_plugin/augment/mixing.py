@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..batches.containers import repeat_rows
+from ..batches.containers import duplicate, repeat_rows
 from ..batches.protocol import Format
 from ..geometry.pose_batch import PoseBatch
 from ..loop.loader import DOUBLING_MIXES
@@ -47,7 +46,7 @@ def mix_batch(
         return batch, 0, chosen.new_zeros(())
     augmented, accepted = sampler.pairs(poses, chosen)
     if config.mix in DOUBLING_MIXES:  # the loop may change the real batch before it gets this one
-        batch = copy.deepcopy(batch)
+        batch = duplicate(batch)
     if config.mix == "append":  # interleaved, so that a device of DataParallel gets both of a pair
         batch, poses, chosen = repeat_rows(batch, rows), poses.repeat(2), 2 * chosen + 1
     replaced = torch.zeros(len(poses), dtype=torch.bool, device=device)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import array
 import collections
-import copy
 import dataclasses
 import datetime
 import decimal
@@ -33,9 +32,6 @@ from poseaug_plugin.batches.image_space import to_image
 from poseaug_plugin.geometry.camera import project
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the plugin, and of what builds batches
-
-# numpy advises against the matrices that are among the batches.
-pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 
 CASES = int(os.environ.get("FUZZ_CASES", 0))
 NAN, INF = float("nan"), float("inf")
@@ -89,15 +85,6 @@ def is_finite(field: Any) -> bool:
     if isinstance(field, (list, tuple)):
         return all(is_finite(row) for row in field)
     return bool(np.isfinite(np.asarray(field, np.float64)).all())
-
-
-def first_errors(mix: str, value: Any) -> Any:
-    """What a first batch may raise; mix="alternate" copies all of it."""
-    try:
-        copy.deepcopy(value if mix == "alternate" else None)
-    except Exception:
-        return PoseAugError, TypeError, RuntimeError
-    return PoseAugError
 
 
 # Malformed batches
@@ -482,7 +469,7 @@ def test_a_malformed_first_batch_raises_our_error_or_is_augmented(
     before = fingerprint(bad)
     try:
         made = augmenter(bad)
-    except first_errors(config[1]["mix"], bad):
+    except PoseAugError:
         pass
     else:
         optimizer.step()
@@ -500,7 +487,7 @@ def test_a_malformed_later_batch_never_raises(data: Any, config: Any, container:
         )
         first = make(list(batch()))
         augmenter(first)
-    except first_errors(config[1]["mix"], first):  # a container that is no batch
+    except PoseAugError:  # a container that is no batch
         augmenter, model, optimizer = attached(small(config[0], **config[1]), skeleton="h36m_16")
         first = batch()
         augmenter(first)
