@@ -280,7 +280,7 @@ class BatchFormat:
         pose_3d = self._placed(poses, skeleton)
         if codec_3d.layout.canonical(raw_3d).shape[1] == 1 < pose_3d.shape[1]:
             pose_3d = pose_3d[:, poses.middle, None]  # the target is only the centre frame
-        codec_2d = _remembered(poses) or self._codec_2d(
+        codec_2d = _codec_of(poses) or self._codec_2d(
             self._field(batch, "pose_2d"), skeleton.num_joints
         )
         new = {
@@ -329,7 +329,7 @@ class BatchFormat:
 
         Poses that this format did not read become (B, J, 2) if T is 1, else (B, T, J, 2).
         """
-        codec = _remembered(poses)
+        codec = _codec_of(poses)
         if codec is None:
             plain = pose_2d if self.joints_2d is None else gather(pose_2d, tuple(self.joints_2d))
             plain = plain[:, 0] if plain.shape[1] == 1 else plain
@@ -366,7 +366,7 @@ def _short(value: Any) -> str:
     return repr(value)
 
 
-def _remembered(poses: PoseBatch) -> FieldCodec | None:
+def _codec_of(poses: PoseBatch) -> FieldCodec | None:
     """How the 2D was written in the batch that a `BatchFormat` read."""
     return poses.source if isinstance(poses.source, FieldCodec) else None
 
@@ -391,7 +391,7 @@ def _check_frames(pose_2d: Tensor, pose_3d: Tensor) -> None:
             "augmented: a window needs the 3D of all its frames. Yield the window's 3D, "
             "(B, T, J, 3). wrap() does so for a generator with VideoPose3D's attributes "
             "(poses_2d, poses_3d, batch_2d, batch_3d, next_epoch) whose 2D and 3D have the same "
-            "joints."
+            "joints, if batch= is passed, e.g. batch='videopose3d'."
         )
     if pose_2d.shape[:2] != pose_3d.shape[:2]:
         raise BatchError(

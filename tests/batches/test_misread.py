@@ -11,7 +11,15 @@ from torch import Tensor
 
 from helpers import H36M, cameras, people
 from loop_helpers import attached, small
-from poseaug_plugin import BatchError, BatchFormat, Camera, ConfigError, DataError, Skeleton
+from poseaug_plugin import (
+    BatchError,
+    BatchFormat,
+    Camera,
+    ConfigError,
+    DataError,
+    PoseAugWarning,
+    Skeleton,
+)
 from poseaug_plugin.batches.check import inspect
 from poseaug_plugin.batches.image_space import to_image
 from poseaug_plugin.batches.presets import FORMATS
@@ -321,3 +329,10 @@ def test_images_may_have_names() -> None:
     assert group is not None
     assert group.tolist() == [0, 0, 1, 2, 1, 3, 3, 3]
     assert "one number or name for each row" in raised((pose_3d, pose_2d, [object()] * 8), fmt)
+
+
+def test_windows_without_their_3d_are_told_with_the_cure() -> None:
+    pose_3d, pose_2d = pairs(8, 9)
+    augmenter, _, _ = attached(small("random"), None)
+    with pytest.warns(PoseAugWarning, match="3D of only 1.*batch='videopose3d'"):
+        augmenter((pose_3d[:, 4:5] - pose_3d[:, 4:5, :1], pose_2d))
