@@ -21,7 +21,6 @@ from poseaug_plugin.metrics import mpjpe
 from ..pose_diversity import colours, coverage, plot_all, sample_pairs, save_figure
 from ..tables import markdown_table
 from .runs import Run, train
-from .splits import splits
 
 __all__ = ["TrainingRecorder", "analyse", "results_table"]
 
@@ -92,13 +91,7 @@ def analyse(
         on_update: Called after each update.
     """
     first = runs[0]
-    pairs, tests = splits(
-        first.data,
-        first.seed,
-        subjects=first.subjects,
-        detections=first.detections,
-        validate=first.validate,
-    )
+    pairs, tests = first.splits()
     sets = {"source": sample_pairs(pairs, SAMPLE, 0)}
     recorders = {}
     for run in runs:

@@ -95,6 +95,17 @@ class Run:
     def mix(self) -> str:
         return self.config.mix if self.config else "replace"
 
+    def splits(self) -> tuple[Pairs, dict[str, Pairs]]:
+        """The training pairs and the tests by name."""
+        return _splits(
+            self.data,
+            self.seed,
+            subjects=self.subjects,
+            detections=self.detections,
+            validate=self.validate,
+            oracle=self.method == ORACLE,
+        )
+
 
 def train(
     run: Run,
@@ -141,14 +152,7 @@ def train(
 def train_and_test(run: Run, on_update: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Train, test once, and return the scores with everything needed to repeat the run."""
     torch.set_num_threads(1)  # steps are too small to benefit from more
-    pairs, tests = _splits(
-        run.data,
-        run.seed,
-        subjects=run.subjects,
-        detections=run.detections,
-        validate=run.validate,
-        oracle=run.method == ORACLE,
-    )
+    pairs, tests = run.splits()
     wall, cpu = time.perf_counter(), time.process_time()
     model, augmenter = train(run, pairs, on_update)
     seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}

@@ -23,9 +23,7 @@ def intrinsics_of(camera: Tensor) -> Tensor:
 
 def from_pixels(camera: Tensor, screen: tuple[float, float]) -> Tensor:
     """Intrinsics (B, 9) in screen units; those in pixels of a (w, h) image are converted."""
-    w, h = screen
-    corner = constant((0.0, 0.0, 1.0, h / w), camera.dtype, camera.device)
-    scaled = camera[:, :4] * (2 / w) - corner
+    scaled = camera[:, :4] * (2 / screen[0]) - _corner(camera, screen)
     pixels = camera[:, :1] > PIXELS
     return torch.cat([torch.where(pixels, scaled, camera[:, :4]), camera[:, 4:]], -1)
 
@@ -33,9 +31,7 @@ def from_pixels(camera: Tensor, screen: tuple[float, float]) -> Tensor:
 def as_given(camera: Tensor, old: Tensor, screen: tuple[float, float] | None) -> Tensor:
     """Intrinsics (B, 9), screen units, in the unit and shape of the batch's `old` cameras."""
     if screen is not None:
-        w, h = screen
-        corner = constant((0.0, 0.0, 1.0, h / w), camera.dtype, camera.device)
-        pixels = (camera[:, :4] + corner) * (w / 2)
+        pixels = (camera[:, :4] + _corner(camera, screen)) * (screen[0] / 2)
         were_pixels = intrinsics_of(old)[:, :1] > PIXELS
         camera = torch.cat([torch.where(were_pixels, pixels, camera[:, :4]), camera[:, 4:]], -1)
     if old.ndim == 2:
@@ -44,3 +40,9 @@ def as_given(camera: Tensor, old: Tensor, screen: tuple[float, float] | None) ->
     matrix.diagonal(dim1=1, dim2=2)[:, :2] = camera[:, :2]
     matrix[:, :2, 2] = camera[:, 2:4]
     return matrix
+
+
+def _corner(camera: Tensor, screen: tuple[float, float]) -> Tensor:
+    """What moves f and c (4,) from the image's corner to its centre, in screen units."""
+    w, h = screen
+    return constant((0.0, 0.0, 1.0, h / w), camera.dtype, camera.device)

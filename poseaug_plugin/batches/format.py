@@ -289,20 +289,17 @@ class BatchFormat:
             ),
             self.pose_3d: codec_3d.encode(pose_3d, old=self._standardised(batch, "pose_3d")),
         }
-        if self.camera is not None and self._raw(batch, "camera") is not None:
-            old = self._raw(batch, "camera")
-            plain = self.screen is None and getattr(old, "ndim", 0) == 2
-            new[self.camera] = (
-                poses.camera
-                if plain
-                else as_given(
-                    poses.camera, self._field(batch, "camera").to(poses.camera.device), self.screen
-                )
-            )
+        if self.camera is not None and (camera := self._raw(batch, "camera")) is not None:
+            value = poses.camera
+            if self.screen is not None or getattr(camera, "ndim", 0) != 2:
+                given = self._field(batch, "camera").to(value.device)
+                value = as_given(value, given, self.screen)
+            new[self.camera] = value
+        old = {key: get_field(batch, key) for key in new}
         for key, value in new.items():
-            fits = representable(get_field(batch, key), value)
+            fits = representable(old[key], value)
             rows = rows if fits is None else rows & fits.to(rows.device)
-        written = {key: overwrite(get_field(batch, key), value, rows) for key, value in new.items()}
+        written = {key: overwrite(old[key], value, rows) for key, value in new.items()}
         return set_fields(batch, written)
 
     def _standardised(self, batch: Any, name: str) -> Tensor | None:
