@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import configparser
 import re
 import subprocess
 import sys
@@ -15,7 +14,6 @@ import pytest
 import poseaug_plugin
 
 PACKAGE = Path(poseaug_plugin.__file__).parent
-EXAMPLES = Path(__file__).parent.parent / "examples"
 #: What each folder may import from the rest of the package. Modules at the top level may import
 #: everything.
 TOOLS = {"config", "counters", "errors", "schedule"}
@@ -122,9 +120,8 @@ def test_the_version_is_one_literal() -> None:
     version = poseaug_plugin.__version__
     others = [p.name for p in modules() if version in p.read_text() and p.name != "__init__.py"]
     assert others == []
-    setup = configparser.ConfigParser()
-    assert setup.read(EXAMPLES.parent / "setup.cfg")
-    assert setup["metadata"]["version"] == "attr: poseaug_plugin.__version__"
+    project = (PACKAGE.parent / "pyproject.toml").read_text()
+    assert 'version = { attr = "poseaug_plugin.__version__" }' in project
 
 
 def test_public_names_exist_and_are_sorted() -> None:
