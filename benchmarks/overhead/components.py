@@ -12,7 +12,6 @@ from poseaug_plugin import Camera
 from poseaug_plugin.adversarial.discriminators import DISCRIMINATORS, DiscriminatorInput
 from poseaug_plugin.adversarial.fake_pool import FakePool
 from poseaug_plugin.adversarial.objectives import estimator_feedback, make_predict_pairs
-from poseaug_plugin.augment.prior import draw
 from poseaug_plugin.geometry.bones import Bones, bones_to_pose, part_kcs, pose_to_bones
 from poseaug_plugin.geometry.camera import project
 from poseaug_plugin.geometry.operators import move
@@ -67,7 +66,7 @@ def works(inside: Inside) -> dict[str, Work]:
         "move": lambda: move(pose, aug.R[:, None], aug.t[:, None], skeleton),
         "project": lambda: project(placed.detach(), made.camera[:, None]),
         "part_kcs": lambda: part_kcs(centre.direction, skeleton.parts),
-        "prior's draw": lambda: draw(len(few), skeleton, config, rng),
+        "prior's draw": lambda: sampler.draw(len(few)),
         "estimator forward": ask,
         "pool": lambda: pool(pose[:, 0], rng),
         "read": lambda: fmt.read(inside.batch, skeleton, Camera()),

@@ -19,10 +19,10 @@ from torch import Tensor
 from ..config import PoseAugConfig
 from ..geometry.bones import Bones, unit
 from ..geometry.camera import project
-from ..geometry.constants import constant
 from ..geometry.operators import mirrored, shift_along
 from ..geometry.skeleton import Skeleton
 from .draws import normal
+from .ranges import Ranges
 
 __all__ = ["BONE_OPERATORS", "JOINT_OPERATORS", "Augmentation", "Operator"]
 
@@ -33,8 +33,8 @@ class Operator(NamedTuple):
     Attributes:
         on: whether the prior draws the parameter, given the config and the skeleton.
         uniform: how many uniform random numbers (N) the draw needs per row.
-        draw: returns the parameter (B, ...) from uniform random numbers (B, N) in 0 to 1 and a
-            generator for further random numbers.
+        draw: returns the parameter (B, ...) from uniform random numbers (B, N) in 0 to 1, a
+            generator for further random numbers, and the ranges of the prior.
         apply: applies the parameter, which has a frame dimension here: (B, 1, ...). An operator on
             bones gets `Bones` of (B, T, K) and the parameter, and returns `Bones`. An operator on
             joints gets poses (B, T, J, 3), the parameter and the body axes (B, T, 3, 3), and
@@ -43,35 +43,32 @@ class Operator(NamedTuple):
 
     on: Callable[[PoseAugConfig, Skeleton], Any]
     uniform: Callable[[Skeleton], int]
-    draw: Callable[[Tensor, torch.Generator, Skeleton, PoseAugConfig], Tensor]
+    draw: Callable[[Tensor, torch.Generator, Skeleton, Ranges], Tensor]
     apply: Callable[..., Any]
 
 
 def _draw_gamma_ba(
-    uniform: Tensor, generator: torch.Generator, skeleton: Skeleton, config: PoseAugConfig
+    uniform: Tensor, generator: torch.Generator, skeleton: Skeleton, ranges: Ranges
 ) -> Tensor:
-    """Return steps (B, K, 3) in random directions, of uniform length up to `config.bend`."""
+    """Return steps (B, K, 3) in random directions, of uniform length up to `ranges.bend`."""
     step = normal(generator, len(uniform), skeleton.num_bones, 3)
-    return config.bend * uniform[..., None] * unit(step)
+    return ranges.bend * uniform[..., None] * unit(step)
 
 
 def _draw_gamma_bl(
-    uniform: Tensor, generator: torch.Generator, skeleton: Skeleton, config: PoseAugConfig
+    uniform: Tensor, generator: torch.Generator, skeleton: Skeleton, ranges: Ranges
 ) -> Tensor:
     """Return length changes (B, G): a factor per mirror group times a factor per body, minus 1."""
-    spread = (*[config.stretch] * skeleton.num_groups, config.body_scale)
-    low = constant(tuple(1 - s for s in spread), uniform.dtype, uniform.device)
-    high = constant(tuple(1 + s for s in spread), uniform.dtype, uniform.device)
-    factors = torch.lerp(low, high, uniform)
+    factors = torch.lerp(*ranges.length, uniform)
     return factors[:, :-1] * factors[:, -1:] - 1
 
 
 def _draw_offset(
-    uniform: Tensor, generator: torch.Generator, skeleton: Skeleton, config: PoseAugConfig
+    uniform: Tensor, generator: torch.Generator, skeleton: Skeleton, ranges: Ranges
 ) -> Tensor:
     """Return normal joint offsets (B, J, 3) in metres, symmetric, and 0 at the root."""
     step = normal(generator, len(uniform), skeleton.num_joints, 3)
-    return config.joint_offset * mirrored(step, skeleton)
+    return ranges.joint_offset * mirrored(step, skeleton)
 
 
 BONE_OPERATORS: dict[str, Operator] = {

@@ -1,11 +1,10 @@
-"""The prior: random bodies, views, positions and focal lengths from the ranges of the config.
+"""The prior: random bodies, views, positions and focal lengths from given ranges.
 
 It is the control experiment for learned augmentation, and what the learned networks add to.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,11 +13,12 @@ from torch import Tensor
 
 from ..config import PoseAugConfig
 from ..geometry.bones import EPS, Bones
-from ..geometry.constants import constant, matrix
+from ..geometry.constants import matrix
 from ..geometry.operators import euler_to_matrix
 from ..geometry.skeleton import Skeleton
 from .augmentation import BONE_OPERATORS, JOINT_OPERATORS
 from .draws import uniform
+from .ranges import VIEW, Ranges
 
 __all__ = ["Draw", "View", "draw", "swap_lengths"]
 
@@ -53,36 +53,37 @@ class Draw:
     view: View
 
 
-def draw(rows: int, skeleton: Skeleton, config: PoseAugConfig, generator: torch.Generator) -> Draw:
-    """Draw parameters and views for some rows, on the device of the generator."""
+def draw(
+    rows: int,
+    skeleton: Skeleton,
+    config: PoseAugConfig,
+    ranges: Ranges,
+    generator: torch.Generator,
+) -> Draw:
+    """Draw parameters and views for some rows, on the device of the generator.
+
+    Args:
+        config: says which operators are on.
+        ranges: what to draw from.
+    """
     operators = {
         name: operator
         for name, operator in {**BONE_OPERATORS, **JOINT_OPERATORS}.items()
         if operator.on(config, skeleton)
     }
     # All uniform numbers in one call: on a GPU each call has a fixed cost.
-    sizes = [*(operator.uniform(skeleton) for operator in operators.values()), 7]
+    sizes = [*(operator.uniform(skeleton) for operator in operators.values()), len(VIEW)]
     *of_operators, of_view = uniform(generator, rows, sum(sizes)).split(sizes, -1)
     parameters = {
-        name: operator.draw(numbers, generator, skeleton, config)
+        name: operator.draw(numbers, generator, skeleton, ranges)
         for (name, operator), numbers in zip(operators.items(), of_operators)
     }
-    return Draw(parameters, _view(of_view, config))
+    return Draw(parameters, _view(of_view, ranges))
 
 
-def _view(numbers: Tensor, config: PoseAugConfig) -> View:
-    """Scale uniform numbers (B, 7) to yaw, tilt, roll, two offsets, distance and log focal."""
-    ranges = (
-        (-config.yaw, config.yaw),
-        config.tilt,
-        (-config.roll, config.roll),
-        (-config.image_offset, config.image_offset),
-        (-config.image_offset, config.image_offset),
-        config.distance,
-        map(math.log, config.focal),
-    )
-    low, high = (constant(ends, numbers.dtype, numbers.device) for ends in zip(*ranges))
-    drawn = torch.lerp(low, high, numbers)
+def _view(numbers: Tensor, ranges: Ranges) -> View:
+    """Scale uniform numbers (B, 7) to the ranges of `VIEW`."""
+    drawn = torch.lerp(*ranges.view, numbers)
     return View(
         R=euler_to_matrix(drawn[:, :3]),
         image_offset=drawn[:, 3:5],

@@ -27,7 +27,8 @@ from ..loop.distributed import rank
 from .augmentation import Augmentation
 from .draws import weighted
 from .pose_statistics import PoseStatistics
-from .prior import View, draw, swap_lengths
+from .prior import Draw, View, draw, swap_lengths
+from .ranges import Ranges
 
 __all__ = ["Proposal", "Sampler"]
 
@@ -57,12 +58,14 @@ class Sampler:
         device: device of the poses.
 
     Attributes:
+        ranges: what the prior draws from.
         propose: returns the learned part of the parameters for bones of (B, K), those of the
             centre frames. The default is an empty `Proposal`.
     """
 
     def __init__(self, skeleton: Skeleton, config: PoseAugConfig, device: torch.device) -> None:
         self.skeleton, self.config, self.device = skeleton, config, device
+        self.ranges = Ranges.of(config, skeleton, device)
         self.generator = torch.Generator(device).manual_seed(config.seed + 1 + rank())
         self.pose_statistics = PoseStatistics(skeleton, device)
         self.owed_rows = 0.0  # that `ratio` asks for and no batch has had yet, see `mixing`
@@ -151,7 +154,7 @@ class Sampler:
         """
         config, centre = self.config, bones.frame(poses.middle)
         learned = self.propose(centre) if proposal is None else proposal
-        drawn = draw(len(poses), self.skeleton, config, self.generator) if config.prior else None
+        drawn = self.draw(len(poses)) if config.prior else None
         terms = [drawn.parameters if drawn else {}, learned.parameters]
         if config.varies_poses:
             new = self.pose_statistics.new_poses(centre.body_direction, config, self.generator)
@@ -165,6 +168,10 @@ class Sampler:
         aug = Augmentation(parameters, R, t, camera)
         leader = poses.leader
         return aug if leader is None else aug.share_views(leader)
+
+    def draw(self, rows: int) -> Draw:
+        """Draw from the prior for some rows."""
+        return draw(rows, self.skeleton, self.config, self.ranges, self.generator)
 
     def _view(
         self, learned: Proposal, view: View | None, poses: PoseBatch

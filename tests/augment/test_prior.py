@@ -11,18 +11,24 @@ from torch import Tensor
 
 from helpers import H36M, generator, people
 from poseaug_plugin.augment.prior import draw, swap_lengths
+from poseaug_plugin.augment.ranges import Ranges
 from poseaug_plugin.config import PoseAugConfig
 from poseaug_plugin.geometry.bones import Bones, lengths, pose_to_bones
 from poseaug_plugin.geometry.operators import stretch
-from poseaug_plugin.geometry.skeleton import SKELETONS
+from poseaug_plugin.geometry.skeleton import SKELETONS, Skeleton
 
 ROWS = 2000
 UP = torch.tensor([0.0, 1.0, 0.0])
 
 
+def ranges_of(config: PoseAugConfig, skeleton: Skeleton = H36M) -> Ranges:
+    return Ranges.of(config, skeleton, torch.device("cpu"))
+
+
 def drawn(seed: int = 0, rows: int = ROWS, **changes: object) -> SimpleNamespace:
     """The parameters and the view of a draw, by name."""
-    sample = draw(rows, H36M, PoseAugConfig.random(**changes), generator(seed))
+    config = PoseAugConfig.random(**changes)
+    sample = draw(rows, H36M, config, ranges_of(config), generator(seed))
     return SimpleNamespace(**sample.parameters, **vars(sample.view))
 
 
@@ -186,5 +192,7 @@ def test_a_hand_has_no_joint_offsets() -> None:
     """Its bones are as short as the offsets."""
     hand = SKELETONS["hand_21"]
     for skeleton, has_offset in ((hand, False), (H36M, True)):
-        parameters = draw(4, skeleton, PoseAugConfig(), generator()).parameters
+        config = PoseAugConfig()
+        ranges = ranges_of(config, skeleton)
+        parameters = draw(4, skeleton, config, ranges, generator()).parameters
         assert ("offset" in parameters) is has_offset
