@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 import subprocess
 import sys
@@ -120,8 +121,9 @@ def test_the_version_is_one_literal() -> None:
     version = poseaug_plugin.__version__
     others = [p.name for p in modules() if version in p.read_text() and p.name != "__init__.py"]
     assert others == []
-    project = (PACKAGE.parent / "pyproject.toml").read_text()
-    assert 'version = { attr = "poseaug_plugin.__version__" }' in project
+    setup = configparser.ConfigParser()
+    assert setup.read(PACKAGE.parent / "setup.cfg")
+    assert setup["metadata"]["version"] == "attr: poseaug_plugin.__version__"
 
 
 def test_public_names_exist_and_are_sorted() -> None:
