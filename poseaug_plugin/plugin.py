@@ -38,6 +38,7 @@ from .loop.estimator import Estimator, Predict, full_precision
 from .loop.hooks import Attachment, inner_optimizer
 from .loop.loader import unwrapped, wrap_loader
 from .schedule import EpochSchedule
+from .stats import described
 
 if TYPE_CHECKING:
     from .adversarial.trainer import Trainer
@@ -437,35 +438,7 @@ class PoseAugmenter:
     # Numbers and state
 
     def stats(self) -> dict[str, float]:
-        """Return counts and measures as floats; this waits for the device.
-
-        Returns:
-            Always:
-
-            - ``steps``: steps of the optimizer.
-            - ``batches``: batches that were read without an error.
-            - ``bad_batches``: batches that could not be augmented and were returned unchanged.
-            - ``steps_with_batch``: steps that followed a new batch; every `update_every`-th of them
-              updates the networks.
-            - ``rows``: rows that were chosen for augmentation.
-            - ``augmented``: those of them whose augmented pair passed the visibility test.
-            - ``accepted``: ``augmented / rows``. Pairs that no camera could have taken are
-              rejected.
-            - ``epochs``: epochs that were counted.
-            - ``updates``: updates of the networks.
-            - ``failed_updates``: updates that raised an error and were skipped.
-
-            With `learned=True`, the measures of the last update that computed them:
-
-            - ``loss_augmentor``, ``grad_norm``: loss and gradient norm of the augmentor.
-            - ``feedback``: loss of the feedback, after the warm-up.
-            - ``hardness``: error of the model on augmented pairs, divided by that on the original
-              ones, after the warm-up.
-            - ``gamma_ba``, ``gamma_bl``: mean absolute change of unit bone vectors and of relative
-              bone lengths.
-            - ``loss_d3d``, ``d3d_real``, ``d3d_fake``: loss of the 3D discriminator and its mean
-              scores of real and augmented poses; ``d2d`` likewise for the 2D discriminator.
-        """
+        """Return counts and measures as floats; this waits for the device."""
         trainer = self._trainer
         numbers: dict[str, float | Tensor] = {
             **self._counters.numbers(),
@@ -508,6 +481,9 @@ class PoseAugmenter:
         self._schedule.done = saved.epochs_done
         self._counters = saved.counters
         self._pending, self._has_new_batch = None, False
+
+
+PoseAugmenter.stats.__doc__ = f"{PoseAugmenter.stats.__doc__}\n{described()}\n"
 
 
 @dataclass(frozen=True)

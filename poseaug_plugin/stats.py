@@ -1,0 +1,60 @@
+"""What each number of `PoseAugmenter.stats()` means: one table, for docstring and documents."""
+
+from __future__ import annotations
+
+import textwrap
+
+__all__ = ["STATS", "described", "table"]
+
+#: The keys of `stats()` with their meaning and unit, in groups; each group says when it is there.
+STATS: dict[str, dict[str, str]] = {
+    "Always": {
+        "steps": "steps of the optimizer",
+        "batches": "batches that were read without an error",
+        "bad_batches": "batches that could not be augmented and were returned unchanged",
+        "steps_with_batch": "steps that followed a new batch; every `update_every`-th of them "
+        "updates the networks",
+        "rows": "rows that were chosen for augmentation",
+        "augmented": "those of them whose augmented pair passed the visibility test",
+        "accepted": "`augmented / rows`; pairs that no camera could have taken are rejected",
+        "epochs": "epochs that were counted",
+        "updates": "updates of the networks",
+        "failed_updates": "updates that raised an error and were skipped",
+    },
+    "With `learned=True`, of the last update that computed it": {
+        "loss_augmentor": "loss of the augmentor",
+        "grad_norm": "gradient norm of the augmentor",
+        "feedback": "loss of the feedback, after the warm-up",
+        "hardness": "error of the model on augmented pairs, divided by that on the original ones, "
+        "after the warm-up",
+        "gamma_ba": "mean absolute change of unit bone vectors",
+        "gamma_bl": "mean absolute relative change of bone lengths",
+        "loss_d3d": "loss of the 3D discriminator",
+        "d3d_real": "mean score of real poses by the 3D discriminator; 1 is real, 0 is fake",
+        "d3d_fake": "mean score of augmented poses by the 3D discriminator",
+        "loss_d2d": "loss of the 2D discriminator",
+        "d2d_real": "mean score of real poses by the 2D discriminator; 1 is real, 0 is fake",
+        "d2d_fake": "mean score of augmented poses by the 2D discriminator",
+    },
+}
+
+
+def described() -> str:
+    """Return the groups as lists, for a docstring."""
+    lines = []
+    for group, keys in STATS.items():
+        lines += ["", f"{group}:", ""]
+        for key, meaning in keys.items():
+            lines += textwrap.wrap(
+                f"- ``{key}``: {meaning}.", 92, subsequent_indent="  ", break_on_hyphens=False
+            )
+    return "\n".join(lines)
+
+
+def table() -> str:
+    """Return the keys as a Markdown table: key, meaning."""
+    rows = [["key", "meaning"], ["---"] * 2]
+    for group, keys in STATS.items():
+        rows.append([f"**{group}**", ""])
+        rows += [[f"`{key}`", meaning] for key, meaning in keys.items()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -1,0 +1,45 @@
+"""The table of numbers is complete, and it is what `help` shows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from loop_helpers import small
+from poseaug_plugin import PoseAugmenter
+from poseaug_plugin.data import synthetic
+from poseaug_plugin.lifters import SimpleBaseline
+from poseaug_plugin.stats import STATS, table
+
+KEYS = {key for group in STATS.values() for key in group}
+
+
+SOME = synthetic.make()[0][:16]
+
+
+def after_a_few_steps(config: object) -> set[str]:
+    torch.manual_seed(0)
+    model = SimpleBaseline(width=8)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    augmenter = PoseAugmenter(model, optimizer, "poseaug", epochs=4, config=config)
+    for _ in range(4):
+        for _ in augmenter.wrap([(SOME.pose_3d, SOME.pose_2d, SOME.action, SOME.camera)]):
+            optimizer.step()
+    return set(augmenter.stats())
+
+
+@pytest.mark.parametrize(
+    "config", ["random", small("paper", mix="replace"), small("released", mix="replace")]
+)
+def test_every_number_is_in_the_table(config: object) -> None:
+    assert set(STATS["Always"]) <= after_a_few_steps(config) <= KEYS
+
+
+def test_no_number_of_the_table_is_gone() -> None:
+    assert after_a_few_steps("default") | after_a_few_steps(small(adv2d=1.0)) == KEYS
+
+
+def test_help_and_documents_list_them() -> None:
+    text = PoseAugmenter.stats.__doc__ or ""
+    assert all(f"``{key}``" in text for key in KEYS)
+    assert all(f"| `{key}` |" in table() for key in KEYS)
