@@ -425,12 +425,19 @@ class PoseAugConfig:
         return replace(self, **changes)
 
     @classmethod
-    def table(cls) -> str:
-        """Return all options as a Markdown table: field, default, bounds, unit, meaning."""
+    def table(cls, section: str | None = None) -> str:
+        """Return the options as a Markdown table: field, default, bounds, unit, meaning.
+
+        Args:
+            section: the section to return, such as `"Prior"`. None: all, each with its title.
+        """
         rows = [["field", "default", "bounds", "unit", "meaning"], ["---"] * 5]
-        for section, members in _sections():
-            rows.append([f"**{section}**", "", "", "", ""])
-            rows += [[f"`{o.name}`", f"`{o.start}`", o.bounds, o.unit, o.meaning] for o in members]
+        for title, members in _sections():
+            if section in (None, title):
+                rows += [[f"**{title}**", "", "", "", ""]] * (section is None)
+                rows += [
+                    [f"`{o.name}`", f"`{o.start}`", o.bounds, o.unit, o.meaning] for o in members
+                ]
         return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
     @property
