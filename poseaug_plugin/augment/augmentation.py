@@ -110,12 +110,15 @@ class Augmentation:
         R: (B, 3, 3), rotation about the root.
         t: (B, 3), new position of the root, metres.
         camera: (B, 9), intrinsics of the camera that projects the result.
+        sources: (B, K), the row of the batch from whose pose each bone's direction comes, to show
+            what was combined. None if each row keeps its own.
     """
 
     parameters: dict[str, Tensor]
     R: Tensor
     t: Tensor
     camera: Tensor
+    sources: Tensor | None = None
 
     @property
     def gamma_ba(self) -> Tensor | None:

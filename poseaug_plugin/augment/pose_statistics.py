@@ -103,7 +103,7 @@ class PoseStatistics:
 
     def new_poses(
         self, directions: Tensor, config: PoseAugConfig, generator: torch.Generator
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor | None]:
         """Return a new pose for each row.
 
         With `config.limb_crossover`, the limbs and the torso are those of different rows. Then
@@ -116,15 +116,16 @@ class PoseStatistics:
             generator: on the device of the poses.
 
         Returns:
-            (B, K, 3), unit bones in the body frame.
+            Unit bones (B, K, 3) in the body frame, and the row from whose pose each of them was
+            taken (B, K), or None if each row keeps its limbs.
         """
-        poses = directions.permute(1, 2, 0)
+        poses, sources = directions.permute(1, 2, 0), None
         if config.limb_crossover:
-            poses = exchange_limbs(poses, self.skeleton, generator)
+            poses, sources = exchange_limbs(poses, self.skeleton, generator)
         if config.bend_sigma and self.batches:
             steps = config.bend_sigma * self._draw_steps(len(directions), generator)
             poses = bend_chain(poses, steps, self.skeleton)
-        return poses.permute(2, 0, 1)
+        return poses.permute(2, 0, 1), None if sources is None else sources.T
 
     def _draw_steps(self, rows: int, generator: torch.Generator) -> Tensor:
         """Return steps (K, 3, B), normal with the covariance of each bone, scaled per row."""

@@ -23,7 +23,9 @@ from .draws import uniform
 __all__ = ["bend_chain", "exchange_limbs"]
 
 
-def exchange_limbs(directions: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:
+def exchange_limbs(
+    directions: Tensor, skeleton: Skeleton, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Permute each limb, and the torso, between the rows of a batch.
 
     A limb is exchanged as a whole, from its second bone on, so that the angles at knees and elbows
@@ -35,12 +37,12 @@ def exchange_limbs(directions: Tensor, skeleton: Skeleton, generator: torch.Gene
         generator: on the device of the poses.
 
     Returns:
-        (K, 3, B).
+        Unit bones (K, 3, B), and the row from which each of them was taken (K, B).
     """
     parts = len(skeleton.limbs) + 1
     order = uniform(generator, parts, directions.shape[-1]).argsort(-1)  # a permutation per part
     rows = order.index_select(0, index_tensor(_part_of_bone(skeleton), directions.device))
-    return directions.gather(-1, rows[:, None].expand_as(directions))
+    return directions.gather(-1, rows[:, None].expand_as(directions)), rows
 
 
 def bend_chain(directions: Tensor, steps: Tensor, skeleton: Skeleton) -> Tensor:

@@ -152,12 +152,14 @@ class Sampler:
             bones: their bones, of (B, T, K).
             proposal: the learned part; None: that of `propose`.
         """
-        config, centre = self.config, bones.frame(poses.middle)
+        config, centre, sources = self.config, bones.frame(poses.middle), None
         learned = self.propose(centre) if proposal is None else proposal
         drawn = self.draw(len(poses)) if config.prior else None
         terms = [drawn.parameters if drawn else {}, learned.parameters]
         if config.varies_poses:
-            new = self.pose_statistics.new_poses(centre.body_direction, config, self.generator)
+            new, sources = self.pose_statistics.new_poses(
+                centre.body_direction, config, self.generator
+            )
             # Back in the camera frame, minus the old unit bones.
             gamma_ba = torch.baddbmm(centre.direction, new, centre.axes.mT, beta=-1)
             terms.append({"gamma_ba": gamma_ba})
@@ -165,7 +167,7 @@ class Sampler:
         for name, value in (item for term in terms for item in term.items()):
             parameters[name] = parameters[name] + value if name in parameters else value
         R, t, camera = self._view(learned, drawn.view if drawn else None, poses)
-        aug = Augmentation(parameters, R, t, camera)
+        aug = Augmentation(parameters, R, t, camera, sources)
         leader = poses.leader
         return aug if leader is None else aug.share_views(leader)
 

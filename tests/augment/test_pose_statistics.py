@@ -69,7 +69,7 @@ def test_results_are_finite_on_any_skeleton(name: str) -> None:
         original, axes = directions(pose, skeleton)
         statistics.add(original, axes, all_valid(4))
         assert statistics.rarity(original).isfinite().all()
-        assert statistics.new_poses(original, PoseAugConfig(), generator()).isfinite().all()
+        assert statistics.new_poses(original, PoseAugConfig(), generator())[0].isfinite().all()
         assert_rotation(statistics.vertical_alignment())
 
 
@@ -119,7 +119,7 @@ def test_each_bone_bends_as_it_varies_in_the_data() -> None:
         body_directions(standing),
         PoseAugConfig(limb_crossover=False, bend_sigma=1.0),
     )
-    new = estimated(standing).new_poses(original, config, generator(2))
+    new, _ = estimated(standing).new_poses(original, config, generator(2))
     change = (new - original).square().mean(0).sqrt()
     arm, others = [10, 11], [k for k in range(15) if k not in (10, 11)]
     assert change[arm].norm(dim=-1).min() > 2 * change[others].norm(dim=-1).max()
@@ -163,15 +163,17 @@ def assert_rotation(R: torch.Tensor) -> None:
 
 def test_poses_are_kept_without_crossover_and_bends() -> None:
     pose, config = relative(40), PoseAugConfig(limb_crossover=False, bend_sigma=0.0)
-    assert torch.equal(
-        estimated(pose).new_poses(body_directions(pose), config, generator()), body_directions(pose)
-    )
+    kept, sources = estimated(pose).new_poses(body_directions(pose), config, generator())
+    assert torch.equal(kept, body_directions(pose))
+    assert sources is None
 
 
 def test_before_the_first_batch_only_limbs_are_exchanged() -> None:
     pose = relative(40)
-    fresh = PoseStatistics(H36M, CPU).new_poses(body_directions(pose), PoseAugConfig(), generator())
-    exchanged = estimated(pose).new_poses(
+    fresh, _ = PoseStatistics(H36M, CPU).new_poses(
+        body_directions(pose), PoseAugConfig(), generator()
+    )
+    exchanged, _ = estimated(pose).new_poses(
         body_directions(pose), PoseAugConfig(bend_sigma=0.0), generator()
     )
     assert not torch.equal(fresh, body_directions(pose))

@@ -17,7 +17,8 @@ LIMBS = [[1, 2], [4, 5], [10, 11], [13, 14]]  # the bones of legs and arms
 
 def exchange_limbs(directions: Tensor, skeleton: Skeleton, rng: torch.Generator) -> Tensor:
     """`recombine.exchange_limbs` with the rows first: (B, K, 3)."""
-    return recombine.exchange_limbs(directions.permute(1, 2, 0), skeleton, rng).permute(2, 0, 1)
+    exchanged, _ = recombine.exchange_limbs(directions.permute(1, 2, 0), skeleton, rng)
+    return exchanged.permute(2, 0, 1)
 
 
 def bend_chain(directions: Tensor, steps: Tensor, skeleton: Skeleton) -> Tensor:
@@ -50,6 +51,13 @@ def test_each_part_is_taken_from_one_row() -> None:
         assert (same.sum(0) == 1).all()  # every part is used once
         sources.append(same.float().argmax(1))
     assert all((a != b).any() for a in sources for b in sources if a is not b)
+
+
+def test_the_row_of_each_bone_is_told() -> None:
+    original = body_directions(30)
+    exchanged, rows = recombine.exchange_limbs(original.permute(1, 2, 0), H36M, generator())
+    for bone in range(H36M.num_bones):
+        assert torch.equal(exchanged[bone].T, original[rows[bone], bone])
 
 
 @pytest.mark.parametrize("name", PRESETS)
