@@ -16,6 +16,7 @@ from ..errors import BatchError
 
 __all__ = [
     "Key",
+    "are_rows",
     "as_tensor",
     "describe",
     "describes_rows",
@@ -28,6 +29,7 @@ __all__ = [
     "representable",
     "set_fields",
     "shape_of",
+    "stacked_shape",
 ]
 
 Key = int | str
@@ -117,6 +119,8 @@ def repeat_rows(batch: Any, rows: int, times: int = 2) -> Any:
         return value
 
     order = torch.arange(rows).repeat_interleave(times)
+    if are_rows(batch) and len(batch) == rows:
+        return repeated(batch)
     made = {}
     for key in keys_of(batch):
         try:
@@ -145,11 +149,13 @@ def duplicate(value: Any) -> Any:
         fields = {key: get_field(value, key) for key in keys_of(value)}
     except BatchError:  # no container
         return value
-    return _replaced(value, {key: duplicate(field) for key, field in fields.items()})
+    return set_fields(value, {key: duplicate(field) for key, field in fields.items()})
 
 
 def keys_of(batch: Any) -> list[Key]:
-    """The names or indices of a batch's top-level fields."""
+    """The names or indices of a batch's top-level fields; of a list of rows, their names."""
+    if are_rows(batch):
+        return list(batch[0])
     if isinstance(batch, Mapping):
         return list(batch)
     if _is_dataclass(batch):
@@ -172,22 +178,17 @@ def describe(batch: Any) -> str:
         keys = keys_of(batch)
     except BatchError:
         return f"a {type(batch).__name__}"
+    rows = are_rows(batch)
     parts = []
     for key in keys[:MOST_FIELDS]:
-        value = get_field(batch, key)
+        value = batch[0][key] if rows else get_field(batch, key)
         shape = shape_of(value)
         array = isinstance(value, (Tensor, np.ndarray)) or shape
         size = shape if array else f"len {len(value)}" if _sized(value) else ""
         parts.append(f"{_name(key)}: {type(value).__name__} {size}".strip())
     more = f", and {len(keys) - MOST_FIELDS} more" if len(keys) > MOST_FIELDS else ""
-    told = f"a {type(batch).__name__} of {{{', '.join(parts)}{more}}}"
-    if isinstance(batch, (list, tuple)) and batch and isinstance(batch[0], Mapping):
-        fields = ", ".join(map(_name, list(batch[0])[:MOST_FIELDS]))
-        told += (
-            f" (rows are mappings with {fields}: collate them into one mapping of arrays, e.g. by "
-            "torch.utils.data.default_collate)"
-        )
-    return told
+    kind = f"{len(batch)} rows, each a {type(batch[0]).__name__} of" if rows else ""
+    return f"a {type(batch).__name__} of {kind}{' ' * rows}{{{', '.join(parts)}{more}}}"
 
 
 def shape_of(value: Any) -> tuple[int, ...]:
@@ -195,6 +196,16 @@ def shape_of(value: Any) -> tuple[int, ...]:
     try:
         return tuple(value.shape)
     except Exception:  # of any kind: the value may be an object of any class
+        return ()
+
+
+def stacked_shape(value: Any) -> tuple[int, ...]:
+    """The shape of an array or tensor, or of a list of rows, as if they were stacked."""
+    if not (isinstance(value, (list, tuple)) and value):
+        return shape_of(value)
+    try:
+        return (len(value), *(shape_of(value[0]) or np.shape(value[0])))
+    except Exception:  # of any kind: the row may be an object of any class
         return ()
 
 
@@ -219,62 +230,71 @@ def _sized(value: Any) -> bool:
 def get_field(batch: Any, key: Key) -> Any:
     """A field by index, key or attribute.
 
-    A path with dots enters lists: "data_samples.label" is [s.label for s in data_samples].
+    A path with dots enters fields, and all rows of lists: "data_samples.label" is
+    [s.label for s in data_samples], "0.keypoints" is batch[0]["keypoints"], and "keypoints" of a
+    list of rows is [row["keypoints"] for row in batch].
     """
-    if _dotted(batch, key):
-        head, path = str(key).split(".", 1)
-        rows = get_field(batch, head)
-        if _holds_rows(rows):
-            return [get_field(row, path) for row in rows]
-        return get_field(rows, path)
-    if isinstance(key, str) and not isinstance(batch, Mapping):
-        return getattr(batch, key)
-    if isinstance(batch, Mapping) and key not in batch:
-        raise KeyError(key)  # a defaultdict would add it
-    return batch[key]
+    head, path = _split(batch, key)
+    if head is None:
+        return [get_field(row, path) for row in batch]
+    if path:
+        return get_field(get_field(batch, head), path)
+    if isinstance(head, str) and not isinstance(batch, Mapping):
+        return getattr(batch, head)
+    if isinstance(batch, Mapping) and head not in batch:
+        raise KeyError(head)  # a defaultdict would add it
+    return batch[head]
 
 
-def _holds_rows(value: Any) -> bool:
-    """Whether it is a list of rows, rather than one batch; a named tuple is a batch."""
-    return isinstance(value, (list, tuple)) and not hasattr(value, "_fields")
+def _split(batch: Any, key: Key) -> tuple[Key | None, str]:
+    """The first field of a path and the rest of it; None for a field of every row of a list."""
+    if not isinstance(key, str):
+        return key, ""
+    head, _, path = key.partition(".")
+    if isinstance(batch, (list, tuple)) and not hasattr(batch, "_fields"):  # no named tuple
+        return (int(head), path) if head.isdigit() else (None, key)
+    named = isinstance(batch, Mapping) and key in batch  # a name with a dot in it
+    return (key, "") if named else (head, path)
 
 
-def _dotted(batch: Any, key: Key) -> bool:
-    """Whether a key is a path, rather than a field's name with a dot in it."""
-    named = isinstance(batch, Mapping) and key in batch
-    return isinstance(key, str) and "." in key and not named
+def are_rows(batch: Any) -> bool:
+    """Whether it is a list of mappings with the same keys, one for each row."""
+    return (
+        isinstance(batch, (list, tuple))
+        and bool(batch)
+        and all(isinstance(row, Mapping) and row.keys() == batch[0].keys() for row in batch)
+    )
 
 
 def set_fields(batch: Any, new: Mapping[Any, Any]) -> Any:
     """A copy of the container with some fields replaced; all others are shared.
 
-    Containers on the way to a field with dots are copied as well, and so are objects in lists.
+    Containers on the way to a field with dots are copied as well, and so are rows that change.
 
     Raises:
         BatchError: a container that cannot be copied, or whose fields cannot be set.
     """
-    plain = {key: value for key, value in new.items() if not _dotted(batch, key)}
-    for key in new.keys() - plain.keys():
-        head, path = key.split(".", 1)
-        plain[head] = _set_inside(plain.get(head, get_field(batch, head)), path, new[key])
+    fields: dict[Any, Any] = {}
+    for key, value in new.items():
+        head, path = _split(batch, key)
+        if head is None:
+            rows = (
+                row if get_field(row, path) is v else set_fields(row, {path: v})
+                for row, v in zip(batch, value)
+            )
+            batch = _of_type(batch, list(rows))
+        elif path:
+            inner = fields[head] if head in fields else get_field(batch, head)
+            fields[head] = set_fields(inner, {path: value})
+        else:
+            fields[head] = value
     try:
-        return _replaced(batch, plain)
+        return _replaced(batch, fields) if fields else batch
     except Exception as error:  # of any kind: the container may be of any class
         raise BatchError(
             f"the fields of a {type(batch).__name__} cannot be replaced: {error!r}. Yield a tuple, "
             "list, dict, named tuple or dataclass."
         ) from error
-
-
-def _set_inside(rows: Any, path: str, value: Any) -> Any:
-    """The rows, or the one object, with new values at a path."""
-    if not _holds_rows(rows):
-        return set_fields(rows, {path: value})
-    made = (
-        row if get_field(row, path) is new else set_fields(row, {path: new})
-        for row, new in zip(rows, value)
-    )
-    return _of_type(rows, list(made))
 
 
 def _replaced(batch: Any, new: Mapping[Any, Any]) -> Any:
@@ -331,10 +351,11 @@ def overwrite(old: Any, new: Tensor, rows: Tensor) -> Any:
 
 def describes_rows(value: Any, rows: int) -> bool:
     """Whether a field is an array of measurements, one or more for each row; ids are not."""
-    shape = shape_of(value)
+    shape = stacked_shape(value)
     if shape[:1] != (rows,):
         return False
-    dtype = str(getattr(value, "dtype", ""))
+    first = value[0] if isinstance(value, (list, tuple)) else value
+    dtype = str(getattr(first, "dtype", type(first)))
     return "float" in dtype or ("int" in dtype and len(shape) > 1)
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..errors import BatchError
 from ..geometry.bones import lengths, pose_to_bones
 from ..geometry.skeleton import SKELETONS, Skeleton
-from .containers import describe, get_field, keys_of, shape_of
+from .containers import as_tensor, describe, get_field, keys_of, stacked_shape
 from .format import BatchFormat
 
 __all__ = ["infer_format", "root_kind"]
@@ -30,7 +29,7 @@ def infer_format(batch: Any, skeleton: Skeleton | None) -> tuple[BatchFormat, Sk
     found: dict[int, list[Any]] = {2: [], 3: [], 9: []}
     shapes = []
     for key in keys_of(batch):
-        shape = shape_of(get_field(batch, key))
+        shape = stacked_shape(get_field(batch, key))
         shapes.append(shape)
         if len(shape) in (3, 4) and shape[-1] in (2, 3) and shape[-2] in counts:
             found[shape[-1]].append(key)
@@ -63,7 +62,7 @@ def infer_format(batch: Any, skeleton: Skeleton | None) -> tuple[BatchFormat, Sk
 
 def _has_confidence(field: Any) -> bool:
     """Whether the third channel holds confidences: numbers from 0 to 1, most of them far from 0."""
-    third = torch.as_tensor(field)[..., 2]
+    third = as_tensor(field, "2D")[..., 2]
     return bool((third >= 0).all() and (third <= 1).all() and third.double().mean() > 0.1)
 
 

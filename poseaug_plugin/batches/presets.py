@@ -10,10 +10,10 @@ from ..errors import ConfigError, look_up
 from .format import BatchFormat
 from .protocol import Format
 
-__all__ = ["FORMATS", "martinez", "resolve_format"]
+__all__ = ["ALIASES", "FORMATS", "martinez", "resolve_format"]
 
 FORMATS: dict[str, BatchFormat] = {
-    # VideoPose3D and PoseFormer: (camera or None, 3D, 2D), numpy, root position in joint 0.
+    # VideoPose3D: (camera or None, 3D, 2D), numpy, root position in joint 0.
     "videopose3d": BatchFormat(camera=0, pose_3d=1, pose_2d=2, root="slot"),
     # SemGCN: (3D, 2D, action), root-relative.
     "semgcn": BatchFormat(pose_3d=0, pose_2d=1, root="relative"),
@@ -23,7 +23,7 @@ FORMATS: dict[str, BatchFormat] = {
     "adaptpose": BatchFormat(pose_3d=0, pose_2d=1, camera=3, root="absolute"),
     # ST-GCN (Cai et al.): (camera, 3D, 2D, action, subject, scale, box, camera number).
     "stgcn": BatchFormat(camera=0, pose_3d=1, pose_2d=2, root="slot"),
-    # MotionBERT and MotionAGFormer on Human3.6M: (2D and confidence, 2.5D).
+    # MotionBERT on Human3.6M: (2D and confidence, 2.5D).
     "motionbert": BatchFormat(
         pose_2d=0, pose_3d=1, space="image", root="absolute", skeleton="h36m_17"
     ),
@@ -42,6 +42,17 @@ FORMATS: dict[str, BatchFormat] = {
         skeleton="h36m_17",
     ),
 }
+
+#: Codebases whose batches are those of another one.
+ALIASES: dict[str, str] = {
+    "poseformer": "videopose3d",
+    "poseformerv2": "videopose3d",
+    "graformer": "semgcn",
+    "mhformer": "stgcn",
+    "motionagformer": "motionbert",
+    "motionagformer_3dhp": "mpi3dhp",
+}
+FORMATS |= {name: FORMATS[same] for name, same in ALIASES.items()}
 
 
 def martinez(

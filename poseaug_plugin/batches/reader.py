@@ -110,7 +110,7 @@ class BatchReader:
             BatchError: a batch cannot be read, or there is none.
         """
         found = []
-        with _kept_streams(loader):
+        with _restored_streams(loader):
             if not hasattr(loader, "__iter__") and hasattr(loader, "next_epoch"):
                 loader = loader.next_epoch()
             for given in itertools.islice(as_iterable(loader), batches):
@@ -141,15 +141,15 @@ class BatchReader:
 
 
 @contextlib.contextmanager
-def _kept_streams(loader: Any) -> Iterator[None]:
+def _restored_streams(loader: Any) -> Iterator[None]:
     """Restores the random generators that a loader draws its order from."""
     python, array = random.getstate(), np.random.get_state()
     own = getattr(loader, "random_state", None)  # of VideoPose3D's generator
-    kept = copy.deepcopy(own()) if callable(own) else None
-    holders = (loader, *(getattr(loader, name, None) for name in ("sampler", "batch_sampler")))
+    own_state = copy.deepcopy(own()) if callable(own) else None
+    owners = (loader, *(getattr(loader, name, None) for name in ("sampler", "batch_sampler")))
     generators = {
         id(found): (found, found.get_state())
-        for found in (getattr(holder, "generator", None) for holder in holders)
+        for found in (getattr(owner, "generator", None) for owner in owners)
         if isinstance(found, torch.Generator)
     }
     try:
@@ -158,19 +158,19 @@ def _kept_streams(loader: Any) -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(array)
-        for generator, stood in generators.values():
-            generator.set_state(stood)
-        if kept is not None:
-            loader.set_random_state(kept)
+        for generator, state in generators.values():
+            generator.set_state(state)
+        if own_state is not None:
+            loader.set_random_state(own_state)
 
 
 def as_iterable(loader: Any) -> Iterable[Any]:
-    """The loader, if it can be iterated.
+    """The loader, if it can be iterated; a sequence needs no `__iter__`.
 
     Raises:
         BatchError: it cannot.
     """
-    if not hasattr(loader, "__iter__"):
+    if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
         raise BatchError(
             f"{type(loader).__name__} cannot be iterated; pass the loader your loop iterates."
         )

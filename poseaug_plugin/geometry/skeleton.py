@@ -217,22 +217,42 @@ class Skeleton:
 
     @cached_property
     def limbs(self) -> tuple[tuple[int, ...], ...]:
-        """Chains of bones from a joint with several children to a leaf.
+        """Bones of each limb, outward from a joint with several children.
 
         If the skeleton has sides, only chains of a side are limbs: the neck belongs to the torso.
-        Otherwise all chains are, as the fingers of a hand.
+        Otherwise all chains are, as the fingers of a hand. The toes and the heel belong to the leg.
         """
         sided = set(self.left) | set(self.right)
-        chains = []
-        for leaf in (j for j in self.child if not self.children[j]):
-            if sided and leaf not in sided:
-                continue
-            chain, parent = [leaf], self.parents[leaf]
-            while len(self.children[parent]) == 1 and parent != self.root:
-                chain.append(parent)
-                parent = self.parents[parent]
-            chains.append(tuple(self.bone_of[j] for j in reversed(chain)))
-        return tuple(chains)
+        starts = dict.fromkeys(  # of the chains to each leaf, in the order of the leaves
+            self._chain(leaf)[0]
+            for leaf in self.child
+            if not self.children[leaf] and (leaf in sided or not sided)
+        )
+        return tuple(tuple(self.bone_of[j] for j in self._below(start)) for start in starts)
+
+    def _chain(self, joint: int) -> list[int]:
+        """The joints from the start of a limb to one of its joints.
+
+        A limb starts below a joint with several children, unless these are the foot of the limb:
+        not longer than the limb up to there.
+        """
+        parent = self.parents[joint]
+        if parent == self.root:
+            return [joint]
+        chain = self._chain(parent)
+        foot = parent in (*self.left, *self.right) and self._height(parent) <= len(chain)
+        return [*chain, joint] if len(self.children[parent]) == 1 or foot else [joint]
+
+    def _below(self, joint: int) -> list[int]:
+        """A joint and its descendants, nearest first."""
+        found = [joint]
+        for j in found:
+            found += self.children[j]
+        return found
+
+    def _height(self, joint: int) -> int:
+        """Number of bones between a joint and its farthest leaf."""
+        return max((1 + self._height(j) for j in self.children[joint]), default=0)
 
     @cached_property
     def parts(self) -> tuple[tuple[int, ...], ...]:
@@ -286,4 +306,12 @@ class Skeleton:
 
 SKELETONS: dict[str, Skeleton] = {name: Skeleton(*preset) for name, preset in PRESETS.items()}
 
-_BY_COUNT = {16: "h36m_16", 17: "h36m_17", 15: "humaneva_15", 24: "smpl_24", 21: "hand_21"}
+_BY_COUNT = {
+    15: "humaneva_15",
+    16: "h36m_16",
+    17: "h36m_17",
+    21: "hand_21",
+    24: "smpl_24",
+    25: "body_25",
+    26: "halpe_26",
+}

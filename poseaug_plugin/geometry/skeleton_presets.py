@@ -67,4 +67,20 @@ PRESETS: dict[str, Preset] = {
         left=[],
         right=[],
     ),
+    "body_25": _tree(  # OpenPose
+        [1, 8, 1, 2, 3, 1, 5, 6, -1, 8, 9, 10, 8, 12, 13, 0, 0, 15, 16, 14, 19, 14, 11, 22, 11],
+        "nose neck r_shoulder r_elbow r_wrist l_shoulder l_elbow l_wrist pelvis r_hip r_knee "
+        "r_ankle l_hip l_knee l_ankle r_eye l_eye r_ear l_ear l_big_toe l_small_toe l_heel "
+        "r_big_toe r_small_toe r_heel",
+        left=[5, 6, 7, 12, 13, 14, 16, 18, 19, 20, 21],
+        right=[2, 3, 4, 9, 10, 11, 15, 17, 22, 23, 24],
+    ),
+    "halpe_26": _tree(  # AlphaPose and RTMPose
+        [18, 0, 0, 1, 2, 18, 18, 5, 6, 7, 8, 19, 19, 11, 12, 13, 14, 18, 19, -1, *[15, 16] * 3],
+        "nose l_eye r_eye l_ear r_ear l_shoulder r_shoulder l_elbow r_elbow l_wrist r_wrist "
+        "l_hip r_hip l_knee r_knee l_ankle r_ankle head neck pelvis l_big_toe r_big_toe "
+        "l_small_toe r_small_toe l_heel r_heel",
+        left=[1, 3, 5, 7, 9, 11, 13, 15, 20, 22, 24],
+        right=[2, 4, 6, 8, 10, 12, 14, 16, 21, 23, 25],
+    ),
 }

@@ -284,7 +284,11 @@ model, optimizer = trained()
             )
             for n in (0, -3, 2.5, "10", NAN)
         ],
-        (lambda: PoseAugmenter(model, optimizer, "semgnc"), ConfigError, "semgnc.*'poseaug', 'sem"),
+        (
+            lambda: PoseAugmenter(model, optimizer, "semgnc"),
+            ConfigError,
+            "semgnc.*'poseaug', 'pose",
+        ),
         (lambda: PoseAugmenter(model, optimizer, 3), ConfigError, "batch=3 is neither"),  # type: ignore[arg-type]
         (lambda: PoseAugmenter(model, optimizer, {"pose_2d": 1}), ConfigError, "name pose_2d and"),
         (

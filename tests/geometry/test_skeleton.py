@@ -60,6 +60,25 @@ def test_a_hand_has_five_fingers_and_no_sides() -> None:
     assert hand.parts[-1] == (0, 4, 8, 12, 16)
 
 
+@pytest.mark.parametrize(("name", "ankle"), [("body_25", "l_ankle"), ("halpe_26", "l_ankle")])
+def test_a_foot_belongs_to_its_leg(name: str, ankle: str) -> None:
+    skeleton = SKELETONS[name]
+    names = skeleton.names or ()
+    limbs = [[names[skeleton.child[bone]] for bone in limb] for limb in skeleton.limbs]
+    legs = [limb for limb in limbs if ankle in limb]
+    assert [limb[:3] for limb in legs] == [["l_hip", "l_knee", "l_ankle"]]
+    assert set(legs[0][3:]) == {"l_big_toe", "l_small_toe", "l_heel"}
+    assert ["l_shoulder", "l_elbow", "l_wrist"] in limbs
+    assert len(limbs) == 6  # with eyes and ears
+
+
+def test_a_leg_that_hangs_on_a_shoulder_is_no_foot() -> None:
+    coco = SKELETONS["coco_17"]
+    limbs = [[(coco.names or ())[coco.child[bone]] for bone in limb] for limb in coco.limbs]
+    assert ["l_elbow", "l_wrist"] in limbs
+    assert ["l_hip", "l_knee", "l_ankle"] in limbs
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_have_matching_names_on_both_sides(name: str) -> None:
     skeleton = SKELETONS[name]
@@ -146,7 +165,7 @@ def test_of_raises_on_anything_else(source: object, message: str) -> None:
         Skeleton.of(source)
 
 
-@pytest.mark.parametrize("count", [15, 16, 17, 21, 24])
+@pytest.mark.parametrize("count", [15, 16, 17, 21, 24, 25, 26])
 def test_for_joints_returns_the_preset(count: int) -> None:
     assert Skeleton.for_joints(count).num_joints == count
     assert Skeleton.for_joints(17) is SKELETONS["h36m_17"]
