@@ -309,7 +309,7 @@ def test_a_run_resumes_on_another_device(name: str, start: str, end: str) -> Non
     counts = second.stats()
     assert counts == {name: first.stats()[name] for name in counts}
     one, two = (x.state_dict()["engine"]["sampler"]["pose_statistics"] for x in (first, second))
-    assert torch.equal(host(one["mean"]), host(two["mean"]))
+    assert torch.equal(host(one["moments"]), host(two["moments"]))
     with no_bad_batch(second):
         train(model, optimizer, second(list(batch(rows=ROWS, seed=1)))[1])
     assert second.stats()["updates"] == 2 * second.config.trains

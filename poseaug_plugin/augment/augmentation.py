@@ -19,6 +19,7 @@ from torch import Tensor
 from ..config import PoseAugConfig
 from ..geometry.bones import Bones, unit
 from ..geometry.camera import project
+from ..geometry.constants import constant
 from ..geometry.operators import mirrored, shift_along
 from ..geometry.skeleton import Skeleton
 from .draws import normal
@@ -60,7 +61,8 @@ def _draw_gamma_bl(
 ) -> Tensor:
     """Return length changes (B, G): a factor per mirror group times a factor per body, minus 1."""
     factors = torch.lerp(*ranges.length, uniform)
-    return factors[:, :-1] * factors[:, -1:] - 1
+    minus_one = constant((-1.0,), uniform.dtype, uniform.device)
+    return torch.addcmul(minus_one, factors[:, :-1], factors[:, -1:])
 
 
 def _draw_offset(

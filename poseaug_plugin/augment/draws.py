@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..geometry.constants import constant
+
 __all__ = ["normal", "uniform", "weighted"]
 
 _RESOLUTION = 1 << 24  # integer weight of the most likely row; the least likely ones have 1
@@ -37,6 +39,7 @@ def weighted(generator: torch.Generator, weight: Tensor, count: int) -> Tensor:
         (count,) int64.
     """
     relative = (weight / weight.amax()).nan_to_num(0.0)  # 0 / 0 if all are 0
-    cumulative = (relative * _RESOLUTION + 1).to(torch.int64).cumsum(0)
+    one = constant((1.0,), weight.dtype, weight.device)
+    cumulative = torch.add(one, relative, alpha=_RESOLUTION).to(torch.int64).cumsum(0)
     target = (uniform(generator, count) * cumulative[-1]).to(torch.int64)
     return torch.searchsorted(cumulative, target, right=True).clamp_max(len(weight) - 1)

@@ -37,11 +37,12 @@ def mix_batch(
         device.
     """
     config, device, rows = sampler.config, sampler.device, len(poses)
-    chosen = torch.arange(rows, device=device)
     if config.mix == "replace":
         sampler.owed_rows += ratio * rows
         chosen = _choose(poses, sampler.owed_rows, sampler.generator)
         sampler.owed_rows -= len(chosen)
+    else:
+        chosen = torch.arange(rows, device=device)
     if not len(chosen):
         return batch, 0, chosen.new_zeros(())
     augmented, accepted = sampler.pairs(poses, chosen)

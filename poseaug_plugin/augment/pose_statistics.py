@@ -12,22 +12,23 @@ down, so that a rotation about the camera's y axis would tilt the person.
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..config import PoseAugConfig
-from ..geometry.bones import EPS, unit, upright_bones
-from ..geometry.constants import identity
+from ..geometry.bones import EPS, upright_bones
+from ..geometry.constants import constant, identity
 from ..geometry.skeleton import Skeleton
 from .draws import normal, uniform
 from .recombine import bend_chain, exchange_limbs
 
 __all__ = ["PoseStatistics"]
 
-MOMENTUM = 0.02  # weight of a new batch in the running moments, as in BatchNorm
-MOMENTS = ("mean", "cov", "up")  # saved in the state
+MOMENTUM = 0.02  # weight of a new batch in the long run, as in BatchNorm
 RIDGE = 1e-3  # added variance, without which a bone that hardly moves would make any pose rare
 
 
@@ -37,15 +38,24 @@ class PoseStatistics:
     Args:
         skeleton: the skeleton of the poses.
         device: device of the poses.
+
+    Attributes:
+        mean: (3 K,), mean of the unit bones.
+        cov: (3 K, 3 K), their covariance, plus the ridge.
+        up: (3,), mean direction of the trunks in the camera frame.
     """
 
+    mean: Tensor
+    cov: Tensor
+    up: Tensor
+
     def __init__(self, skeleton: Skeleton, device: torch.device) -> None:
-        size = 3 * skeleton.num_bones
+        size = 3 * skeleton.num_bones + 4
         self.skeleton = skeleton
         self.batches = 0
-        self.mean = torch.zeros(size, device=device, dtype=torch.float32)
-        self.cov = torch.zeros(size, size, device=device, dtype=torch.float32)
-        self.up = torch.zeros(3, device=device, dtype=torch.float32)
+        #: Decayed sum over rows of x x^T, where x is (unit bones, trunk, 1).
+        self.moments = torch.zeros(size, size, device=device, dtype=torch.float32)
+        self._update()
 
     def add(self, directions: Tensor, axes: Tensor, valid: Tensor) -> None:
         """Update the moments with a batch.
@@ -55,17 +65,20 @@ class PoseStatistics:
             axes: (B, 3, 3), the axes of the body frames.
             valid: (B,) bool, the rows to use.
         """
-        x, count = directions.flatten(1), valid.sum()
-        weight = valid.to(x) / count.clamp_min(1)
-        mean = weight @ x
-        centred = x - mean
-        cov = (weight[:, None] * centred).T @ centred
-        # A plain average over the first batches; 0 if no row is valid.
-        momentum = count.clamp_max(1) * max(MOMENTUM, 1 / (self.batches + 1))
-        self.mean = torch.lerp(self.mean, mean, momentum)
-        self.cov = torch.lerp(self.cov, cov, momentum)
-        self.up = torch.lerp(self.up, weight @ axes[..., 1], momentum)
+        column = valid[:, None]
+        x = torch.cat([directions.flatten(1), axes[..., 1], column], 1) * column
+        # All moments in one product. Their decay cancels in the averages.
+        self.moments = torch.addmm(self.moments, x.T, x, beta=1 - MOMENTUM)
         self.batches += 1
+        self._update()
+
+    def _update(self) -> None:
+        """Work out the averages from the moments; 0 before the first row."""
+        average = self.moments / self.moments[-1, -1].clamp_min(EPS)
+        size = len(average) - 4
+        self.mean, self.up, _ = average[-1].split((size, 3, 1))
+        ridge = torch.add(average[:size, :size], _ridge(size, average.device))
+        self.cov = torch.addr(ridge, self.mean, self.mean, alpha=-1)
 
     def rarity(self, directions: Tensor) -> Tensor:
         """Return the Mahalanobis distance of poses from the mean pose, about 1 on average.
@@ -79,9 +92,8 @@ class PoseStatistics:
             (B,).
         """
         centred = directions.flatten(1) - self.mean
-        eye = identity(len(self.cov), self.cov.dtype, self.cov.device)
-        whitening = torch.linalg.solve_triangular(_cholesky(self.cov), eye, upper=False)
-        return (centred @ whitening.T).square().mean(1).sqrt()
+        white = torch.linalg.solve_triangular(_cholesky(self.cov), centred.T, upper=False)
+        return torch.linalg.vector_norm(white, dim=0) / math.sqrt(len(white))
 
     def vertical_alignment(self) -> Tensor:
         """Return the smallest rotation (3, 3) that makes the mean trunk vertical.
@@ -93,13 +105,14 @@ class PoseStatistics:
         eye = identity(3, self.up.dtype, self.up.device)
         if not upright_bones(self.skeleton):
             return eye
-        vertical = -eye[1]  # y points down
-        up = unit(torch.add(self.up, vertical, alpha=EPS))  # `vertical` if there is no mean yet
-        total, cosine = up + vertical, -up[1]
+        vertical = constant((0.0, -1.0, 0.0), eye.dtype, eye.device)  # y points down
+        mean = torch.add(self.up, vertical, alpha=EPS)  # `vertical` if there is no mean yet
+        up = mean / torch.linalg.vector_norm(mean)
         # R = I + 2 v u^T - (u + v) (u + v)^T / (1 + u . v) rotates u to v.
-        R = torch.add(eye, vertical[:, None] * up, alpha=2)
-        R = R - total[:, None] * total / (1 + cosine)
-        return torch.where(cosine > -0.9, R, eye)
+        total = up + vertical
+        R = torch.addr(eye, vertical, up, alpha=2)
+        R = torch.addr(R, total, total / total[1])  # whose y is -(1 + u . v)
+        return torch.where(total[1] < -0.1, R, eye)
 
     def new_poses(
         self, directions: Tensor, config: PoseAugConfig, generator: torch.Generator
@@ -123,27 +136,29 @@ class PoseStatistics:
         if config.limb_crossover:
             poses, sources = exchange_limbs(poses, self.skeleton, generator)
         if config.bend_sigma and self.batches:
-            steps = config.bend_sigma * self._draw_steps(len(directions), generator)
+            rows, bones = len(directions), self.skeleton.num_bones
+            blocks = self.cov.view(bones, 3, bones, 3).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+            steps = torch.bmm(_cholesky(blocks), normal(generator, bones, 3, rows))
+            steps = steps * (config.bend_sigma * uniform(generator, rows))
             poses = bend_chain(poses, steps, self.skeleton)
         return poses.permute(2, 0, 1), None if sources is None else sources.T
 
-    def _draw_steps(self, rows: int, generator: torch.Generator) -> Tensor:
-        """Return steps (K, 3, B), normal with the covariance of each bone, scaled per row."""
-        bones = self.skeleton.num_bones
-        cov = self.cov.view(bones, 3, bones, 3).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
-        return _cholesky(cov) @ normal(generator, bones, 3, rows) * uniform(generator, rows)
-
     def state_dict(self) -> dict[str, Any]:
-        return {"batches": self.batches} | {name: getattr(self, name).clone() for name in MOMENTS}
+        return {"batches": self.batches, "moments": self.moments.clone()}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        self.batches = state["batches"]
-        for name in MOMENTS:
-            setattr(self, name, state[name].to(device))
+        self.batches, self.moments = state["batches"], state["moments"].to(device)
+        self._update()
+
+
+@lru_cache(maxsize=64)
+def _ridge(size: int, device: torch.device) -> Tensor:
+    """Return the ridge as a matrix (size, size)."""
+    with torch.inference_mode(False):
+        return RIDGE * torch.eye(size, device=device, dtype=torch.float32)
 
 
 def _cholesky(cov: Tensor) -> Tensor:
-    """Return the Cholesky factor of covariances (..., N, N) plus the ridge."""
-    eye = identity(cov.shape[-1], cov.dtype, cov.device)
+    """Return the Cholesky factor of covariances (..., N, N) that include the ridge."""
     # `cholesky` would wait for the device to report errors; the ridge rules them out.
-    return torch.linalg.cholesky_ex(torch.add(cov, eye, alpha=RIDGE)).L
+    return torch.linalg.cholesky_ex(cov).L

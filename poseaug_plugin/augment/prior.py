@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..config import PoseAugConfig
 from ..geometry.bones import EPS, Bones
-from ..geometry.constants import matrix
+from ..geometry.constants import constant, matrix
 from ..geometry.operators import euler_to_matrix
 from ..geometry.skeleton import Skeleton
 from .augmentation import BONE_OPERATORS, JOINT_OPERATORS
@@ -110,10 +110,11 @@ def swap_lengths(bones: Bones, generator: torch.Generator) -> Tensor:
     group_of_bone = _group_matrix(skeleton, length.dtype, length.device)
     # The sum of the lengths in each mirror group, and the number of bones that have a length.
     total, count = (torch.stack([length, (length > EPS).to(length)]) @ group_of_bone).unbind()
-    own = total / count.clamp_min(1)
+    own = (total / count.clamp_min(1)).clamp_min(EPS)
     order = torch.randperm(len(length), generator=generator, device=length.device)
     other = own.index_select(0, order)
-    return torch.where(other > EPS, other / own.clamp_min(EPS) - 1, 0.0)
+    minus_one = constant((-1.0,), length.dtype, length.device)
+    return torch.addcdiv(minus_one, other, own).masked_fill(other <= EPS, 0.0)
 
 
 @lru_cache(maxsize=64)

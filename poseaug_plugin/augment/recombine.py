@@ -62,15 +62,16 @@ def bend_chain(directions: Tensor, steps: Tensor, skeleton: Skeleton) -> Tensor:
     """
     inner, ancestors = _chains(skeleton)
     bendable = directions.any(1, keepdim=True) & _column(inner, directions.device)
-    bent = _unit(directions + steps * bendable)
+    bent = _unit(torch.addcmul(directions, steps, bendable))
     half = _unit(directions + bent)
     # The rotation from a to b with the half vector h takes v to v + 2 (a.v) b - 2 (h.v) h, as in
-    # `rotate_between`. Here it is v + 2 (a.v) b + 2 (h.v) (-h), with all four vectors stacked.
-    rotations = torch.stack([directions, half, bent, -half], 1)
+    # `rotate_between`.
+    rotations = torch.stack([directions, half, bent], 1)
     rotations = rotations.index_select(0, index_tensor(ancestors, directions.device))
     for rotation in rotations.split(skeleton.num_bones):  # of the parent bones, then of theirs, ...
         along = (rotation[:, :2] * bent[:, None]).sum(2, keepdim=True)
-        bent = torch.add(bent, (along * rotation[:, 2:]).sum(1), alpha=2)
+        bent = torch.addcmul(bent, along[:, 0], rotation[:, 2], value=2)
+        bent = torch.addcmul(bent, along[:, 1], rotation[:, 1], value=-2)
     return bent
 
 

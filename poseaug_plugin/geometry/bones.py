@@ -140,10 +140,11 @@ def body_axes(bones: Tensor, skeleton: Skeleton) -> Tensor:
     if not others:
         return identity(3, bones.dtype, bones.device).expand(*bones.shape[:-2], 3, 3)
     right, left = bones[..., first, :], bones[..., others[0], :]
-    across = unit(right - left)
+    across = right - left
     up = bones[..., others[-1], :] if len(others) > 1 else right + left
-    backward = unit(torch.linalg.cross(across, up, dim=-1))
-    return torch.stack([across, torch.linalg.cross(backward, across, dim=-1), backward], -1)
+    backward = torch.linalg.cross(across, up, dim=-1)
+    up = torch.linalg.cross(backward, across, dim=-1)
+    return F.normalize(torch.stack([across, up, backward], -1), dim=-2, eps=EPS**3)
 
 
 def directions(pose_3d: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
@@ -273,7 +274,8 @@ class Bones:
         """
         if gamma_bl.shape[-1] != self.skeleton.num_bones:
             gamma_bl = gather(gamma_bl[..., None], self.skeleton.mirror_group)[..., 0]
-        return self._replace(self.direction, self.length * (1 + gamma_bl), lambda axes: axes)
+        length = torch.addcmul(self.length, self.length, gamma_bl)
+        return self._replace(self.direction, length, lambda axes: axes)
 
     def pick(self, rows: Tensor) -> Bones:
         """Return the bones (N, ...) of the rows with the given indices (N,)."""

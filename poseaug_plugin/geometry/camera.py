@@ -129,9 +129,9 @@ def _distort(ray: Tensor, k: Tensor, p: Tensor) -> Tensor:
     """Return distorted rays: ray * (1 + k1 r^2 + k2 r^4 + k3 r^6 + p . ray) + p r^2."""
     r2 = (ray * ray).sum(-1, keepdim=True)
     k1, k2, k3 = k.split(1, -1)
-    radial = r2 * torch.addcmul(k1, r2, torch.addcmul(k2, r2, k3))
-    tangential = (p * ray).sum(-1, keepdim=True)
-    return torch.addcmul(torch.addcmul(ray, p, r2), ray, radial + tangential)
+    factor = ray @ p.mT  # the tangential part, then the radial one
+    factor = torch.addcmul(factor, r2, torch.addcmul(k1, r2, torch.addcmul(k2, r2, k3)))
+    return torch.addcmul(torch.addcmul(ray, p, r2), ray, factor)
 
 
 def undistort(pose_2d: Tensor, intrinsics: Tensor, steps: int = 10) -> Tensor:

@@ -12,13 +12,15 @@ Source: PoseAug (CVPR 2021), section 3.2, the equations of BA, BL and RT.
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
 from .bones import Bones, unit
-from .constants import constant, identity, index_tensor
+from .constants import constant, identity, matrix
 from .skeleton import Skeleton
 
 __all__ = [
@@ -143,24 +145,41 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     return eye + a[..., None, None] * cross + b[..., None, None] * (cross @ cross)
 
 
-#: The entries of the rotation matrices about y, x and z, row by row, as indices into
-#: (cos y, cos x, cos z, sin y, sin x, sin z, -sin y, -sin x, -sin z, 0, 1).
-_YXZ_ENTRIES = (
-    *(0, 9, 3, 9, 10, 9, 6, 9, 0),
-    *(10, 9, 9, 9, 1, 7, 9, 4, 1),
-    *(2, 8, 9, 5, 2, 9, 9, 9, 10),
+#: The entries of Rz Rx Ry, row by row, as sums of signed products of sines and cosines.
+_ZXY = (
+    *("+cz cy -sz sx sy", "-sz cx", "+cz sy +sz sx cy"),
+    *("+sz cy +cz sx sy", "+cz cx", "+sz sy -cz sx cy"),
+    *("-cx sy", "+sx", "+cx cy"),
 )
 
 
 def euler_to_matrix(angles: Tensor) -> Tensor:
     """Convert angles (B, 3), radians, to rotations (B, 3, 3) about y, then x, then z."""
-    cos, sin = angles.cos(), angles.sin()
-    zero_one = constant((0.0, 1.0), angles.dtype, angles.device).expand(len(angles), 2)
-    # One lookup in place of 27 assignments: on a GPU each operation has a fixed cost.
-    values = torch.cat([cos, sin, -sin, zero_one], -1)
-    entries = values.index_select(-1, index_tensor(_YXZ_ENTRIES, angles.device))
-    about_y, about_x, about_z = entries.view(-1, 3, 3, 3).unbind(1)
-    return about_z @ about_x @ about_y
+    # Each entry is a sum of cosines of sums of angles. Three operations in place of the products of
+    # three matrices: on a GPU each operation has a fixed cost.
+    combinations, phases, weights = _sums_of_cosines(angles.dtype, angles.device)
+    return (torch.addmm(phases, angles, combinations).cos() @ weights).view(-1, 3, 3)
+
+
+@functools.lru_cache(maxsize=16)
+def _sums_of_cosines(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return C (3, M), p (M,) and W (M, 9) with which R = cos(angles C + p) W.
+
+    By cos a cos b = (cos(a + b) + cos(a - b)) / 2, and sin a = cos(a - pi / 2).
+    """
+    combinations, phases, weights = [], [], []
+    for entry, terms in enumerate(_ZXY):
+        for term in terms.replace(" +", ",+").replace(" -", ",-").split(","):
+            factors = term[1:].split()
+            for signs in itertools.product((1.0,), *[(1.0, -1.0)] * (len(factors) - 1)):
+                of_axis = {factor[1]: sign for factor, sign in zip(factors, signs)}
+                sines = sum(sign for factor, sign in zip(factors, signs) if factor[0] == "s")
+                combinations.append([of_axis.get(axis, 0.0) for axis in "yxz"])
+                phases.append(-sines * math.pi / 2)
+                weight = float(f"{term[0]}1") / 2 ** (len(factors) - 1)
+                weights.append([weight * (entry == own) for own in range(9)])
+    C, W = (matrix(rows, dtype, device) for rows in (combinations, weights))
+    return C.T.contiguous(), constant(tuple(phases), dtype, device), W
 
 
 def rotate_between(vector: Tensor, start: Tensor, end: Tensor) -> Tensor:
@@ -183,15 +202,15 @@ def mirrored(offset: Tensor, skeleton: Skeleton) -> Tensor:
     A right joint gets the mirrored offset of its left joint. A joint on neither side gets no
     offset to the side, and the root gets none at all.
     """
-    sources, signs = _mirror(skeleton, offset.device)
-    return signs.to(offset) * offset[..., sources, :]
+    sources, signs = _mirror(skeleton, offset.dtype, offset.device)
+    return offset.index_select(-2, sources) * signs
 
 
 @functools.lru_cache(maxsize=64)
-def _mirror(skeleton: Skeleton, device: torch.device) -> tuple[Tensor, Tensor]:
+def _mirror(skeleton: Skeleton, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the joint whose offset each joint gets (J,), and factors on the offsets (J, 3)."""
     sources = torch.arange(skeleton.num_joints)
-    signs = torch.ones(skeleton.num_joints, 3, dtype=torch.float32)
+    signs = torch.ones(skeleton.num_joints, 3, dtype=dtype)
     left, right = list(skeleton.left), list(skeleton.right)
     sources[right] = sources[left]
     signs[:, 0] = 0

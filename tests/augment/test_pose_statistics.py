@@ -211,7 +211,18 @@ def test_a_skeleton_without_a_trunk_at_the_root_has_no_vertical(name: str) -> No
 
 def test_a_batch_of_padding_only_changes_nothing() -> None:
     statistics, zeros = estimated(relative(50)), torch.zeros(8, 16, 3)
-    before = statistics.state_dict()
-    statistics.add(*directions(zeros, H36M), torch.zeros(8, dtype=torch.bool))
-    after = statistics.state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in ("mean", "cov", "up"))
+    before = statistics.mean, statistics.cov, statistics.up
+    for _ in range(200):
+        statistics.add(*directions(zeros, H36M), torch.zeros(8, dtype=torch.bool))
+    after = statistics.mean, statistics.cov, statistics.up
+    assert all(torch.allclose(one, two, atol=1e-5) for one, two in zip(before, after))
+
+
+def test_old_batches_lose_weight() -> None:
+    """A batch has a weight of 2 % in the long run, in proportion to its rows."""
+    statistics, old, new = estimated(*[relative(20)] * 500), relative(20), relative(40, seed=3)
+    means = [body_directions(pose).flatten(1).mean(0) for pose in (old, new)]
+    statistics.add(*directions(new, H36M), all_valid(40))
+    weight = 2 * 0.02 / (2 * 0.02 + 0.98)
+    expected = (1 - weight) * means[0] + weight * means[1]
+    assert torch.allclose(statistics.mean, expected, atol=1e-5)
