@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from .augment.target import Target
 from .config import PoseAugConfig
 from .counters import Counters
 from .engine import Engine
@@ -32,7 +33,11 @@ class Restored:
 
 
 def restore(
-    state: Any, config: PoseAugConfig, skeleton: Skeleton | None, device: torch.device
+    state: Any,
+    config: PoseAugConfig,
+    skeleton: Skeleton | None,
+    device: torch.device,
+    has_target: bool = False,
 ) -> Restored:
     """Rebuild a saved state for an augmenter.
 
@@ -41,6 +46,7 @@ def restore(
         config: the augmenter's config.
         skeleton: the augmenter's skeleton, or None if it is not known yet.
         device: the estimator's device.
+        has_target: whether the augmenter has a `target_2d`.
 
     Raises:
         CheckpointError: `state` is not such a state, is damaged, or was saved with another config
@@ -58,7 +64,7 @@ def restore(
         )
     try:
         with torch.inference_mode(False):  # tensors made in inference mode could not be trained
-            return _restore(copy.deepcopy(dict(state)), config, skeleton, device)
+            return _restore(copy.deepcopy(dict(state)), config, skeleton, device, has_target)
     except CheckpointError:
         raise
     except Exception as error:
@@ -68,7 +74,11 @@ def restore(
 
 
 def _restore(
-    state: dict[str, Any], config: PoseAugConfig, own: Skeleton | None, device: torch.device
+    state: dict[str, Any],
+    config: PoseAugConfig,
+    own: Skeleton | None,
+    device: torch.device,
+    has_target: bool,
 ) -> Restored:
     current, saved = asdict(config), state["config"]
     if not isinstance(saved, Mapping) or set(saved) != set(current):
@@ -91,8 +101,16 @@ def _restore(
             f"{skeleton.left}, this augmenter's has {own.parents} and {own.left}; pass the saved "
             "one as skeleton=."
         )
+    if state["engine"] is not None:
+        saved_target = state["engine"]["sampler"]["target"] is not None
+        if saved_target != has_target:
+            words = {True: "with target_2d", False: "without target_2d"}
+            raise CheckpointError(
+                f"the state was saved {words[saved_target]}, this augmenter was made "
+                f"{words[has_target]}; pass the same arguments as in the saved run."
+            )
     compared = {key: state[key] for key in state if key not in ("config", "skeleton")}
-    check_like(compared, _example(skeleton, config))
+    check_like(compared, _example(skeleton, config, has_target))
     engine, passed = None, state["passed"]
     if state["engine"] is not None:
         if skeleton is None:
@@ -110,9 +128,14 @@ def _restore(
     )
 
 
-def _example(skeleton: Skeleton | None, config: PoseAugConfig) -> dict[str, Any]:
+def _example(skeleton: Skeleton | None, config: PoseAugConfig, has_target: bool) -> dict[str, Any]:
     """An example of a complete state."""
-    engine = None if skeleton is None else Engine(skeleton, config, torch.device("cpu"))
+    engine = None
+    if skeleton is not None:
+        cpu = torch.device("cpu")
+        pose_2d = torch.zeros(1, skeleton.num_joints, 2, dtype=torch.float32)
+        target = Target(pose_2d, skeleton, cpu) if has_target else None
+        engine = Engine(skeleton, config, cpu, target)
     return {
         "epochs_done": 0,
         "counts": Counters().counts,

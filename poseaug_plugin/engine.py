@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .augment.sampler import Sampler
+from .augment.target import Target
 from .config import PoseAugConfig
 from .geometry.skeleton import Skeleton
 
@@ -23,12 +24,19 @@ class Engine:
         skeleton: the joints of the poses.
         config: all options.
         device: the estimator's device. Sampling and training run on it.
+        target: unlabelled 2D poses from where the model will be used.
     """
 
-    def __init__(self, skeleton: Skeleton, config: PoseAugConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        config: PoseAugConfig,
+        device: torch.device,
+        target: Target | None = None,
+    ) -> None:
         self.trainer: Trainer | None = None
         with torch.inference_mode(False):  # networks made in inference mode cannot be trained
-            self.sampler = Sampler(skeleton, config, device)
+            self.sampler = Sampler(skeleton, config, device, target)
             if config.trains:
                 from .adversarial.trainer import Trainer  # `default` and `random` never import it
 

@@ -52,6 +52,13 @@ WARNINGS = {
     "leave the image and {} have a joint nearer than depth=. Set distance=, image_offset= and "
     "focal= in config= so that your people, as large as they are, fit into the image (distances "
     "are in metres), or frame_height= if the image is higher.",
+    "target_few": "target_2d has only {} poses that differ, so the proportions of the people there "
+    "are uncertain {}. Pass a few hundred poses of different moments.",
+    "target_strange": "target_2d does not look like the 2D of the training data: its people are "
+    "upside down, or its joints are in another order. Use y downwards and the joints of the "
+    "training batches, or name them in target_2d=dict(pose_2d=poses, joints_2d=...).",
+    "target_same": "target_2d looks like the training data: same proportions, places and sizes. "
+    "Pass 2D poses from where the model will be used, or leave it out.",
     "bad_batch": "a batch is passed on unchanged because it could not be augmented: {}",
     "update_failed": "an update of the plugin's own networks failed and was skipped: {}",
 }

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from .augment.augmentation import Augmentation
 from .augment.mixing import mix_batch
+from .augment.target import Target
 from .batches.check import CheckReport
 from .batches.presets import resolve_format
 from .batches.protocol import EstimatorFormat, Format, check_learnable
 from .batches.reader import BatchReader
+from .batches.unlabelled import read_unlabelled
 from .batches.windows import Windows
 from .checkpoint import restore
 from .config import PoseAugConfig
@@ -74,6 +76,13 @@ class PoseAugmenter:
         predict: how to call the model, `predict(model, pose_2d)`. Default: `model(pose_2d)`. Only
             modes with feedback call it.
         callbacks: callables that each get an `Event`.
+        target_2d: unlabelled 2D poses from where the model will be used: an array or tensor
+            (N, J, 2), also with a confidence as third channel, the name of a .npy or .npz file, or
+            a loader. Its units and joints are those of the training batches; otherwise
+            `dict(pose_2d=poses, screen=(w, h), joints_2d=...)`. Joints that are NaN, at (0, 0) or
+            of confidence 0 are missing. A few hundred poses of different moments are enough.
+            Augmented people get the proportions of the people there, and stand where they stand,
+            as large as they appear. See `augment.target`.
 
     Raises:
         AttachError: the optimizer does not train the model, or has an augmenter already.
@@ -112,6 +121,7 @@ class PoseAugmenter:
         camera: Camera | None = None,
         predict: Predict | None = None,
         callbacks: Iterable[Callback] = (),
+        target_2d: Any = None,
     ) -> None:
         if epochs is not None and (not isinstance(epochs, int) or epochs < 1):
             raise ConfigError(
@@ -136,6 +146,7 @@ class PoseAugmenter:
         inner = inner_optimizer(optimizer)
         self._estimator.check_optimizer(inner)
         self._schedule = EpochSchedule(epochs, self.config.warmup)
+        self._target_2d = target_2d  # as it was passed, until the first batch is read
         self._engine: Engine | None = None
         self._pending: PoseBatch | None = None  # the batch that the next update uses
         self._windows: list[Windows] = []
@@ -331,9 +342,27 @@ class PoseAugmenter:
             check_estimator(self._estimator, fmt, self._reader.skeleton, poses.to(device))
         if config.trains and (config.adv2d or config.feedback == "range") and not poses.has_root:
             self._notifier.warn("no_root" if poses.has_camera else "no_camera")
-        self._engine = self._engine or Engine(self._reader.skeleton, config, device)
+        self._engine = self._engine or self._new_engine(poses)
         self._reader.checked = True
         return poses
+
+    def _new_engine(self, poses: PoseBatch) -> Engine:
+        """The engine of a new run, whose first batch is `poses`."""
+        skeleton, device, target = self._reader.skeleton, self._estimator.device, None
+        if self._target_2d is not None:
+            pose_2d = read_unlabelled(self._target_2d, self._reader.format, skeleton)
+            target = Target(pose_2d, skeleton, device)
+            for name, details in target.doubts(poses.to(device)):
+                self._notifier.warn(name, *details)
+        return Engine(skeleton, self.config, device, target)
+
+    @property
+    def target(self) -> Target | None:
+        """What was learned from `target_2d`; None without it, or before the first batch.
+
+        `print(augmenter.target)` shows the factors on bone lengths and their standard errors.
+        """
+        return None if self._engine is None else self._engine.sampler.target
 
     @property
     def _uses_feedback(self) -> bool:
@@ -445,6 +474,7 @@ class PoseAugmenter:
             "epochs": self._schedule.done,
             "updates": 0 if trainer is None else trainer.updates,
             **({} if trainer is None else trainer.measures),
+            **({} if self.target is None else self.target.stats()),
         }
         return {name: float(number) for name, number in numbers.items()}
 
@@ -452,8 +482,8 @@ class PoseAugmenter:
         """Return the augmenter's state, to resume a run.
 
         Returns:
-            Networks, optimizers, pools, pose statistics, counts and random state of the plugin. The
-            model and its optimizer are not part of it.
+            Networks, optimizers, pools, pose statistics, counts and random state of the plugin, and
+            the poses of `target_2d`. The model and its optimizer are not part of it.
         """
         skeleton = self._reader.known_skeleton
         return {
@@ -473,9 +503,16 @@ class PoseAugmenter:
 
         Raises:
             CheckpointError: `state` is damaged, no such state, or was saved with another skeleton
-                or config. The augmenter is unchanged then.
+                or config, or only one of the two has a `target_2d`. The augmenter is unchanged
+                then.
         """
-        saved = restore(state, self.config, self._reader.known_skeleton, self._estimator.device)
+        saved = restore(
+            state,
+            self.config,
+            self._reader.known_skeleton,
+            self._estimator.device,
+            has_target=self._target_2d is not None,
+        )
         self._reader.restart(saved.skeleton)
         self._engine = saved.engine
         self._schedule.done = saved.epochs_done

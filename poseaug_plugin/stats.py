@@ -21,6 +21,12 @@ STATS: dict[str, dict[str, str]] = {
         "updates": "updates of the networks",
         "failed_updates": "updates that raised an error and were skipped",
     },
+    "With `target_2d`": {
+        "target_poses": "number of unlabelled poses",
+        "target_visible": "share of their joints that are visible",
+        "target_proportions": "mean absolute relative change of the bone lengths",
+        "target_error": "mean standard error of these changes",
+    },
     "With `learned=True`, of the last update that computed it": {
         "loss_augmentor": "loss of the augmentor",
         "grad_norm": "gradient norm of the augmentor",

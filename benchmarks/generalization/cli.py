@@ -132,6 +132,7 @@ _METRICS = {
     "source": ["MPJPE", "PA-MPJPE"],
     "views": ["MPJPE"],
     "studio": ["MPJPE", "PA-MPJPE"],
+    "target": ["MPJPE", "PA-MPJPE"],
     "cross": ["MPJPE", "PA-MPJPE", "PCK", "AUC"],
 }
 

@@ -3,13 +3,14 @@
 The tests are Human3.6M's S9 and S11 and a cross-dataset test set. Hyperparameters are never chosen
 on them, but on the split of `validation`: it removes S8 and the half of the actions with the rarest
 poses from the training set and tests on them, as recorded, re-rendered with new bodies and cameras,
-and with offset joint positions.
+with offset joint positions, and on the skeleton of another data set. `unlabelled` gives the 2D of
+the places that the tests come from, for `target_2d=`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,10 @@ from torch import Tensor
 from poseaug_plugin import Skeleton
 from poseaug_plugin.augment.pose_statistics import PoseStatistics
 from poseaug_plugin.data import TEST, TRAIN, Pairs, load_cross_dataset, load_h36m, synthetic
-from poseaug_plugin.data.h36m import Clip
+from poseaug_plugin.data.h36m import Clip, load_arrays
 from poseaug_plugin.data.h36m_cameras import cameras
 from poseaug_plugin.geometry.bones import directions
-from poseaug_plugin.geometry.operators import shift, stretch
+from poseaug_plugin.geometry.operators import mirrored, shift, stretch
 
 __all__ = [
     "HELD_OUT",
@@ -32,12 +33,23 @@ __all__ = [
     "rarest_actions",
     "rerender",
     "splits",
+    "unlabelled",
     "validation",
 ]
 
 HELD_OUT = "S8"  # the training subject of the validation tests
 SHOT = 10  # frames with one body and camera when re-rendering
 JOINT_OFFSET = 0.025  # metres per axis, standard deviation of the offset trunk joints
+#: How far data sets place a joint from each other: standard deviation in metres to the side, up and
+#: back in the body frame. Knees, ankles, elbows and wrists are defined alike everywhere.
+DEFINITION = {
+    "hip": (0.025, 0.035, 0.015),
+    "spine": (0.0, 0.05, 0.02),
+    "thorax": (0.0, 0.05, 0.02),
+    "head": (0.0, 0.07, 0.03),
+    "shoulder": (0.03, 0.04, 0.02),
+}
+LIMBS = 0.06  # relative standard deviation of a limb's bone lengths between data sets
 
 Split = tuple[Pairs, dict[str, Pairs]]
 
@@ -81,7 +93,7 @@ def splits(
         train = load_h36m(folder, TRAIN, detections)
     if validate:
         others = [name for name in subjects if name != HELD_OUT]
-        chosen, tests = validation(train, others)
+        chosen, tests = validation(train, others, seed)
         return oracle_training_set(train, others) if oracle else chosen, tests
     if data is not None:
         source, cross = load_h36m(folder, TEST, detections), load_cross_dataset(folder)
@@ -94,7 +106,36 @@ def action_names(pairs: Pairs) -> NDArray[np.str_]:
     return np.array([re.sub(r" \d+$", "", name) for name in names])[index]
 
 
-def validation(pairs: Pairs, subjects: Sequence[str]) -> Split:
+def unlabelled(
+    data: str | None, seed: int, *, validate: bool = False, detections: str = "gt"
+) -> Tensor:
+    """2D poses (N, 16, 2) from where the cross-dataset test set comes from, none of them in it.
+
+    They are clips of the same studio for `cross_a.npz`, other people of the same kind for synthetic
+    motion, and other takes of the same skeleton for the `target` of `validation`.
+
+    Args:
+        data, seed, validate: as in `splits`.
+        detections: `gt` for exact 2D, `det` for 2D as a detector would see it.
+
+    Raises:
+        ValueError: there are no detections of this 2D.
+        FileNotFoundError: the folder has no clips of the cross-dataset test set.
+    """
+    folder = None if data is None else Path(data)
+    if detections != "gt" and (validate or folder is None):
+        raise ValueError("this 2D is exact only: use --detections gt")
+    if validate:
+        pairs = synthetic.make(seed)[0] if folder is None else load_h36m(folder, TRAIN)
+        return refilmed(pairs[_is_held_out(pairs)], seed, unlabelled=True).pose_2d
+    if folder is None:
+        return synthetic.make(seed + 1000)[2].pose_2d
+    clips = load_arrays(folder / "cross_a_clips.npz")
+    name = "pose2d" if detections == "gt" else "pose2d_det"
+    return torch.from_numpy(clips[name].astype(np.float32)).flatten(0, 1)
+
+
+def validation(pairs: Pairs, subjects: Sequence[str], seed: int = 0) -> Split:
     """Split the training pairs for validation, equally in every run on the same files.
 
     The `rarest_actions` are held out. Test sets:
@@ -103,13 +144,20 @@ def validation(pairs: Pairs, subjects: Sequence[str]) -> Split:
     - `views`: the same, re-rendered with other bodies and cameras.
     - `cross`: all subjects in the held-out actions, re-rendered: new poses, bodies and views.
     - `studio`: the same with offset trunk joints, which imitates another joint definition.
+    - `target`: every second take of the held-out actions on the skeleton of another data set, see
+      `refilmed`. `unlabelled` gives the 2D of the others.
+
+    Args:
+        pairs: the pairs of all training subjects.
+        subjects: those to train on.
+        seed: of the skeleton of `target`.
 
     Raises:
         ValueError: No subject is left for training.
     """
     if not subjects:
         raise ValueError(f"validation holds {HELD_OUT} out: select another training subject")
-    held_out = _rows_with(action_names(pairs), rarest_actions(pairs))
+    held_out = _is_held_out(pairs)
     known = pairs[_rows_with(pairs.subject, [HELD_OUT]) & ~held_out]
     unknown = pairs[held_out]
     return pairs[_rows_with(pairs.subject, subjects) & ~held_out], {
@@ -117,6 +165,7 @@ def validation(pairs: Pairs, subjects: Sequence[str]) -> Split:
         "views": rerender(known, seed=1),
         "cross": rerender(unknown, seed=2),
         "studio": rerender(unknown, seed=3, joint_offset=JOINT_OFFSET),
+        "target": refilmed(unknown, seed),
     }
 
 
@@ -143,6 +192,39 @@ def rarest_actions(pairs: Pairs) -> list[str]:
     return order[-(len(order) // 2) :]
 
 
+def _is_held_out(pairs: Pairs) -> Tensor:
+    return _rows_with(action_names(pairs), rarest_actions(pairs))
+
+
+def refilmed(pairs: Pairs, seed: int, unlabelled: bool = False) -> Pairs:
+    """Render the motion as another data set would have it: with one other skeleton for all people.
+
+    Its joints lie elsewhere in the body and its limbs have other lengths, by steps of the size of
+    `DEFINITION` and `LIMBS`, drawn once. On top, bodies and cameras differ as in `rerender`.
+
+    Args:
+        pairs: Pairs of Human3.6M's four cameras.
+        seed: Seed of the skeleton, the bodies and the cameras.
+        unlabelled: Render every second take of the subjects, beginning with the second; False:
+            beginning with the first.
+    """
+    rows = list(zip(pairs.subject.tolist(), pairs.action.tolist()))
+    takes = set(sorted(set(rows))[unlabelled::2])
+    rng = np.random.default_rng([seed, 7])
+    std = torch.zeros(16, 3, dtype=torch.float64)
+    std[_LEFT + _RIGHT] = torch.tensor([DEFINITION["hip"], DEFINITION["shoulder"]] * 2).double()
+    std[_MIDDLE] = torch.tensor([DEFINITION[part] for part in ("spine", "thorax", "head")]).double()
+    offset = mirrored(std * torch.from_numpy(rng.standard_normal((16, 3))), _SKELETON)
+    limb = torch.ones(_SKELETON.num_groups, dtype=torch.float64)
+    limb[_LIMBS] += LIMBS * torch.from_numpy(rng.standard_normal(len(_LIMBS)))
+
+    def other_skeleton(world: Tensor) -> Tensor:
+        return stretch(shift(world, offset, _SKELETON), limb - 1, _SKELETON)
+
+    chosen = pairs[torch.tensor([row in takes for row in rows])]
+    return Pairs.from_clips(_shots(chosen, 1000 + 2 * seed + unlabelled, change=other_skeleton))
+
+
 def rerender(pairs: Pairs, seed: int, joint_offset: float = 0.0) -> Pairs:
     """Render the motion with other bodies and other cameras. The 2D is exact.
 
@@ -159,7 +241,12 @@ def rerender(pairs: Pairs, seed: int, joint_offset: float = 0.0) -> Pairs:
     return Pairs.from_clips(_shots(pairs, seed, joint_offset))
 
 
-def _shots(pairs: Pairs, seed: int, joint_offset: float) -> list[Clip]:
+def _shots(
+    pairs: Pairs,
+    seed: int,
+    joint_offset: float = 0.0,
+    change: Callable[[Tensor], Tensor] = lambda world: world,
+) -> list[Clip]:
     rng = np.random.default_rng(seed)
     shots: list[Clip] = []
     for subject in sorted(set(pairs.subject.tolist())):
@@ -167,7 +254,7 @@ def _shots(pairs: Pairs, seed: int, joint_offset: float) -> list[Clip]:
         first = (pairs.camera == torch.tensor(camera.intrinsics, dtype=torch.float32)).all(1)
         selected = pairs[_rows_with(pairs.subject, [subject]) & first]
         rotation, position = torch.tensor(camera.rotation), torch.tensor(camera.position)
-        world = selected.pose_3d.double() @ rotation.T + position
+        world = change(selected.pose_3d.double() @ rotation.T + position)
         for frames in torch.arange(len(selected)).split(SHOT):
             body = _offset_joints(rng, _other_body(rng, world[frames]), joint_offset).numpy()
             action = str(selected.action[int(frames[0])])
@@ -191,13 +278,14 @@ def _offset_joints(rng: np.random.Generator, world: Tensor, std: float) -> Tenso
         return world
     sample = std * torch.from_numpy(rng.standard_normal((16, 3)))
     offset = torch.zeros_like(sample)
-    offset[_LEFT], offset[_RIGHT] = sample[_LEFT], sample[_LEFT] * torch.tensor([-1.0, 1.0, 1.0])
-    offset[_MIDDLE] = sample[_MIDDLE] * torch.tensor([0.0, 1.0, 1.0])
+    moved = _LEFT + _RIGHT + _MIDDLE
+    offset[moved] = mirrored(sample, _SKELETON)[moved]
     return shift(world, offset, _SKELETON)
 
 
 _SKELETON = Skeleton.of("h36m_16")
 _LEFT, _RIGHT, _MIDDLE = [4, 10], [1, 13], [7, 8, 9]  # hips and shoulders; spine, thorax, head
+_LIMBS = [1, 2, 7, 8]  # mirror groups of thighs, shins, upper arms and forearms
 
 
 def _rows_with(column: NDArray[np.str_], names: Sequence[str]) -> Tensor:

@@ -29,6 +29,7 @@ from .draws import weighted
 from .pose_statistics import PoseStatistics
 from .prior import Draw, View, draw, swap_lengths
 from .ranges import Ranges
+from .target import Target
 
 __all__ = ["Proposal", "Sampler"]
 
@@ -56,6 +57,7 @@ class Sampler:
         skeleton: the skeleton of the poses.
         config: the ranges of the prior and all other options.
         device: device of the poses.
+        target: unlabelled 2D poses from where the model will be used.
 
     Attributes:
         ranges: what the prior draws from.
@@ -63,11 +65,18 @@ class Sampler:
             centre frames. The default is an empty `Proposal`.
     """
 
-    def __init__(self, skeleton: Skeleton, config: PoseAugConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        config: PoseAugConfig,
+        device: torch.device,
+        target: Target | None = None,
+    ) -> None:
         self.skeleton, self.config, self.device = skeleton, config, device
         self.ranges = Ranges.of(config, skeleton, device)
         self.generator = torch.Generator(device).manual_seed(config.seed + 1 + rank())
         self.pose_statistics = PoseStatistics(skeleton, device)
+        self.target = target
         self.owed_rows = 0.0  # that `ratio` asks for and no batch has had yet, see `mixing`
         self.propose: Callable[[Bones], Proposal] = lambda _: Proposal()
 
@@ -75,7 +84,8 @@ class Sampler:
     def pairs(self, poses: PoseBatch, rows: Tensor) -> tuple[PoseBatch, Tensor]:
         """Make augmented pairs to replace the given rows (N,) of a batch.
 
-        The poses may come from other rows of the batch, see `source_rows`.
+        The poses may come from other rows of the batch, see `source_rows`. The pairs also correct
+        what is learned from the target.
 
         Returns:
             N pairs, and which of them are accepted (N,).
@@ -83,7 +93,10 @@ class Sampler:
         bones = Bones.of(poses.pose_3d, self.skeleton)
         sources = self.source_rows(poses, bones, rows)
         augmented, accepted, *_ = self._sample(poses.pick(sources), bones.pick(sources))
-        return augmented, accepted & poses.valid[rows]
+        accepted = accepted & poses.valid[rows]
+        if self.target is not None:
+            self.target.add(augmented, accepted)
+        return augmented, accepted
 
     @torch.no_grad()
     def sample(self, poses: PoseBatch) -> tuple[PoseBatch, Tensor, Augmentation]:
@@ -168,6 +181,8 @@ class Sampler:
             parameters[name] = parameters[name] + value if name in parameters else value
         R, t, camera = self._view(learned, drawn.view if drawn else None, poses)
         aug = Augmentation(parameters, R, t, camera, sources)
+        if self.target is not None and config.bl:
+            aug = aug.after_stretch(self.target.gamma_bl(centre))
         leader = poses.leader
         return aug if leader is None else aug.share_views(leader)
 
@@ -190,6 +205,9 @@ class Sampler:
             assert learned.t is not None
             return rotation, learned.t, camera
         R, image_offset, distance = view.R, view.image_offset, view.distance
+        camera = zoom(camera, view.focal)
+        if self.target is not None and (views := self.target.draw_views(camera, self.generator)):
+            image_offset, distance = views
         if rotation is not None:
             R = rotation @ R
         if learned.t is not None:
@@ -197,7 +215,6 @@ class Sampler:
             distance = distance * learned.t[:, 2].exp()
         if self.config.aligns_vertical:
             R = R @ self.pose_statistics.vertical_alignment()
-        camera = zoom(camera, view.focal)
         depth = distance[:, None]
         return R, torch.cat([depth * image_offset / camera[:, :2], depth], -1), camera
 
@@ -269,11 +286,14 @@ class Sampler:
             "pose_statistics": self.pose_statistics.state_dict(),
             "generator": self.generator.get_state(),
             "owed_rows": self.owed_rows,
+            "target": None if self.target is None else self.target.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.pose_statistics.load_state_dict(state["pose_statistics"], self.device)
         self.owed_rows = state["owed_rows"]
+        if state["target"] is not None:
+            self.target = Target.restored(state["target"], self.skeleton, self.device)
         saved = state["generator"].cpu()
         if saved.shape == self.generator.get_state().shape:
             self.generator.set_state(saved)

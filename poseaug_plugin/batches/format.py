@@ -172,6 +172,20 @@ class BatchFormat:
         raw_3d = self._field(batch, "pose_3d")
         return self._codec_3d(raw_3d, skeleton).decode(raw_3d)[0]
 
+    def decoded_2d(self, raw: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
+        """A 2D field as (B, T, J, 2), screen units, and its further channels (B, T, K, E).
+
+        Joints that the field lacks are NaN.
+
+        Raises:
+            BatchError: a shape that does not fit.
+        """
+        codec = self._codec_2d(raw, skeleton.num_joints)
+        pose_2d, extra = codec.decode(raw)
+        missing = [j for j in range(skeleton.num_joints) if j not in codec.joints]
+        pose_2d[:, :, missing] = torch.nan
+        return pose_2d, extra
+
     def guess_skeleton(self, batch: Any) -> Skeleton:
         """The format's own skeleton, or the preset with as many joints as the 3D field.
 

@@ -1,0 +1,299 @@
+"""What unlabelled 2D poses say about the people and the cameras where the model will be used.
+
+Three things are taken from them:
+
+- **Proportions.** Data sets define joints differently: their bone lengths differ by 10 to 20 %
+  after the size of the people is taken out. The 2D length of a bone, divided by the mean 2D length
+  of the pose's bones, depends on the view, but its 75th percentile over many poses hardly does.
+  Each mirror group of bones gets a factor that makes this percentile of the augmented poses equal
+  to that of the target. The factors are corrected with each batch (Robbins and Monro, "A Stochastic
+  Approximation Method", 1951), so that no past poses are kept.
+- **Places.** Augmented people stand where the people of the target stand in the image.
+- **Sizes.** They appear as large as these.
+
+How tall people are cannot be seen in 2D: a tall person far away looks like a short one nearby.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..geometry.bones import EPS, Bones, lengths, upright_bones
+from ..geometry.constants import index_tensor, matrix
+from ..geometry.pose_batch import PoseBatch
+from ..geometry.skeleton import Skeleton
+from .draws import normal, uniform
+
+__all__ = ["Target"]
+
+ROWS = 2048  # poses that are kept; more are thinned out evenly, fewer are repeated
+PERCENTILE = 0.75
+SEEN = 0.05  # share of the poses in which a bone must be visible to be compared
+#: Correction of a log factor by the first batch, per unit of probability: about Newton's step.
+GAIN, LAST_GAIN = 0.4, 0.02
+MOMENTUM = 0.02  # weight of a new batch in the running moments, as in `pose_statistics`
+BLOCKS = 10  # of consecutive poses, whose spread gives the standard errors
+SAVED = ("pose_2d", "visible", "log_factor", "reach")  # tensors of the state
+
+FEW_ERROR = 0.04  # larger standard errors of the proportions get a warning
+SAME = 0.02  # relative difference below which proportions are called the same
+UPSIDE_DOWN = 0.5  # cosine of the mean poses of target and training data
+
+
+class Target:
+    """Unlabelled 2D poses from where the model will be used, and what is learned from them.
+
+    Args:
+        pose_2d: (N, J, 2), screen units; NaN for joints that are not visible. Frames of a video
+            in their order, since the standard errors assume that neighbours resemble each other.
+        skeleton: the skeleton of the poses.
+        device: device of the training poses.
+
+    Attributes:
+        count: N.
+        batches: number of augmented batches that were compared.
+        pose_2d: (M, J, 2), an even selection of the poses; 0 for joints that are not visible.
+        visible: (M, J) bool.
+        whole: (W,), the rows of poses that are not cut off: root and all ends of limbs are visible.
+        log_factor: (G,), log of the factor on the bone lengths of each mirror group.
+        error: (G,), standard error of `log_factor`; infinite where it cannot be estimated.
+        known: (G,) bool, the mirror groups that are visible often enough to be compared.
+
+    >>> pose_2d = torch.rand(500, 16, 2, generator=torch.Generator().manual_seed(0))
+    >>> target = Target(pose_2d, Skeleton.of("h36m_16"), torch.device("cpu"))
+    >>> target.count, target.normalised.shape, bool(target.known.all())
+    (500, torch.Size([2048, 16, 2]), True)
+    """
+
+    def __init__(self, pose_2d: Tensor, skeleton: Skeleton, device: torch.device) -> None:
+        self.skeleton, self.device = skeleton, device
+        self.count, self.batches = len(pose_2d), 0
+        kept = pose_2d[torch.arange(ROWS, device=pose_2d.device) * self.count // ROWS].to(device)
+        self.visible = kept.isfinite().all(-1)
+        self.pose_2d = torch.where(self.visible[..., None], kept, 0.0)
+        self.log_factor = self.pose_2d.new_zeros(skeleton.num_groups)
+        self.reach = self.pose_2d.new_zeros(2)  # mean and variance, see `add`
+        self._measure()
+
+    def _measure(self) -> None:
+        """Compute everything that follows from the poses alone."""
+        groups = _group_mean(self.skeleton, self.device)
+        child, parent = self._ends()
+        bone_visible = self.visible[:, child] & self.visible[:, parent]
+        self.known = (bone_visible.to(groups) @ groups).mean(0) >= SEEN
+        measuring = self.known.index_select(0, self._group)
+        self._weight = measuring / measuring.sum().clamp_min(1)  # (K,): a size is a mean with them
+
+        seen = (bone_visible & measuring).to(groups)
+        length = _lengths(self.pose_2d, self.skeleton)
+        ratio, size, typical = length, length.mean(1), self._weight.new_ones(len(self._weight))
+        for _ in range(10):  # the size of a pose is what its visible bones suggest
+            size = (length * seen).sum(1) / (seen @ typical).clamp_min(EPS)
+            ratio = torch.where(seen > 0, length / size.clamp_min(EPS)[:, None], torch.nan)
+            typical = ratio.nanquantile(0.5, 0).nan_to_num(1.0)
+            typical = typical / (typical @ self._weight).clamp_min(EPS)
+        self.size = size
+        self.quantile = self._quantile(ratio)
+        blocks = torch.stack([self._quantile(block).log() for block in ratio.chunk(BLOCKS)])
+        error = blocks.std(0) / BLOCKS**0.5  # NaN where a block has no such bone
+        few = torch.full_like(error, torch.inf)
+        self.error = few if self.count < 2 * BLOCKS else error.nan_to_num(torch.inf)
+
+        # People who are cut off by the image stand where nobody would be visible as a whole.
+        ends = [j for j, below in enumerate(self.skeleton.children) if not below]
+        complete = self.visible[:, [self.skeleton.root, *ends]].all(1) & (size > EPS)
+        self.whole = complete.nonzero()[:, 0]
+        place, log_size = self.pose_2d[self.whole, self.skeleton.root], size[self.whole].log()
+        self._views = torch.cat([place, log_size[:, None]], 1)
+        # Scott's rule for a kernel density estimate; poses that are repeated count once.
+        share = len(self.whole) / ROWS
+        self._has_views = share >= SEEN
+        if self._has_views:
+            self._spread = self._views.std(0, correction=0)
+            self._jitter = self._spread * max(1.0, share * min(self.count, ROWS)) ** (-1 / 7)
+            self._mean_log_size = log_size.mean()
+
+    def _quantile(self, ratio: Tensor) -> Tensor:
+        """The percentile (G,) of ratios (N, K) over both sides; NaN where no bone is visible."""
+        both = (ratio[:, self._group == g].flatten() for g in range(self.skeleton.num_groups))
+        found = torch.stack([side.nanquantile(PERCENTILE) for side in both])
+        return found.clamp_min(EPS)
+
+    @property
+    def _group(self) -> Tensor:
+        return index_tensor(self.skeleton.mirror_group, self.device)
+
+    def _ends(self) -> Iterator[Tensor]:
+        """The joints at the ends of each bone, (K,) twice."""
+        joints = (self.skeleton.child, self.skeleton.parent)
+        return (index_tensor(end, self.device) for end in joints)
+
+    @property
+    def normalised(self) -> Tensor:
+        """The `whole` poses (W, J, 2) with the root at 0 and a mean 2D bone length of 1.
+
+        A joint that is not visible, which can only be an inner one, is at the root.
+        """
+        pose_2d, visible = self.pose_2d[self.whole], self.visible[self.whole]
+        centred = pose_2d - pose_2d[:, self.skeleton.root, None]
+        return torch.where(visible[..., None], centred / self.size[self.whole, None, None], 0.0)
+
+    # What a sample uses
+
+    def gamma_bl(self, bones: Bones) -> Tensor:
+        """Return the change (B, G) of bone lengths to the target's proportions.
+
+        The sum of the bone lengths of each person is kept.
+
+        Args:
+            bones: bones of (B, K).
+        """
+        factor = self.log_factor.exp()
+        changed = bones.length @ factor.index_select(0, self._group)
+        scale = bones.length.sum(1) / changed.clamp_min(EPS)
+        return scale[:, None] * factor - 1
+
+    def draw_views(
+        self, camera: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor] | None:
+        """Draw where people stand in the image and how far away, so that they appear as large.
+
+        Args:
+            camera: (B, 9).
+            generator: on the device of the cameras.
+
+        Returns:
+            Offsets (B, 2) of the root from the image centre and distances (B,), or None if they
+            are not known: before the first batch, or if hardly any pose is visible as a whole.
+        """
+        if not self.batches or not self._has_views:
+            return None
+        rows = (uniform(generator, len(camera)) * len(self._views)).to(torch.int64)
+        noise = normal(generator, len(camera), 3)
+        views = torch.addcmul(self._views.index_select(0, rows), self._jitter, noise)
+        # Log sizes of poses are log(focal / distance) + reach, of which the draw is the first term.
+        mean, variance = self.reach.unbind()
+        share = (1 - variance / self._spread[2].square().clamp_min(EPS)).clamp_min(0).sqrt()
+        log_size = torch.lerp(self._mean_log_size, views[:, 2], share)
+        return views[:, :2] - camera[:, 2:4], camera[:, :2].mean(1) * (mean - log_size).exp()
+
+    def add(self, augmented: PoseBatch, accepted: Tensor) -> None:
+        """Compare augmented poses with those of the target, and correct what was learned.
+
+        Args:
+            augmented: a batch of augmented pairs.
+            accepted: (B,) bool, those that are used.
+        """
+        length = _lengths(augmented.pose_2d[:, augmented.middle], self.skeleton)
+        size = (length @ self._weight).clamp_min(EPS)
+        count = accepted.sum()
+        weight, any_row = accepted / count.clamp_min(1), count.clamp_max(1)
+        quantile = self.quantile.index_select(0, self._group)
+        below = weight @ (length < size[:, None] * quantile).to(size)
+        excess = (below @ _group_mean(self.skeleton, self.device) - PERCENTILE) * self.known
+        excess = excess - self.known * excess.sum() / self.known.sum().clamp_min(1)  # size is free
+        gain = any_row * max(GAIN / (1 + self.batches / 10), LAST_GAIN)
+        self.log_factor = self.log_factor + gain * excess
+        # What a size depends on besides focal length and distance: body, pose and orientation.
+        depth, focal = augmented.root[:, augmented.middle, 2], augmented.camera[:, :2].mean(1)
+        reach = torch.where(accepted, (size * depth / focal).log(), 0.0)
+        mean = weight @ reach
+        moments = torch.stack([mean, weight @ (reach - mean).square()])
+        momentum = any_row * max(MOMENTUM, 1 / (self.batches + 1))
+        self.reach = torch.lerp(self.reach, moments, momentum)
+        self.batches += 1
+
+    # What the user is told
+
+    def doubts(self, poses: PoseBatch) -> list[tuple[str, tuple[str, ...]]]:
+        """Compare with the first training batch.
+
+        Returns:
+            The names of warnings in `events.WARNINGS`, and what they say. This waits for the
+            device.
+        """
+        pose_2d = poses.pose_2d[:, poses.middle][poses.valid]
+        training = Target(pose_2d, self.skeleton, self.device)
+        found: list[tuple[str, tuple[str, ...]]] = []
+        error = float(self.error[self.known].mean())
+        if not error < FEW_ERROR:
+            told = f"by {error:.0%} on average" if error < torch.inf else "by an unknown amount"
+            found.append(("target_few", (str(self.count), told)))
+        if self._is_upside_down(training):
+            found.append(("target_strange", ()))
+        elif self._resembles(training):
+            found.append(("target_same", ()))
+        return found
+
+    def _is_upside_down(self, other: Target) -> bool:
+        if not (self._has_views and other._has_views and upright_bones(self.skeleton)):
+            return False
+        own, others = (target.normalised[..., 1].mean(0) for target in (self, other))
+        return bool(torch.cosine_similarity(own, others, dim=0) < UPSIDE_DOWN)
+
+    def _resembles(self, other: Target) -> bool:
+        proportions = (self.quantile / other.quantile).log().abs()[self.known & other.known]
+        if not (self._has_views and other._has_views and len(proportions)):
+            return False
+        views = (self._views.mean(0) - other._views.mean(0)).abs() / other._spread.clamp_min(EPS)
+        spread = (self._spread / other._spread.clamp_min(EPS)).log().abs()
+        return bool(proportions.mean() < SAME and views.max() < 0.2 and spread.max() < 0.2)
+
+    def stats(self) -> dict[str, Tensor | float]:
+        """Measures for `PoseAugmenter.stats()`."""
+        return {
+            "target_poses": float(self.count),
+            "target_visible": self.visible.to(self.size).mean(),
+            "target_proportions": (self.log_factor.exp() - 1).abs()[self.known].mean(),
+            "target_error": self.error[self.known].mean(),
+        }
+
+    def __str__(self) -> str:
+        """A table of the factors on bone lengths and their standard errors."""
+        skeleton = self.skeleton
+        names = skeleton.names or tuple(f"joint {j}" for j in range(skeleton.num_joints))
+        lines = [f"{self.count} unlabelled 2D poses, {self.batches} batches compared", ""]
+        for group, log_factor in enumerate(self.log_factor.tolist()):
+            bone = skeleton.mirror_group.index(group)
+            ends = f"{names[skeleton.parent[bone]]} - {names[skeleton.child[bone]]}"
+            error = float(self.error[group])
+            told = f"length x {2.718281828**log_factor:.2f} +- {error:.2f}"
+            lines.append(f"{ends:24} {told if self.known[group] else 'not visible'}")
+        return "\n".join(lines)
+
+    # State
+
+    def state_dict(self) -> dict[str, Any]:
+        """The poses are part of it: a run resumes with those that it started with."""
+        tensors = {name: getattr(self, name).clone() for name in SAVED}
+        return {"count": self.count, "batches": self.batches, **tensors}
+
+    @classmethod
+    def restored(cls, state: dict[str, Any], skeleton: Skeleton, device: torch.device) -> Target:
+        """Return the target that `state_dict()` describes."""
+        pose_2d = torch.where(state["visible"][..., None], state["pose_2d"], torch.nan)
+        target = cls(pose_2d, skeleton, device)
+        target.count, target.batches = state["count"], state["batches"]
+        for name in SAVED:
+            setattr(target, name, state[name].to(device))
+        target._measure()
+        return target
+
+
+def _lengths(pose_2d: Tensor, skeleton: Skeleton) -> Tensor:
+    """The lengths (..., K) of bones of 2D poses (..., J, 2)."""
+    child, parent = (index_tensor(x, pose_2d.device) for x in (skeleton.child, skeleton.parent))
+    return lengths(pose_2d.index_select(-2, child) - pose_2d.index_select(-2, parent))
+
+
+@lru_cache(maxsize=64)
+def _group_mean(skeleton: Skeleton, device: torch.device) -> Tensor:
+    """(K, G), which averages over the bones of each mirror group."""
+    group = skeleton.mirror_group
+    rows = [[(own == g) / group.count(own) for g in range(skeleton.num_groups)] for own in group]
+    return matrix(rows, torch.float32, device)

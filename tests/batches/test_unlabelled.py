@@ -1,0 +1,133 @@
+"""Unlabelled 2D is read in every form that `target_2d=` may have, or refused with a cure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from helpers import H36M
+from poseaug_plugin import BatchFormat, ConfigError
+from poseaug_plugin.batches.presets import FORMATS
+from poseaug_plugin.batches.unlabelled import MOST, read_unlabelled
+
+POSES = torch.rand(6, 16, 2, generator=torch.Generator().manual_seed(0)) - 0.5
+PLAIN = BatchFormat(pose_2d=0, pose_3d=1)
+PIXELS = {"screen": (1000, 800)}
+
+
+def in_pixels(poses: Tensor) -> Tensor:
+    return (poses + torch.tensor([1.0, 0.8])) * 500
+
+
+def read(source: Any, fmt: Any = PLAIN) -> Tensor:
+    return read_unlabelled(source, fmt, H36M)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        POSES,
+        POSES.numpy(),
+        POSES.double().numpy(),
+        POSES.flatten(1),
+        POSES.reshape(2, 3, 16, 2),  # clips
+        [POSES[:2], POSES[2:]],  # clips of different lengths, or a loader of arrays
+        [(POSES[:2], None), (POSES[2:], None)],  # a loader of batches
+        {"pose_2d": in_pixels(POSES), **PIXELS},
+        {"pose_2d": torch.cat([POSES, torch.ones(6, 16, 1)], -1)},
+    ],
+)
+def test_forms(source: Any) -> None:
+    torch.testing.assert_close(read(source), POSES)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "b.npz"])
+def test_files(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if name == "a.npy":
+        np.save(path, POSES)
+    elif name == "a.npz":
+        np.savez(path, anything=POSES)
+    else:
+        np.savez(path, keypoints=POSES, boxes=np.zeros(3))
+    for given in (path, str(path)):
+        torch.testing.assert_close(read(given), POSES)
+
+
+def test_units_and_joints_are_those_of_the_batch() -> None:
+    fmt = BatchFormat(pose_2d=0, pose_3d=1, joints_2d=tuple(range(1, 16)), **PIXELS)
+    found = read(in_pixels(POSES)[:, 1:], fmt)
+    torch.testing.assert_close(found[:, 1:], POSES[:, 1:])
+    assert found[:, 0].isnan().all()
+    torch.testing.assert_close(read({"pose_2d": POSES}, fmt), POSES)  # or its own
+
+
+def test_a_format_of_the_callers_own_has_screen_units() -> None:
+    class Own:
+        def read(self, batch: Any, skeleton: Any, camera: Any) -> Any: ...
+
+        def write(self, batch: Any, poses: Any, rows: Any, skeleton: Any) -> Any: ...
+
+    torch.testing.assert_close(read(POSES, Own()), POSES)
+
+
+def test_the_field_of_a_named_format() -> None:
+    batches = [(np.zeros((6, 16, 3)), POSES.numpy(), ["action"] * 6)]
+    torch.testing.assert_close(read(batches, FORMATS["semgcn"]), POSES)
+
+
+def test_missing_joints() -> None:
+    """NaN, confidence 0, and (0, 0) in the field's own units."""
+    confidence = torch.ones(6, 16, 1)
+    confidence[0, 5] = 0
+    poses = torch.cat([in_pixels(POSES), confidence], -1)
+    poses[1, 6], poses[2, 7, 0] = 0, torch.nan
+    found = read({"pose_2d": poses, **PIXELS})
+    missing = found.isnan().any(-1)
+    assert missing.nonzero().tolist() == [[0, 5], [1, 6], [2, 7]]
+    torch.testing.assert_close(found[~missing], POSES[~missing])
+
+
+def test_poses_without_a_visible_bone_are_left_out() -> None:
+    poses = POSES.clone()
+    poses[1], poses[2, 1:] = 0, torch.nan
+    assert len(read(poses)) == 4
+
+
+def test_an_endless_loader_is_read_in_part() -> None:
+    def endless() -> Any:
+        while True:
+            yield torch.cat([POSES] * 5000)
+
+    assert len(read(endless())) == MOST
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (7, "target_2d is a int, expected 2D poses"),
+        (POSES[:, :14], r"cannot be read: .*\(6, 14, 2\).*pass target_2d=dict"),
+        (torch.zeros(0, 16, 2), "no rows"),
+        (torch.zeros(4, 16, 2), "no pose with a visible bone, of 4 poses"),
+        ([], "no pose with a visible bone, of 0 poses"),
+        (in_pixels(POSES), r"in pixels \(coordinates are about \d+\).*screen=\(w, h\)"),
+        ({"poses": POSES}, "expected pose_2d and any of"),
+        ({"pose_2d": POSES, "unit": 1.0}, "expected pose_2d and any of"),
+        ("nowhere.npy", "'nowhere.npy' cannot be loaded"),
+        ([{"image": 1}], "yields dict without the field 0"),
+    ],
+)
+def test_errors_name_the_cure(source: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read(source)
+
+
+def test_an_archive_of_many_arrays(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", one=POSES, two=POSES)
+    with pytest.raises(ConfigError, match=r"has the arrays \['one', 'two'\]"):
+        read(tmp_path / "a.npz")

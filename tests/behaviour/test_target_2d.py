@@ -1,0 +1,134 @@
+"""`target_2d=` of the augmenter: what it changes in a run, resuming, warnings, errors."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from loop_helpers import attached, batch, same, seed_all, snapshot, step, trained
+from poseaug_plugin import (
+    CheckpointError,
+    ConfigError,
+    PoseAugConfig,
+    PoseAugmenter,
+    PoseAugWarning,
+)
+from poseaug_plugin.data import synthetic
+
+
+@pytest.fixture(scope="module")
+def poses() -> Tensor:
+    return synthetic.make()[2].pose_2d
+
+
+def new_run(target_2d: Any, config: Any = None) -> tuple[PoseAugmenter, Any, Any]:
+    model, optimizer = trained(norm=False)
+    augmenter = PoseAugmenter(model, optimizer, "poseaug", 4, config=config, target_2d=target_2d)
+    return augmenter, model, optimizer
+
+
+def run(augmenter: PoseAugmenter, model: Any, optimizer: Any, seeds: range) -> None:
+    for each in augmenter.wrap([batch(seed=i, rows=16) for i in seeds]):
+        step(model, optimizer, each)
+
+
+@pytest.mark.parametrize("config", ["default", "random", dict(learned=True, width=8, d_width=8)])
+def test_a_resumed_run_equals_an_uninterrupted_one(config: Any, poses: Tensor) -> None:
+    whole = new_run(poses, config)
+    run(*whole, range(3))
+    state = copy.deepcopy([thing.state_dict() for thing in whole])
+    seed_all(5)  # `step` draws from the global generators
+    run(*whole, range(3, 6))
+
+    second = new_run(poses[:50], config)  # the poses are part of the state
+    for thing, saved in zip(second, state):
+        thing.load_state_dict(saved)
+    seed_all(5)
+    run(*second, range(3, 6))
+    assert same(snapshot(*second), snapshot(*whole))
+    assert second[0].stats()["target_poses"] == len(poses)
+
+
+def test_stats_and_the_table(poses: Tensor) -> None:
+    augmenter, model, optimizer = new_run(poses)
+    assert augmenter.target is None
+    run(augmenter, model, optimizer, range(4))
+    stats = augmenter.stats()
+    assert stats["target_poses"] == len(poses)
+    assert stats["target_visible"] == 1
+    assert 0 < stats["target_error"] < 0.05
+    assert stats["target_proportions"] > 0.01
+    assert "unlabelled 2D poses" in str(augmenter.target)
+
+
+def test_without_a_target_the_batches_are_those_of_before() -> None:
+    (one, *_), (other, *_) = new_run(None), attached(PoseAugConfig.default(), epochs=4)
+    assert same(one(batch()), other(batch()))
+    assert one.target is None
+    assert not any(name.startswith("target") for name in one.stats())
+
+
+def test_preview_changes_nothing_that_is_learned(poses: Tensor) -> None:
+    augmenter, model, optimizer = new_run(poses)
+    run(augmenter, model, optimizer, range(2))
+    before = snapshot(augmenter)
+    augmenter.preview(batch())
+    assert same(snapshot(augmenter), before)
+
+
+@pytest.mark.parametrize("options", [dict(bl=False), dict(rt=False), dict(mix="append")])
+def test_parts_that_are_off_stay_off(options: dict[str, Any], poses: Tensor) -> None:
+    augmenter, model, optimizer = new_run(poses, options)
+    run(augmenter, model, optimizer, range(3))
+    _, _, augmentation = augmenter.preview(batch())
+    if options.get("bl") is False:
+        assert augmentation.gamma_bl is None
+    assert augmenter.stats()["bad_batches"] == 0
+
+
+def test_a_state_with_a_target_needs_a_target(poses: Tensor) -> None:
+    with_target, without = new_run(poses), new_run(None)
+    for each in (with_target, without):
+        run(*each, range(1))
+    with pytest.raises(CheckpointError, match=r"saved with target_2d.* without target_2d"):
+        without[0].load_state_dict(with_target[0].state_dict())
+    with pytest.raises(CheckpointError, match=r"saved without target_2d.* with target_2d"):
+        with_target[0].load_state_dict(without[0].state_dict())
+
+
+@pytest.mark.parametrize("entry", ["pose_2d", "log_factor", "reach"])
+def test_a_damaged_state_is_refused(entry: str, poses: Tensor) -> None:
+    augmenter, model, optimizer = new_run(poses)
+    run(augmenter, model, optimizer, range(1))
+    state = augmenter.state_dict()
+    state["engine"]["sampler"]["target"][entry][0] = torch.nan
+    with pytest.raises(CheckpointError, match=rf"target\.{entry} has numbers that are not finite"):
+        augmenter.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda x: x[:5], "only 5 poses"),
+        (lambda x: x * torch.tensor([1.0, -1.0]), "upside down"),
+        (lambda x: batch(rows=64)[1], "the training data"),
+    ],
+)
+def test_warnings(made: Any, message: str, poses: Tensor) -> None:
+    augmenter, *_ = new_run(made(poses))
+    with pytest.warns(PoseAugWarning, match=message):
+        augmenter(batch(rows=64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        augmenter(batch(rows=64, seed=1))
+
+
+def test_an_unreadable_target_is_an_error_of_the_first_batch() -> None:
+    augmenter, *_ = new_run(torch.zeros(4, 5, 2))
+    with pytest.raises(ConfigError, match="target_2d cannot be read"):
+        augmenter(batch())
