@@ -38,33 +38,41 @@ def mix_batch(
     """
     config, device, rows = sampler.config, sampler.device, len(poses)
     if config.mix == "replace":
-        sampler.owed_rows += ratio * rows
-        chosen = _choose(poses, sampler.owed_rows, sampler.generator)
-        sampler.owed_rows -= len(chosen)
-    else:
+        chosen = _choose(poses, sampler, ratio)
+    elif poses.group is None:
         chosen = torch.arange(rows, device=device)
+    else:
+        chosen = poses.valid.nonzero()[:, 0]  # scenes may be mostly padding
     if not len(chosen):
         return batch, 0, chosen.new_zeros(())
     augmented, accepted = sampler.pairs(poses, chosen)
     if config.mix in DOUBLING_MIXES:  # the loop may change the real batch before it gets this one
         batch = duplicate(batch)
     if config.mix == "append":  # interleaved, so that a device of DataParallel gets both of a pair
-        batch, poses, chosen = repeat_rows(batch, rows), poses.repeat(2), 2 * chosen + 1
+        batch, people = repeat_rows(batch, rows // poses.people), poses.people
+        chosen = chosen + (chosen // people + 1) * people
+        poses = poses.repeat(2)
     replaced = torch.zeros(len(poses), dtype=torch.bool, device=device)
     replaced[chosen] = accepted
     written = fmt.write(batch, poses.put(chosen, augmented), replaced, sampler.skeleton)
     return written, len(augmented), accepted.sum()
 
 
-def _choose(poses: PoseBatch, owed: float, generator: torch.Generator) -> Tensor:
+def _choose(poses: PoseBatch, sampler: Sampler, ratio: float) -> Tensor:
     """Return as many random rows as are owed, rounded down; of groups, whole ones, rounded."""
-    leader = poses.leader
+    leader, generator = poses.leader, sampler.generator
     if leader is None:
-        count = min(int(owed + 1e-6), len(poses))
-        return torch.randperm(len(poses), generator=generator, device=generator.device)[:count]
-    score = uniform(generator, len(poses))[leader].cpu()  # waits for the device only here
-    groups, sizes = score.unique(return_counts=True)  # ascending: in random order
-    counts = [0, *sizes.cumsum(0).tolist()]
-    number = min(range(len(counts)), key=lambda n: abs(counts[n] - owed))
-    chosen = torch.isin(score, groups[:number]).nonzero()[:, 0]
-    return chosen.to(leader.device, non_blocking=True)
+        sampler.owed_rows += ratio * len(poses)
+        count = min(int(sampler.owed_rows + 1e-6), len(poses))
+        chosen = torch.randperm(len(poses), generator=generator, device=generator.device)[:count]
+    else:
+        score = uniform(generator, len(poses))[leader]
+        score = score.where(poses.valid, 2.0).cpu()  # waits for the device only here
+        groups, sizes = score[score < 2].unique(return_counts=True)  # ascending: in random order
+        counts = [0, *sizes.cumsum(0).tolist()]
+        sampler.owed_rows += ratio * counts[-1]
+        number = min(range(len(counts)), key=lambda n: abs(counts[n] - sampler.owed_rows))
+        of_groups = torch.isin(score, groups[:number]).nonzero()[:, 0]
+        chosen = of_groups.to(leader.device, non_blocking=True)
+    sampler.owed_rows -= len(chosen)
+    return chosen

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from ..geometry.constants import constant
 
-__all__ = ["as_given", "from_pixels", "intrinsics_of"]
+__all__ = ["PIXEL_COORDINATE", "PIXEL_FOCAL", "as_given", "from_pixels", "intrinsics_of"]
 
-PIXELS = 20.0  # focal lengths above this are in pixels: in screen units they are below
+# Larger numbers are in pixels. In screen units, images end at 1, and a 500 mm lens has f = 28.
+PIXEL_COORDINATE = 10.0
+PIXEL_FOCAL = 30.0
 
 
 def intrinsics_of(camera: Tensor) -> Tensor:
@@ -24,7 +26,7 @@ def intrinsics_of(camera: Tensor) -> Tensor:
 def from_pixels(camera: Tensor, screen: tuple[float, float]) -> Tensor:
     """Intrinsics (B, 9) in screen units; those in pixels of a (w, h) image are converted."""
     scaled = camera[:, :4] * (2 / screen[0]) - _corner(camera, screen)
-    pixels = camera[:, :1] > PIXELS
+    pixels = camera[:, :1] > PIXEL_FOCAL
     return torch.cat([torch.where(pixels, scaled, camera[:, :4]), camera[:, 4:]], -1)
 
 
@@ -32,7 +34,7 @@ def as_given(camera: Tensor, old: Tensor, screen: tuple[float, float] | None) ->
     """Intrinsics (B, 9), screen units, in the unit and shape of the batch's `old` cameras."""
     if screen is not None:
         pixels = (camera[:, :4] + _corner(camera, screen)) * (screen[0] / 2)
-        were_pixels = intrinsics_of(old)[:, :1] > PIXELS
+        were_pixels = intrinsics_of(old)[:, :1] > PIXEL_FOCAL
         camera = torch.cat([torch.where(were_pixels, pixels, camera[:, :4]), camera[:, 4:]], -1)
     if old.ndim == 2:
         return camera

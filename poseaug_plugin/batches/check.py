@@ -18,6 +18,7 @@ from ..errors import BatchError, DataError, PoseAugError
 from ..geometry.camera import Camera
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import SKELETONS, Skeleton
+from .cameras import PIXEL_COORDINATE, PIXEL_FOCAL
 from .containers import describe, describes_rows, get_field, keys_of
 from .diagnostics import Diagnostics
 from .format import BatchFormat
@@ -33,7 +34,6 @@ DEPTH = 0.2, 100.0  # metres to the root
 DOUBTED_RESIDUAL = 0.025
 DOUBTED_ASYMMETRY = 0.05
 USUAL_DISTANCE = 2.0, 10.0  # metres
-PIXELS = 10.0  # screen units; larger coordinates or focal lengths are in pixels
 IMAGE_SPACE = 0.01  # screen units between 2D and the 3D's x and y
 # Frames of one person keep their size and move little; people of one image do neither.
 PEOPLE_SPREAD, PEOPLE_STEP = 0.01, 0.3  # share of the body size; metres
@@ -133,7 +133,9 @@ def inspect(
         asymmetry=found.asymmetry,
         distance=found.distance,
         problems=(*others, *problems),
-        doubts=() if problems else (*_doubts(found), *_stale_fields(batch, known, len(whole))),
+        doubts=()
+        if problems
+        else (*_doubts(found), *_stale_fields(batch, known, len(whole) // whole.people)),
     )
 
 
@@ -174,15 +176,16 @@ def _others(batch: Any, fmt: BatchFormat, skeleton: Skeleton) -> Iterator[str]:
 
 def _wrong_kind(found: Diagnostics, fmt: BatchFormat | None) -> list[str]:
     """What makes all other numbers meaningless: pixels, image space, people read as frames."""
-    if found.size_2d > PIXELS or found.focal > PIXELS:
+    if found.size_2d > PIXEL_COORDINATE or found.focal > PIXEL_FOCAL:
         size = (
-            f"coordinates are about {found.size_2d:.0f}"
-            if found.size_2d > PIXELS
-            else f"the focal length is {found.focal:.0f}"
+            f"coordinates are about {found.size_2d:.0f}; screen units are below "
+            f"{PIXEL_COORDINATE:g}"
+            if found.size_2d > PIXEL_COORDINATE
+            else f"the focal length is {found.focal:.0f}; screen units are below {PIXEL_FOCAL:g}"
         )
         return [
-            f"the 2D is in pixels ({size}; screen units are below {PIXELS:g}): pass screen=(w, h), "
-            "the size of the images, in batch=; cameras in pixels are converted as well"
+            f"the 2D is in pixels ({size}): pass screen=(w, h), the size of the images, in batch=; "
+            "cameras in pixels are converted as well"
         ]
     metric = fmt is not None and fmt.space == "metric"
     if metric and found.image_space < min(IMAGE_SPACE, found.residual):
@@ -196,8 +199,9 @@ def _wrong_kind(found: Diagnostics, fmt: BatchFormat | None) -> list[str]:
         return [
             "the frames of a row look like different people: their size differs by "
             f"{found.length_spread:.0%} and their roots are {found.root_step:.1f} m apart. (B, T, "
-            "J, C) is read as T frames of one person; yield one row per person, and a field with "
-            "the image's number for groups="
+            "J, C) is read as T frames of one person. For (B, P, J, C) with P people in an image, "
+            "pass scenes=True in batch=; for one row per person, name a field with the image's "
+            "number as groups="
         ]
     return []
 

@@ -337,15 +337,21 @@ def _of_type(old: Any, items: list[Any]) -> Any:
 
 
 def overwrite(old: Any, new: Tensor, rows: Tensor) -> Any:
-    """A copy of `old` with `rows` (B,) bool replaced; same type, dtype and device."""
+    """A copy of `old` with `rows` replaced; same type, dtype and device.
+
+    Args:
+        rows: (B,) bool; (B, P) if each entry of `old` holds P people.
+    """
     if isinstance(old, np.ndarray):
         out = old.copy()
         out[rows.cpu().numpy()] = _values(new[rows.to(new.device)], old.dtype)
         return out
     if isinstance(old, (list, tuple)):
+        if rows.ndim > 1:
+            return _of_type(old, [overwrite(*entry) for entry in zip(old, new, rows)])
         taken = zip(old, new, rows.tolist())
         return _of_type(old, [_like(o, n) if take else o for o, n, take in taken])
-    keep = rows.to(old.device).view(-1, *[1] * (old.ndim - 1))
+    keep = rows.to(old.device).view(*rows.shape, *[1] * (old.ndim - rows.ndim))
     return torch.where(keep, _rounded(new.detach(), old), old)
 
 

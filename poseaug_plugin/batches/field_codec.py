@@ -41,19 +41,21 @@ class FieldCodec:
     offset: tuple[float, ...] = (0.0,)
 
     def decode(self, field: Tensor) -> tuple[Tensor, Tensor]:
-        """Poses (B, T, J, C), zero for joints that the field lacks, and its further channels."""
+        """Poses (B, T, J, C) and further channels, zero for joints that the field lacks."""
         x = self.layout.canonical(field)
-        x, extra = x[..., : self.channels], x[..., self.channels :]
+        x, extra = x[..., : self.channels], self._all_joints(x[..., self.channels :])
         if self.stat is not None:
             mean, std = self._stat(x)
             x = torch.where(std > 0, x * std + mean, mean)
         if self._rescales:
             x = x * self.scale + constant(self.offset, x.dtype, x.device)
+        return self._all_joints(x), extra
+
+    def _all_joints(self, x: Tensor) -> Tensor:
         if self._has_all:
-            return x, extra
-        whole = x.new_zeros(*x.shape[:2], self.total, self.channels)
-        whole.index_copy_(2, index_tensor(self.joints, x.device), x)
-        return whole, extra
+            return x
+        whole = x.new_zeros(*x.shape[:2], self.total, x.shape[-1])
+        return whole.index_copy_(2, index_tensor(self.joints, x.device), x)
 
     def encode(
         self, pose: Tensor, extra: Tensor | None = None, old: Tensor | None = None
@@ -74,7 +76,7 @@ class FieldCodec:
             kept = 0.0 if old is None else self.layout.canonical(old)[..., : self.channels].to(x)
             x = torch.where(std > 0, (x - mean) / torch.where(std > 0, std, 1.0), kept)
         if extra is not None and extra.shape[-1]:
-            x = torch.cat([x, extra], -1)
+            x = torch.cat([x, extra if self._has_all else gather(extra, self.joints)], -1)
         return self.layout.shaped(x)
 
     @property

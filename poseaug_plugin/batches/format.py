@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import BatchError, ConfigError, WindowError
-from ..geometry.bones import gather
+from ..geometry.bones import gather, pose_to_bones
 from ..geometry.camera import Camera, fit_root, project
 from ..geometry.constants import index_tensor
 from ..geometry.pose_batch import PoseBatch
@@ -56,6 +56,12 @@ class BatchFormat:
             Default: all. A 3D field may lack only the root.
         groups: field with one number or name per row, equal for the people of one image. They are
             augmented as one scene and keep their positions relative to each other.
+        scenes: whether the second dimension is the people of one image: (B, P, J, C) or
+            (B, P, T, J, C), with one camera for each image and zeros for people who are not there.
+            An estimator of a learned mode is called with one person per scene.
+        window_3d: field with the absolute 3D (B, T, J, 3) of whole windows, if `pose_3d` is only
+            that of the centre frame. It may be mirrored where `pose_3d` is not, and the other way
+            round. It is read only.
         skeleton: name of a preset, if the number of joints does not identify it.
 
     2D and 3D fields may have the shapes (B, J * C), (B, J, C), (B, T, J, C), (B, 1, T, J, C),
@@ -81,6 +87,8 @@ class BatchFormat:
     joints_2d: tuple[int, ...] | None = None
     joints_3d: tuple[int, ...] | None = None
     groups: Key | None = None
+    scenes: bool = False
+    window_3d: Key | None = None
     skeleton: str | None = None
 
     def __post_init__(self) -> None:
@@ -100,12 +108,15 @@ class BatchFormat:
             raise ConfigError(
                 f"pose_2d and pose_3d are both field {self.pose_2d!r}; name the field of each."
             )
-        if self.groups is not None and self.root == "relative":
-            raise ConfigError(
-                "groups= keeps people's positions relative to each other, but 3D with "
-                "root='relative' has no positions; yield 3D in the camera frame "
-                "(root='absolute' or 'slot')."
-            )
+        for name in ("groups", "scenes"):
+            if getattr(self, name) not in (None, False) and self.root == "relative":
+                raise ConfigError(
+                    f"{name}= keeps people's positions relative to each other, but 3D with "
+                    "root='relative' has no positions; yield 3D in the camera frame "
+                    "(root='absolute' or 'slot')."
+                )
+        if self.scenes and self.groups is not None:
+            raise ConfigError("scenes=True says who is in one image already; leave out groups=.")
         if self.skeleton is not None:
             Skeleton.of(self.skeleton)
 
@@ -127,21 +138,25 @@ class BatchFormat:
         codec_2d = self._codec_2d(raw_2d, skeleton.num_joints)
         pose_2d, extra = codec_2d.decode(raw_2d)
         pose_3d = self._codec_3d(raw_3d, skeleton).decode(raw_3d)[0].to(pose_2d.device)
+        root_kind = self.root
+        if self.window_3d is not None and pose_3d.shape[1] == 1 < pose_2d.shape[1]:
+            pose_3d, root_kind = self._windows(batch, pose_3d, skeleton), "absolute"
         _check_frames(pose_2d, pose_3d)
-        lens = self._camera(batch, pose_2d, camera)
-        valid = raw_2d.flatten(1).any(1) & raw_3d.flatten(1).any(1).to(pose_2d.device)
+        people = codec_2d.layout.people
+        lens = self._camera(batch, pose_2d, camera, people)
+        valid = _any(raw_2d, people) & _any(raw_3d, people).to(pose_2d.device)
         if self.space == "image":
             if self.root == "relative":  # the 2D has the root's position
                 at = pose_2d[:, :, skeleton.root, None] - pose_3d[:, :, skeleton.root, None, :2]
                 pose_3d = pose_3d + F.pad(at, (0, 1))
             pose_3d = from_image(pose_3d, lens, skeleton)
         root = pose_3d[:, :, skeleton.root]
-        if self.root == "slot":
+        if root_kind == "slot":
             relative = pose_3d.clone()
             relative[:, :, skeleton.root] = 0
         else:
             relative = pose_3d - root[:, :, None]
-        has_root = self.root != "relative" or self.space == "image"
+        has_root = root_kind != "relative" or self.space == "image"
         observed = codec_2d.joints
         if not has_root:
             root = fit_root(gather(pose_2d, observed), gather(relative, observed), lens[:, None])
@@ -158,7 +173,8 @@ class BatchFormat:
             has_root=has_root,
             has_camera=self.camera is not None,
             extra_2d=extra,
-            group=self._groups(batch, pose_2d),
+            group=self._groups(batch, pose_2d, people),
+            people=people,
             frame_height=self.screen[1] / self.screen[0] if self.screen else camera.height,
             source=codec_2d,  # `inputs` writes the 2D in the same way
         )
@@ -216,7 +232,7 @@ class BatchFormat:
 
     def _codec_2d(self, raw: Tensor, total: int) -> FieldCodec:
         joints = tuple(self.joints_2d or range(total))
-        layout = Layout.of(raw, len(joints), 2, f"pose_2d (field {self.pose_2d!r})")
+        layout = Layout.of(raw, len(joints), 2, f"pose_2d (field {self.pose_2d!r})", self.scenes)
         scale, offset = 1.0, (0.0, 0.0)
         if self.screen is not None:
             w, h = self.screen
@@ -232,14 +248,56 @@ class BatchFormat:
                 f"skeleton of {skeleton.num_joints} joints; pass a skeleton= of the joints that "
                 "the 3D has."
             )
-        layout = Layout.of(raw, len(joints), 3, what or f"pose_3d (field {self.pose_3d!r})")
+        what = what or f"pose_3d (field {self.pose_3d!r})"
+        layout = Layout.of(raw, len(joints), 3, what, self.scenes)
         stat = _stat(self.stat_3d, "stat_3d", 3 * len(joints))
         return FieldCodec(layout, joints, skeleton.num_joints, 3, stat, self.unit)
 
-    def _camera(self, batch: Any, pose_2d: Tensor, default: Camera) -> Tensor:
-        rows = len(pose_2d)
+    def _windows(self, batch: Any, target: Tensor, skeleton: Skeleton) -> Tensor:
+        """The 3D (B, T, J, 3) of whole windows, mirrored where their targets (B, 1, J, 3) are."""
+        try:
+            window = self._field(batch, "window_3d").to(target) * self.unit
+        except BatchError as error:
+            raise WindowError(
+                f"it has windows of 2D frames but 3D of the centre frame alone, and {error} (In "
+                "mmpose, add 'keypoints_3d' to meta_keys of PackPoseInputs in train_pipeline.)"
+            ) from None
+        fits = window.ndim == 4 and window.shape[::2] == target.shape[::2]
+        if not fits or window.shape[3] != 3:
+            raise BatchError(
+                f"window_3d (field {self.window_3d!r}) has shape {tuple(window.shape)}, expected "
+                f"({len(target)}, T, {skeleton.num_joints}, 3)."
+            )
+        mirror = torch.arange(skeleton.num_joints, device=window.device)
+        mirror[[*skeleton.left, *skeleton.right]] = mirror[[*skeleton.right, *skeleton.left]]
+        mirrored = window[:, :, mirror] * window.new_tensor([-1, 1, 1])
+
+        def off(pose_3d: Tensor) -> Tensor:  # of the bones, wherever the root is
+            centre = pose_3d[:, pose_3d.shape[1] // 2, None]
+            bones = (pose_to_bones(x, skeleton) for x in (centre, self._rooted(target, skeleton)))
+            return (next(bones) - next(bones)).flatten(1).abs().amax(1)
+
+        off_here, off_mirrored = off(window), off(mirrored)
+        if float(torch.minimum(off_here, off_mirrored).max()) > 1e-3:
+            raise WindowError(
+                f"the centre frame of window_3d (field {self.window_3d!r}) is not pose_3d, also "
+                "not mirrored, so its rows are not augmented: windows must be centred on their "
+                "targets (causal=False), and other changes of the 3D must change both."
+            )
+        return torch.where((off_mirrored < off_here)[:, None, None, None], mirrored, window)
+
+    def _rooted(self, pose_3d: Tensor, skeleton: Skeleton) -> Tensor:
+        """Poses as they are decoded, with the root joint where the other joints expect it."""
+        if self.root == "absolute":
+            return pose_3d
+        rooted = pose_3d.clone()
+        rooted[:, :, skeleton.root] = 0
+        return rooted
+
+    def _camera(self, batch: Any, pose_2d: Tensor, default: Camera, people: int) -> Tensor:
         if self.camera is None or self._raw(batch, "camera") is None:
-            return default.intrinsics_on(pose_2d.device).repeat(rows, 1)
+            return default.intrinsics_on(pose_2d.device).repeat(len(pose_2d), 1)
+        rows = len(pose_2d) // people
         camera = self._field(batch, "camera")
         if camera.shape not in ((rows, 9), (rows, 3, 3)):
             raise BatchError(
@@ -247,10 +305,12 @@ class BatchFormat:
                 f"({rows}, 9): fx fy cx cy k1 k2 k3 p1 p2 in screen units, or matrices "
                 f"({rows}, 3, 3)."
             )
-        camera = intrinsics_of(camera.to(pose_2d))
+        camera = intrinsics_of(camera.to(pose_2d)).repeat_interleave(people, 0)
         return camera if self.screen is None else from_pixels(camera, self.screen)
 
-    def _groups(self, batch: Any, pose_2d: Tensor) -> Tensor | None:
+    def _groups(self, batch: Any, pose_2d: Tensor, people: int) -> Tensor | None:
+        if self.scenes:
+            return torch.arange(len(pose_2d), device=pose_2d.device) // people
         if self.groups is None:
             return None
         raw = self._raw(batch, "groups")
@@ -280,10 +340,11 @@ class BatchFormat:
             BatchError: another number of rows than poses, or a container that cannot be changed.
         """
         raw_3d = self._field(batch, "pose_3d")
-        if len(raw_3d) != len(poses):
+        entries = len(poses) // poses.people
+        if len(raw_3d) != entries:
             raise BatchError(
                 f"pose_3d (field {self.pose_3d!r}) has {len(raw_3d)} rows, but there are "
-                f"{len(poses)} poses: with mix='append' the rows of {describe(batch)} could not be "
+                f"{entries} poses: with mix='append' the rows of {describe(batch)} could not be "
                 "repeated. Yield a tuple, list, dict, named tuple or dataclass, or choose "
                 "mix='replace'."
             )
@@ -305,15 +366,26 @@ class BatchFormat:
         }
         if self.camera is not None and (camera := self._raw(batch, "camera")) is not None:
             value = poses.camera
+            if self.scenes:  # one for each image: that of the first person who is written
+                each = rows.view(-1, poses.people).to(torch.uint8).argmax(1)
+                value = value.unflatten(0, (-1, poses.people)).take_along_dim(
+                    each[:, None, None], 1
+                )[:, 0]
             if self.screen is not None or getattr(camera, "ndim", 0) != 2:
                 given = self._field(batch, "camera").to(value.device)
                 value = as_given(value, given, self.screen)
             new[self.camera] = value
         old = {key: get_field(batch, key) for key in new}
+        rows = rows.view(-1, poses.people) if self.scenes else rows
         for key, value in new.items():
             fits = representable(old[key], value)
-            rows = rows if fits is None else rows & fits.to(rows.device)
-        written = {key: overwrite(old[key], value, rows) for key, value in new.items()}
+            if fits is not None:
+                rows = rows & fits.to(rows.device).view(-1, *[1] * (rows.ndim - 1))
+        of_camera = rows.any(1) if self.scenes else rows
+        written = {
+            key: overwrite(old[key], value, of_camera if key == self.camera else rows)
+            for key, value in new.items()
+        }
         return set_fields(batch, written)
 
     def _standardised(self, batch: Any, name: str) -> Tensor | None:
@@ -338,13 +410,16 @@ class BatchFormat:
     def inputs(self, poses: PoseBatch, pose_2d: Tensor) -> Tensor:
         """2D (B, T, J, 2) as the batch it was read from had it, with its further channels.
 
-        Poses that this format did not read become (B, J, 2) if T is 1, else (B, T, J, 2).
+        Poses that this format did not read become (B, J, 2) if T is 1, else (B, T, J, 2). Each row
+        of a scene becomes a scene of one person.
         """
         codec = _codec_of(poses)
         if codec is None:
             plain = pose_2d if self.joints_2d is None else gather(pose_2d, tuple(self.joints_2d))
             plain = plain[:, 0] if plain.shape[1] == 1 else plain
-            codec = self._codec_2d(plain, pose_2d.shape[2])
+            codec = self._codec_2d(plain[:, None] if self.scenes else plain, pose_2d.shape[2])
+        elif self.scenes:
+            codec = replace(codec, layout=replace(codec.layout, people=1))
         return codec.encode(pose_2d, poses.extra_2d)
 
     def outputs(self, predicted: Tensor, poses: PoseBatch, skeleton: Skeleton) -> Tensor:
@@ -375,6 +450,11 @@ def _short(value: Any) -> str:
     if isinstance(value, (tuple, list)) and len(value) == 2 and hasattr(value[0], "__len__"):
         return f"(mean, std) of {torch.as_tensor(value[0]).numel()} dimensions"
     return repr(value)
+
+
+def _any(field: Tensor, people: int) -> Tensor:
+    """Which rows (B,) of a field, or people of its scenes, are not all zeros."""
+    return field.reshape(len(field) * people, -1).any(1)
 
 
 def _codec_of(poses: PoseBatch) -> FieldCodec | None:

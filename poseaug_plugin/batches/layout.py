@@ -15,37 +15,40 @@ __all__ = ["Layout"]
 PATTERNS = {2: "b (j c)", 3: "b j c", 4: "b t j c", 5: "b c t j 1"}
 WINDOW = "b 1 t j c"
 COLUMNS = "b (j c) t"  # mmpose's temporal convolutions
+SCENES = {4: "b p j c", 5: "b p t j c"}  # p people of one image, who become rows
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One of six shapes of a pose array.
+    """One of eight shapes of a pose array.
 
     Single frames are (B, J * C) or (B, J, C), clips (B, T, J, C), (B, 1, T, J, C) or (B, J * C, T),
-    and graphs (N, C, T, J, 1).
+    graphs (N, C, T, J, 1), and scenes of P people (B, P, J, C) or (B, P, T, J, C).
     """
 
     pattern: str
     joints: int
+    people: int = 1  # rows of the plugin's form for each row of the array
 
     @classmethod
-    def of(cls, x: Tensor, joints: int, channels: int, what: str) -> Layout:
+    def of(cls, x: Tensor, joints: int, channels: int, what: str, scenes: bool = False) -> Layout:
         """The layout of a tensor.
 
         Args:
             channels: 3 for 3D, 2 for 2D, which may have a third (a confidence).
             what: name of the tensor in error messages.
+            scenes: whether the second dimension is people.
 
         Raises:
-            BatchError: no rows, another number of joints, or none of the six shapes.
+            BatchError: no rows, another number of joints, or none of the shapes.
         """
         shape = tuple(x.shape)
         if not shape or 0 in shape:
             raise BatchError(f"{what} has shape {shape}: no rows. Skip empty batches.")
-        pattern = PATTERNS.get(len(shape), "")
-        if len(shape) == 5 and shape[-1] != 1:
+        pattern = (SCENES if scenes else PATTERNS).get(len(shape), "")
+        if not scenes and len(shape) == 5 and shape[-1] != 1:
             pattern = WINDOW
-        if len(shape) == 3 and shape[1] == joints * channels:
+        if not scenes and len(shape) == 3 and shape[1] == joints * channels:
             return cls(COLUMNS, joints)
         sizes = dict(zip(pattern.replace("(", "").replace(")", "").split(), shape))
         if pattern == PATTERNS[2]:
@@ -53,13 +56,17 @@ class Layout:
         widths = (2, 3) if channels == 2 else (3,)
         fits = sizes.get("j") == joints and sizes.get("c") in widths and sizes.get("1", 1) == 1
         if not fits:
+            expected = (
+                f"(B, P, {joints}, {channels}) or (B, P, T, {joints}, {channels}) with P people"
+                if scenes
+                else f"(B, {joints}, {channels}), (B, T, {joints}, {channels}), "
+                f"(B, {joints * channels}) or (N, {channels}, T, {joints}, 1)"
+            )
             raise BatchError(
-                f"{what} has shape {shape}, expected (B, {joints}, {channels}), "
-                f"(B, T, {joints}, {channels}), (B, {joints * channels}) or "
-                f"(N, {channels}, T, {joints}, 1) for a skeleton of {joints} joints; "
+                f"{what} has shape {shape}, expected {expected} for a skeleton of {joints} joints; "
                 f"{_cure(sizes, joints, channels, what)}."
             )
-        return cls(pattern, joints)
+        return cls(pattern, joints, sizes.get("p", 1))
 
     def canonical(self, x: Tensor) -> Tensor:
         """Reshape to (B, T, J, C)."""
@@ -67,11 +74,13 @@ class Layout:
 
     def shaped(self, x: Tensor) -> Tensor:
         """Reshape back from (B, T, J, C)."""
-        return rearrange(x, f"{self._ours} -> {self.pattern}")
+        people = {"p": self.people} if "p" in self.pattern else {}
+        return rearrange(x, f"{self._ours} -> {self.pattern}", **people)
 
     @property
     def _ours(self) -> str:
-        return "b t j c" if "t" in self.pattern else "b 1 j c"
+        rows = "(b p)" if "p" in self.pattern else "b"
+        return f"{rows} t j c" if "t" in self.pattern else f"{rows} 1 j c"
 
 
 def _cure(sizes: dict[str, int], joints: int, channels: int, what: str) -> str:

@@ -29,9 +29,12 @@ FORMATS: dict[str, BatchFormat] = {
     ),
     # MotionAGFormer on MPI-INF-3DHP: millimetres / 1024, root joint 14.
     "mpi3dhp": BatchFormat(pose_2d=0, pose_3d=1, unit=1.024, skeleton="mpi_inf_3dhp_17"),
-    # mmpose's VideoPoseLifting: a list of (2J, T), and data samples that hold the targets.
+    # mmpose's VideoPoseLifting: a list of (2J, T), and data samples that hold the targets, and
+    # the 3D of windows if 'keypoints_3d' is one of the meta_keys.
     "mmpose": BatchFormat(
-        pose_2d="inputs", pose_3d="data_samples.gt_instance_labels.lifting_target_label"
+        pose_2d="inputs",
+        pose_3d="data_samples.gt_instance_labels.lifting_target_label",
+        window_3d="data_samples.keypoints_3d",
     ),
     # mmpose's MotionBERT: 2D and visibility, and 2.5D with the root subtracted.
     "mmpose_motionbert": BatchFormat(

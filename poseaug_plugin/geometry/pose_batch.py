@@ -23,7 +23,7 @@ SHAPES = {
     "root": "B T 3",
     "camera": "B 9",
     "valid": "B",
-    "extra_2d": "B T K E",
+    "extra_2d": "B T J E",
     "group": "B",
 }
 COORDINATES = "pose_2d", "pose_3d", "root", "camera"
@@ -41,9 +41,9 @@ class PoseBatch:
         valid: (B,) bool, False for padding rows, which are never augmented. Default: all True.
         has_root: False if the data has no root position and `root` was fitted to the 2D.
         has_camera: False if the data has no camera and `camera` is an assumed one.
-        extra_2d: (B, T, K, E), further 2D channels such as a confidence, of the K joints that have
-            2D. Default: none, E = 0.
+        extra_2d: (B, T, J, E), further 2D channels such as a confidence. Default: none, E = 0.
         group: (B,), equal for the people of one image, who are augmented as one scene.
+        people: number of consecutive rows that are one entry of the caller's batch.
         frame_height: half height of the images, h / w, in screen units; the half width is 1.
         source: anything the format needs to remember about the batch it read. The plugin never
             looks at it. A tensor must have B rows, and is indexed with the others.
@@ -65,6 +65,7 @@ class PoseBatch:
     has_camera: bool = True
     extra_2d: Tensor = None  # type: ignore[assignment]  # filled in below
     group: Tensor | None = None
+    people: int = 1
     frame_height: float = 1.0
     source: object = None
 
@@ -193,8 +194,9 @@ class PoseBatch:
         return self._each(lambda x: x.index_select(0, rows))
 
     def repeat(self, times: int) -> PoseBatch:
-        """Each row repeated `times` times; its copies follow it directly."""
-        return self._each(lambda x: x.repeat_interleave(times, 0))
+        """Each entry of the batch repeated `times` times; its copies follow it directly."""
+        entries = torch.arange(len(self), device=self.pose_2d.device).view(-1, 1, self.people)
+        return self.pick(entries.expand(-1, times, -1).flatten())
 
     def put(self, rows: Tensor, other: PoseBatch) -> PoseBatch:
         """A copy in which `rows` have the poses, roots and cameras of `other`'s rows."""

@@ -106,7 +106,7 @@ def test_put_replaces_the_given_rows_only() -> None:
         ({"root": torch.zeros(6, 3)}, r"root .*\(6, 3\), .*\(6, 3, 3\), that is \(B, T, 3\)"),
         ({"camera": torch.zeros(1, 9)}, r"camera .*\(1, 9\), .*\(6, 9\)"),
         ({"valid": torch.ones(5, dtype=torch.bool)}, r"valid .*\(5,\), .*\(6\)"),
-        ({"extra_2d": torch.zeros(6, 1, 16, 1)}, r"extra_2d .*\(6, 3, K, E\)"),
+        ({"extra_2d": torch.zeros(6, 1, 16, 1)}, r"extra_2d .*\(6, 3, 16, E\)"),
         ({"group": torch.zeros(6, 1)}, r"group .*\(6, 1\), .*\(6\)"),
         ({"camera": [0.0] * 9}, r"camera is a list, expected a tensor"),
         ({"root": torch.zeros(6, 3, 3).double()}, r"root is a torch.float64 .*\.float\(\)"),
