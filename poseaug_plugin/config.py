@@ -369,6 +369,12 @@ class PoseAugConfig:
         "Number of past augmented samples that are kept for each discriminator.",
     )
     repair: bool = option(True, "Restart a network that has collapsed. False: only report it.")
+    sync_ranks: bool = option(
+        True,
+        "Average the networks' gradients over the processes of a distributed run, so that they "
+        "have equal weights. Then all of them must take the same steps. False: each trains its "
+        "own networks, for runs in which some take fewer steps (`model.join()`) or detach.",
+    )
     seed: int = number(0, 0, 2**63 - 1, "", "Seed of the plugin's own random generators.")
 
     @classmethod

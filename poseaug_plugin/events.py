@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCHES_TO_JUDGE",
+    "BATCHES_WITHOUT_EPOCH",
     "BATCHES_WITHOUT_STEP",
     "FEW_ACCEPTED",
     "STEPS_WITHOUT_BATCH",
@@ -28,6 +29,8 @@ STEPS_WITHOUT_BATCH = 20  # optimizer steps without a batch before a warning
 BATCHES_TO_JUDGE = 20  # batches after which the share of accepted pairs is looked at
 FEW_ACCEPTED = 0.1  # a smaller share of accepted pairs gets a warning
 BATCHES_WITHOUT_STEP = 200  # batches without an optimizer step before a warning
+
+BATCHES_WITHOUT_EPOCH = 10_000  # batches without the end of an epoch before a warning
 
 #: All warnings. An augmenter issues each of them at most once.
 WARNINGS = {
@@ -48,6 +51,13 @@ WARNINGS = {
     "no_steps": "the training loop does not step the optimizer that was passed to PoseAugmenter: "
     f"{BATCHES_WITHOUT_STEP} batches were augmented, and it took no step. Pass optimizer= the one "
     "that the loop steps; the plugin's own networks are updated after its steps.",
+    "no_epochs": f"{BATCHES_WITHOUT_EPOCH:,} batches were augmented and no epoch has ended, so "
+    "the schedules (ratio, warm-up, feedback, learning rate) stay at their start. Call "
+    "augmenter.end_epoch() after each epoch if the loop calls augmenter(batch) itself, or if its "
+    "loader never ends. If your epochs are longer than that, all is well.",
+    "several_loaders": "several wrapped loaders of different lengths are iterated side by side, "
+    "and an epoch is counted whenever the shortest of them ends. If your epochs are those of a "
+    "longer one, wrap only that one, and pass the batches of the others to augmenter(batch).",
     "few_accepted": "almost no augmented pair can be used, so training is nearly plain: {} of them "
     "leave the image and {} have a joint nearer than depth=. Set distance=, image_offset= and "
     "focal= in config= so that your people, as large as they are, fit into the image (distances "

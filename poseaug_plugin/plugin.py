@@ -26,6 +26,7 @@ from .engine import Engine
 from .errors import AttachError, ConfigError, PoseAugError, WindowError
 from .events import (
     BATCHES_TO_JUDGE,
+    BATCHES_WITHOUT_EPOCH,
     BATCHES_WITHOUT_STEP,
     FEW_ACCEPTED,
     STEPS_WITHOUT_BATCH,
@@ -35,7 +36,7 @@ from .events import (
 from .geometry.camera import Camera
 from .geometry.pose_batch import PoseBatch
 from .geometry.skeleton import SKELETONS, Skeleton
-from .loop.distributed import all_agree, world_size
+from .loop.distributed import all_agree, synchronised, world_size
 from .loop.estimator import Estimator, Predict, full_precision
 from .loop.hooks import Attachment, inner_optimizer
 from .loop.loader import unwrapped, wrap_loader
@@ -200,7 +201,8 @@ class PoseAugmenter:
         """Remove the hook from the optimizer, for good.
 
         Wrapped loaders then yield their batches unchanged. Another augmenter may be attached.
-        Calling it again has no effect.
+        Calling it again has no effect. In a distributed run with `learned=True`, detach on all
+        ranks after the same step, or set `sync_ranks=False`.
         """
         self.disable()
         if self._hook is not None:
@@ -234,7 +236,8 @@ class PoseAugmenter:
         Attributes, sampler and length are those of the loader; with mix="alternate" or "passes" the
         length is twice as large while batches are augmented. In evaluation mode and without
         gradients its batches are unchanged. An epoch is counted when an iteration with augmented
-        batches is exhausted, or was left early and a later one is trained on.
+        batches is exhausted, or was left early and a later one is trained on. Of loaders that are
+        iterated side by side, the one that ends first counts.
 
         A generator like VideoPose3D's, with the 3D of the centre frame alone, is changed so that
         it provides the 3D of whole windows, see `batches.windows`; `detach()` undoes that.
@@ -320,6 +323,9 @@ class PoseAugmenter:
             self._notifier.warn("few_accepted", *engine.sampler.rejections(poses))
         if batches == BATCHES_WITHOUT_STEP and not self._counters.counts["steps"]:
             self._notifier.warn("no_steps")
+        unlimited = self._schedule.epochs is None and self._schedule.warm
+        if batches == BATCHES_WITHOUT_EPOCH and not self._schedule.done and not unlimited:
+            self._notifier.warn("no_epochs")
         if self.config.trains:
             self._pending = poses
         return batch
@@ -427,6 +433,10 @@ class PoseAugmenter:
 
     def _update(self) -> None:
         """Update the networks on the last batch, if it is new and an update is due."""
+        with synchronised(self.config.sync_ranks):
+            self._update_on_all_ranks()
+
+    def _update_on_all_ranks(self) -> None:
         poses, self._pending = self._pending, None
         is_new, self._has_new_batch = self._has_new_batch, False
         steps = self._counters.add("steps_with_batch", is_new)
@@ -551,5 +561,13 @@ class _LoaderAdapter:
     def update(self) -> None:
         self.augmenter._update()
 
-    def end_epoch(self) -> None:
-        self.augmenter.end_epoch()
+    @property
+    def epochs(self) -> int:
+        return self.augmenter._schedule.done
+
+    def end_epoch(self, began: int) -> None:
+        meanwhile = self.epochs - began
+        if not meanwhile:
+            self.augmenter.end_epoch()
+        elif meanwhile > 1:  # it is longer than what is counted as epochs
+            self.augmenter._notifier.warn("several_loaders")

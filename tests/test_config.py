@@ -51,6 +51,7 @@ NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
 RANGES = {"tilt", "distance", "focal", "beta", "ba_ratio", "rt_ratio"}
 CHOICES = {"mix", "networks", "kcs", "feedback", "reg"}
 SWITCHES = {"ba", "bl", "rt", "prior", "swap_lengths", "learned", "freeze_trunk", "repair"}
+SWITCHES |= {"sync_ranks"}
 SWITCHES |= {"released_quirks", "keep_detection_error", "limb_crossover", "upright"}
 FIELDS = {field.name: field for field in fields(PoseAugConfig)}
 HINTS = get_type_hints(PoseAugConfig, include_extras=True)

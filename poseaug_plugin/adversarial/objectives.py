@@ -85,13 +85,15 @@ def check_estimator(
     """Call the estimator with two rows, to detect wrong predictions before training starts.
 
     Raises:
-        EstimatorError: the call raises, or does not return predictions of the targets.
+        EstimatorError: the call raises, does not return predictions of the targets, or gives no
+            gradient of them.
     """
     few = poses.first(2)
-    pose_2d = fmt.inputs(few, few.pose_2d)
+    with torch.inference_mode(False):  # the caller may only be looking at a batch
+        pose_2d = fmt.inputs(few, few.pose_2d).clone().requires_grad_()
     called = f"{estimator.called} with 2D of shape {tuple(pose_2d.shape)}"
     try:
-        with estimator.untouched(), torch.no_grad():
+        with estimator.untouched(), torch.inference_mode(False):
             output = estimator(pose_2d)
     except Exception as error:
         raise EstimatorError(
@@ -118,6 +120,16 @@ def check_estimator(
             f"{tuple(predicted.shape)}, expected {' or '.join(map(str, shapes))}; return "
             "root-relative poses (B, T, J, 3) in metres."
         )
+    try:
+        with estimator.untouched(), torch.inference_mode(False):
+            torch.autograd.grad(output.sum(), pose_2d)
+    except Exception as error:
+        raise EstimatorError(
+            f"{called} gives no gradient of its prediction with respect to the 2D, which the "
+            f"feedback needs ({type(error).__name__}: {error}). Use "
+            "torch.utils.checkpoint.checkpoint with use_reentrant=False, call the model without "
+            "torch.no_grad and detach, or set feedback='off' in config=."
+        ) from error
 
 
 def estimator_feedback(

@@ -32,12 +32,14 @@ def weighted(generator: torch.Generator, weight: Tensor, count: int) -> Tensor:
 
     Args:
         generator: on the device of the weights.
-        weight: (N,). If all are 0 or any is not finite, all indices are equally likely.
+        weight: (N,). One that is not finite counts as 0. If all are 0, all indices are equally
+            likely.
         count: number of indices.
 
     Returns:
         (count,) int64.
     """
+    weight = torch.where(weight.isfinite(), weight, 0.0)
     relative = (weight / weight.amax()).nan_to_num(0.0)  # 0 / 0 if all are 0
     one = constant((1.0,), weight.dtype, weight.device)
     cumulative = torch.add(one, relative, alpha=_RESOLUTION).to(torch.int64).cumsum(0)

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -314,11 +315,8 @@ class BatchFormat:
         if self.groups is None:
             return None
         raw = self._raw(batch, "groups")
-        if isinstance(raw, (list, tuple)) and all(isinstance(name, str) for name in raw):
-            numbers = {name: number for number, name in enumerate(dict.fromkeys(raw))}
-            raw = [numbers[name] for name in raw]
         try:
-            groups = torch.as_tensor(raw, device=pose_2d.device)
+            groups = _numbered(raw).to(pose_2d.device)
         except Exception:  # of any kind: the rows may be objects of any class
             raise BatchError(
                 f"groups (field {self.groups!r}) is {type(raw).__name__}, expected one number or "
@@ -460,6 +458,19 @@ def _any(field: Tensor, people: int) -> Tensor:
 def _codec_of(poses: PoseBatch) -> FieldCodec | None:
     """How the 2D was written in the batch that a `BatchFormat` read."""
     return poses.source if isinstance(poses.source, FieldCodec) else None
+
+
+def _numbered(names: Any) -> Tensor:
+    """Numbers that are equal where the names are; numbers stay as they are."""
+    try:
+        numbers = torch.as_tensor(names)
+    except Exception:  # of any kind: names may be objects of any class
+        if not isinstance(names, (list, tuple, np.ndarray)):
+            raise
+        first: dict[Any, int] = {}
+        names = names.tolist() if isinstance(names, np.ndarray) else names
+        numbers = torch.tensor([first.setdefault(name, len(first)) for name in names])
+    return numbers if numbers.is_floating_point() else numbers.long()  # not all work as indices
 
 
 def _stat(given: tuple[Any, Any] | None, name: str, size: int) -> tuple[Tensor, Tensor] | None:

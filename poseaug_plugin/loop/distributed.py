@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["all_agree", "average", "rank", "world_size"]
+__all__ = ["all_agree", "average", "rank", "synchronised", "world_size"]
+
+_synchronised: ContextVar[bool] = ContextVar("synchronised", default=True)
+
+
+@contextlib.contextmanager
+def synchronised(on: bool) -> Iterator[None]:
+    """Context manager in which, if `on` is False, nothing is sent to other ranks."""
+    token = _synchronised.set(on and _synchronised.get())
+    try:
+        yield
+    finally:
+        _synchronised.reset(token)
 
 
 def _is_distributed() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    connected = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return connected and _synchronised.get()
 
 
 def world_size() -> int:

@@ -40,15 +40,19 @@ class AugmentsBatches(Protocol):
     def update(self) -> None:
         """Update the plugin's networks on the batch that was augmented last."""
 
-    def end_epoch(self) -> None:
-        """Count an epoch."""
+    @property
+    def epochs(self) -> int:
+        """Epochs counted so far."""
+
+    def end_epoch(self, began: int) -> None:
+        """Count an epoch, unless another one has ended since `began` were counted."""
 
 
 @dataclass
 class _Iteration:
     """The progress of one iterator over the loader."""
 
-    is_epoch: bool = False  # whether a batch was augmented, so that its end counts as an epoch
+    began: int | None = None  # epochs counted when its first batch was augmented; None before
     steps: int | None = None  # of the optimizer when a batch was last requested
     request: int = 0  # number of that request
 
@@ -103,13 +107,15 @@ class _SharedState:
             self._training = current
             if previous is not None:
                 self.end(previous)
+                if current.began is not None:  # it began after that epoch
+                    current.began = self.augmenter.epochs
         current.steps, current.request = steps, self._requests
 
     def end(self, iteration: _Iteration) -> None:
         """Count an iteration as an epoch, at most once."""
-        if iteration.is_epoch:
-            iteration.is_epoch = False
-            self.augmenter.end_epoch()
+        began, iteration.began = iteration.began, None
+        if began is not None:
+            self.augmenter.end_epoch(began)
 
 
 class AugmentedLoader:
@@ -240,6 +246,7 @@ class _AugmentedIterator:
             except StopIteration:
                 self._shared.end(self._iteration)
                 raise
-            self._iteration.is_epoch = self._iteration.is_epoch or self._shared.augmenter.active
+            if self._iteration.began is None and self._shared.augmenter.active:
+                self._iteration.began = self._shared.augmenter.epochs
             self._ready = self._shared.batches_for(batch)
         return self._ready.pop(0)

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from helpers import people
 from loop_helpers import Lifter, attached, batch, loader, same, small, snapshot, step, train
-from poseaug_plugin import PoseAugmenter, PoseAugWarning
+from poseaug_plugin import EstimatorError, PoseAugmenter, PoseAugWarning
 from poseaug_plugin.adversarial import collapse
 from poseaug_plugin.geometry.camera import Camera, project
 from poseaug_plugin.loop.estimator import Estimator, full_precision
@@ -116,6 +117,41 @@ def test_a_look_in_inference_mode_does_not_prevent_updates() -> None:
         augmenter.preview(batch())
     train(model, optimizer, augmenter.wrap(loader()))
     assert augmenter.stats()["updates"] == augmenter.stats()["steps"] == 2
+
+
+class Checkpointed(Lifter):
+    """Saves memory by computing activations twice; "detached" has no gradient at all."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def forward(self, pose_2d: Tensor) -> Tensor:
+        if self.how == "detached":
+            return super().forward(pose_2d).detach()
+        reentrant = self.how == "reentrant"
+        answer: Tensor = checkpoint(super().forward, pose_2d, use_reentrant=reentrant)
+        return answer
+
+
+@pytest.mark.parametrize("how", ["reentrant", "not reentrant", "detached"])
+def test_a_model_without_gradients_for_the_feedback_is_found_at_the_first_batch(how: str) -> None:
+    model = Checkpointed(how)
+    optimizer = torch.optim.Adam(model.parameters())
+    augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small("residual"))
+    if how == "not reentrant":
+        train(model, optimizer, augmenter.wrap(loader()))
+        assert augmenter.stats()["updates"] == 2
+        return
+    with pytest.raises(EstimatorError, match=r"no gradient.*use_reentrant=False.*feedback='off'"):
+        augmenter(batch())
+    assert all(p.grad is None for p in model.parameters())
+    assert all(m.training for m in model.modules())
+    augmenter.detach()
+    other = PoseAugmenter(model, optimizer, "poseaug", config=small("residual", feedback="off"))
+    other(batch())
+    optimizer.step()
+    assert other.stats()["updates"] == 1
 
 
 # Collapse

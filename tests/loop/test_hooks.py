@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from loop_helpers import attached, batch, changed_rows, loader, people, small, train, trained
-from poseaug_plugin import PoseAugmenter
+from poseaug_plugin import PoseAugmenter, PoseAugWarning, plugin
+from poseaug_plugin.data import endless
 from poseaug_plugin.loop.hooks import StepHook, inner_optimizer
 from poseaug_plugin.loop.loader import AugmentedLoader
 
@@ -263,7 +265,7 @@ def test_a_wrapped_loader_yields_real_and_augmented_batches() -> None:
     class TenTimes:
         """An augmenter of batches that are numbers."""
 
-        mix, active, steps = "alternate", True, 0
+        mix, active, steps, epochs = "alternate", True, 0, 0
 
         def split(self, batch: int) -> tuple[int, int]:
             return batch, batch
@@ -274,15 +276,15 @@ def test_a_wrapped_loader_yields_real_and_augmented_batches() -> None:
         def update(self) -> None:
             raise AssertionError("there is nothing to update")
 
-        def end_epoch(self) -> None:
-            ends.append(1)
+        def end_epoch(self, began: int) -> None:
+            ends.append(began)
 
     wrapped = AugmentedLoader([1, 2], TenTimes())
     assert len(wrapped) == 4
     batches = iter(wrapped)
-    assert (list(batches), ends) == ([1, 10, 2, 20], [1])
+    assert (list(batches), ends) == ([1, 10, 2, 20], [0])
     assert next(batches, None) is None
-    assert ends == [1]
+    assert ends == [0]
 
 
 @pytest.fixture(autouse=True)
@@ -329,7 +331,63 @@ def test_two_iterators_side_by_side_do_not_end_each_other() -> None:
     for a, b in zip(wrapped, wrapped):
         (model(a[1]) - model(b[1])).square().mean().backward()
         optimizer.step()
-    assert augmenter.stats()["epochs"] <= 2
+    assert augmenter.stats()["epochs"] == 1
+
+
+@pytest.mark.parametrize("sizes", [(3, 4), (4, 3), (3, 3)])
+def test_loaders_side_by_side_count_one_epoch(sizes: tuple[int, int]) -> None:
+    augmenter, model, optimizer = attached()
+    first, second = (augmenter.wrap(ListLoader(size)) for size in sizes)
+    for epoch in range(1, 4):
+        for a, b in zip(first, second):
+            (model(a[1]) - model(b[1])).square().mean().backward()
+            optimizer.step()
+        assert augmenter.stats()["epochs"] == epoch
+
+
+def test_a_shorter_loader_that_starts_again_beside_a_longer_one_is_told() -> None:
+    augmenter, model, optimizer = attached()
+    longer, shorter = augmenter.wrap(ListLoader(6)), augmenter.wrap(ListLoader(2))
+
+    def loop() -> None:
+        for a, b in zip(longer, endless(shorter)):
+            (model(a[1]) - model(b[1])).square().mean().backward()
+            optimizer.step()
+
+    with pytest.warns(PoseAugWarning, match=r"several wrapped loaders.*wrap only that one"):
+        loop()
+
+
+def test_loaders_one_after_the_other_count_each() -> None:
+    """A loop may also make a new loader for each epoch, which is the same to the plugin."""
+    augmenter, model, optimizer = attached()
+    for epoch in range(1, 4):
+        train(model, optimizer, augmenter.wrap(ListLoader()))
+        assert augmenter.stats()["epochs"] == epoch
+
+
+@pytest.mark.parametrize(("epochs", "warmup", "told"), [(5, 0, 1), (None, 2, 1), (None, 0, 0)])
+def test_epochs_that_are_never_counted_are_told_once(
+    epochs: int | None, warmup: int, told: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin, "BATCHES_WITHOUT_EPOCH", 5)
+    augmenter, _, optimizer = attached(small(warmup=warmup), epochs=epochs)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for number in range(12):
+            augmenter(batch(seed=number))
+            optimizer.step()
+    assert ["end_epoch" in str(each.message) for each in caught] == [True] * told
+
+
+def test_an_epoch_that_was_counted_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugin, "BATCHES_WITHOUT_EPOCH", 5)
+    augmenter, _, optimizer = attached(small("random"), epochs=5)
+    for number in range(12):
+        augmenter(batch(seed=number))
+        optimizer.step()
+        if number == 2:
+            augmenter.end_epoch()
 
 
 def test_an_iteration_in_evaluation_mode_after_a_look_counts_no_epoch() -> None:

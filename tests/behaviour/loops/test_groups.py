@@ -10,7 +10,7 @@ import torch
 from replicas import slotted
 
 from loop_helpers import attached, changed_rows, people, reproject, small
-from poseaug_plugin import ConfigError
+from poseaug_plugin import BatchError, ConfigError
 
 SCENES, FRAMES = 12, 3
 FORMAT = dict(pose_2d="x", pose_3d="y", camera="camera", groups="image", root="absolute")
@@ -111,6 +111,34 @@ def test_image_numbers_may_have_any_values_and_types() -> None:
     ]
     assert torch.equal(poses[0], poses[1])
     assert torch.equal(poses[0], poses[2])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        lambda i: [f"image {n}" for n in i],
+        lambda i: tuple(f"image {n}".encode() for n in i),
+        lambda i: np.array([f"image {n}" for n in i]),
+        lambda i: np.array([f"image {n}" for n in i], object),
+        lambda i: [("S1", n) for n in i],
+        lambda i: [10**400 + n for n in i],
+        lambda i: np.array(i, np.uint64) + np.uint64(2**63),
+        lambda i: [torch.tensor(n) for n in i],
+    ],
+    ids=["text", "bytes", "array", "objects", "tuples", "400 digits", "uint64", "tensors"],
+)
+def test_images_may_have_names_of_any_kind(names: Any) -> None:
+    given = scenes()
+    named = {**given, "image": names(given["image"].tolist())}
+    assert torch.equal(augmented(named, "replace")["y"], augmented(given, "replace")["y"])
+
+
+@pytest.mark.parametrize(
+    "names", ["x" * 2 * SCENES, {1: 2}, None, [[1, 2]] * 2 * SCENES, [{}] * 24]
+)
+def test_names_that_are_not_one_per_row_raise(names: Any) -> None:
+    with pytest.raises(BatchError, match=r"groups \(field 'image'\).*expected one number"):
+        augmented({**scenes(), "image": names}, "replace")
 
 
 def test_groups_without_root_positions_raise() -> None:
