@@ -30,7 +30,7 @@ from ..options import comma_separated, names_among
 from ..parallel import OnProgress, progress_bar, run_parallel
 from ..tables import markdown_table, mean_std
 from . import diversity
-from .runs import ESTIMATORS, METHODS, ORACLE, Run, train_and_test
+from .runs import ESTIMATORS, METHODS, ORACLE, WITH_TARGET, Run, train_and_test
 
 BUDGETS = {"small": 400, "full": 1500}  # updates
 Record = dict[str, Any]
@@ -53,6 +53,7 @@ def make_runs(args: argparse.Namespace) -> list[Run]:
             seed=seed,
             updates=args.updates or BUDGETS[args.budget],
             batch_size=args.batch_size,
+            target_2d=label.split()[0] in WITH_TARGET,
         )
         for seed in args.seeds
         for estimator in args.estimators
@@ -132,8 +133,8 @@ _METRICS = {
     "source": ["MPJPE", "PA-MPJPE"],
     "views": ["MPJPE"],
     "studio": ["MPJPE", "PA-MPJPE"],
-    "target": ["MPJPE", "PA-MPJPE"],
-    "cross": ["MPJPE", "PA-MPJPE", "PCK", "AUC"],
+    "target": ["MPJPE", "N-MPJPE", "bone lengths"],
+    "cross": ["MPJPE", "PA-MPJPE", "N-MPJPE", "bone lengths", "PCK", "AUC"],
 }
 
 

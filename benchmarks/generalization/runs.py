@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from poseaug_plugin import PoseAugConfig, PoseAugmenter
 from poseaug_plugin.data import TRAIN, Batch, Pairs, endless
@@ -22,9 +22,18 @@ from poseaug_plugin.metrics import evaluate
 
 from ..environment import environment_info
 from ..training import ShuffledBatches, train_step
-from .splits import splits
+from .splits import splits, unlabelled
 
-__all__ = ["ESTIMATORS", "METHODS", "ORACLE", "OnBatch", "Run", "train", "train_and_test"]
+__all__ = [
+    "ESTIMATORS",
+    "METHODS",
+    "ORACLE",
+    "WITH_TARGET",
+    "OnBatch",
+    "Run",
+    "train",
+    "train_and_test",
+]
 
 OnBatch = Callable[[int, nn.Module, Batch], None]  # number of past updates, estimator, batch
 
@@ -44,6 +53,7 @@ METHODS: dict[str, PoseAugConfig | None] = {
     "plain": None,
     "random": PoseAugConfig.random(),
     "default": PoseAugConfig.default(),
+    "target_2d": PoseAugConfig.default(),
     "residual": _residual(),  # an adversarial augmentor on top of the default
     "paper": PoseAugConfig.paper(),
     "released": PoseAugConfig.released(),
@@ -62,6 +72,10 @@ METHODS: dict[str, PoseAugConfig | None] = {
     "residual-no-feedback": _residual(feedback="off"),
     "residual-whole-kcs": _residual(kcs="whole"),
 }
+
+#: Methods that get the 2D of `splits.unlabelled`. Another protocol than that of the others: they
+#: know the place of the test, though none of its labels and none of its poses.
+WITH_TARGET = ("target_2d",)
 
 #: Name of a plain run on `splits.oracle_training_set`, which covers the validation tests.
 ORACLE = "oracle"
@@ -85,6 +99,7 @@ class Run:
     seed: int = 0
     updates: int = 1500
     batch_size: int = 512  # rows per update
+    target_2d: bool = False  # whether the method gets unlabelled 2D
 
     @property
     def key(self) -> str:
@@ -105,6 +120,12 @@ class Run:
             validate=self.validate,
             oracle=self.method == ORACLE,
         )
+
+    def unlabelled(self) -> Tensor | None:
+        """The 2D poses (N, 16, 2) for `target_2d=`, of the same kind as the training 2D."""
+        if not self.target_2d:
+            return None
+        return unlabelled(self.data, self.seed, validate=self.validate, detections=self.detections)
 
 
 def train(
@@ -136,7 +157,9 @@ def train(
     if run.config is not None:
         with warnings.catch_warnings():  # BatchNorm sees separate passes, as in the published code
             warnings.filterwarnings("ignore", message="mix='alternate'")
-            augmenter = PoseAugmenter(model, optimizer, "poseaug", epochs, config=run.config)
+            augmenter = PoseAugmenter(
+                model, optimizer, "poseaug", epochs, config=run.config, target_2d=run.unlabelled()
+            )
         loader = augmenter.wrap(loader)
 
     model.train()
@@ -158,7 +181,10 @@ def train_and_test(run: Run, on_update: Callable[[], None] = lambda: None) -> di
     seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
     return {
         "settings": json.loads(run.key),
-        "tests": {name: evaluate(model, x.pose_2d, x.pose_3d) for name, x in tests.items()},
+        "tests": {
+            name: evaluate(model, x.pose_2d, x.pose_3d, skeleton="h36m_16")
+            for name, x in tests.items()
+        },
         "seconds": seconds,
         "rows": {"training": len(pairs), **{name: len(test) for name, test in tests.items()}},
         "stats": augmenter.stats() if augmenter else {},

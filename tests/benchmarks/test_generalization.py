@@ -23,7 +23,13 @@ from benchmarks.generalization.runs import (
     train,
     train_and_test,
 )
-from benchmarks.generalization.splits import HELD_OUT, action_names, rarest_actions, splits
+from benchmarks.generalization.splits import (
+    HELD_OUT,
+    action_names,
+    rarest_actions,
+    splits,
+    unlabelled,
+)
 from benchmarks.options import names_among
 from h36m_helpers import pixels, world, write
 from helpers import H36M, STANDING
@@ -168,6 +174,38 @@ def test_the_split_is_the_same_every_time(validation: tuple[Pairs, dict[str, Pai
         assert torch.equal(test.pose_2d, again[name].pose_2d)
 
 
+def mean_lengths(pairs: Pairs) -> Tensor:
+    length = lengths(pose_to_bones(pairs.root_relative, H36M)).mean(0)
+    return length / length.mean()
+
+
+def test_the_target_has_another_skeleton_and_other_takes_without_labels(
+    validation: tuple[Pairs, dict[str, Pairs]],
+) -> None:
+    train, tests = validation
+    target, other = tests["target"], splits(None, 1, validate=True)[1]["target"]
+    assert set(action_names(target)) <= set(action_names(tests["cross"]))
+    for found in (target, other):
+        change = (mean_lengths(found) / mean_lengths(train) - 1).abs().mean()
+        assert 0.05 < change < 0.25
+    assert (mean_lengths(target) / mean_lengths(other) - 1).abs().mean() > 0.05
+    poses = unlabelled(None, 0, validate=True)
+    assert len(poses) == pytest.approx(len(target), rel=0.3)
+    assert torch.cdist(poses.flatten(1), target.pose_2d.flatten(1)).min() > 0
+
+
+def test_the_unlabelled_poses_of_a_test_are_not_those_of_the_test(folder: Path) -> None:
+    synthetic = unlabelled(None, 0)
+    assert torch.cdist(synthetic[::10].flatten(1), make(0)[2].pose_2d.flatten(1)).min() > 0
+    clips = np.random.default_rng(0).normal(size=(3, 5, 16, 2))
+    np.savez(folder / "cross_a_clips.npz", pose2d=clips, pose2d_det=clips + 1)
+    exact, seen = (unlabelled(str(folder), 0, detections=kind) for kind in ("gt", "det"))
+    assert exact.shape == (15, 16, 2)
+    torch.testing.assert_close(seen, exact + 1)
+    with pytest.raises(ValueError, match="exact only"):
+        unlabelled(None, 0, detections="det")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four actions of every subject, exact and detected 2D, and a cross-dataset test."""
@@ -225,6 +263,15 @@ def test_every_estimator_is_trained_and_tested(estimator: str) -> None:
         assert 0 <= scores["AUC"] <= scores["PCK"] <= 100
     assert record["seconds"]["wall"] > 0
     assert json.loads(json.dumps(record)) == record
+
+
+def test_the_method_with_unlabelled_poses_gets_them() -> None:
+    argv = "--methods default,target_2d --estimators mlp --seeds 0 --updates 2 --batch-size 64"
+    runs = cli.make_runs(cli.arguments(argv.split()))
+    assert [each.target_2d for each in runs] == [False, True]
+    stats = [train_and_test(each)["stats"] for each in runs]
+    assert stats[1]["target_poses"] == len(unlabelled(None, 0))
+    assert "target_poses" not in stats[0]
 
 
 def test_a_run_is_repeatable() -> None:
@@ -305,7 +352,8 @@ def test_invalid_options_are_errors() -> None:
 
 def test_the_table_is_mean_and_deviation_over_seeds() -> None:
     def record(method: str, cross: float) -> dict[str, Any]:
-        scores = dict.fromkeys(("MPJPE", "PA-MPJPE", "PCK", "AUC"), cross)
+        names = ("MPJPE", "PA-MPJPE", "N-MPJPE", "bone lengths", "PCK", "AUC")
+        scores = dict.fromkeys(names, cross)
         return {
             "settings": {"estimator": "mlp", "method": method},
             "tests": {"source": scores, "cross": scores},
