@@ -152,6 +152,8 @@ def test_importing_has_no_side_effects() -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: p.stem)
 def test_no_module_prints_or_exits(path: Path) -> None:
+    if path.stem == "cli":
+        pytest.skip("it is a program")
     called = {
         node.func.id
         for node in ast.walk(ast.parse(path.read_text()))

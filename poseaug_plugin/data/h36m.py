@@ -317,10 +317,16 @@ def _check_joint_order(metadata: Mapping[str, Any], where: str) -> None:
 
 
 def _check_exists(path: Path) -> None:
-    if not path.is_file():
-        found = ", ".join(sorted(file.name for file in path.parent.glob("*.npz"))) or "no .npz file"
-        source = FILE_SOURCES.get(path.name, f"files known by name: {', '.join(FILE_SOURCES)}")
-        raise FileNotFoundError(f"no {path.name} in {path.parent}, only {found}; {source}")
+    if path.is_file():
+        return
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent}")
+    found = ", ".join(sorted(file.name for file in path.parent.glob("*.npz")))
+    source = FILE_SOURCES.get(path.name, f"files known by name: {', '.join(FILE_SOURCES)}")
+    raise FileNotFoundError(
+        f"no {path.name} in {path.parent}, {f'only {found}' if found else 'which has no .npz file'}"
+        f"; {source}"
+    )
 
 
 def _float32(values: Array) -> Tensor:

@@ -1,0 +1,151 @@
+"""The command line: what each command prints and with which status it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from poseaug_plugin import __version__, cli
+from poseaug_plugin.data import synthetic
+
+SOME = synthetic.make()[0][::400]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, except for a file with good data and one in millimetres."""
+    monkeypatch.chdir(tmp_path)
+    rows = dict(pose2d=SOME.pose_2d.numpy(), pose3d=SOME.pose_3d.numpy(), cam=SOME.camera.numpy())
+    np.savez(tmp_path / "good.npz", **rows)
+    np.savez(tmp_path / "mm.npz", **{**rows, "pose3d": rows["pose3d"] * 1000})
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], command: str) -> tuple[int, str, str]:
+    status = cli.main(command.split())
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_demo_writes_table_numbers_and_picture(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, "demo --updates 6 --batch-size 64 --device cpu --json q.json")
+    assert status == 0
+    saved = json.loads(Path("q.json").read_text())
+    assert [r["method"] for r in saved["runs"]] == ["plain", "random", "default"]
+    for line in saved["runs"]:
+        assert f"{line['cross_dataset']['MPJPE']:.1f}" in out
+    assert out.startswith("Synthetic motion; seed 0; 6 updates each; errors in mm")
+    assert "poseaug-plugin check FILE" in out
+    assert "training 2 of 3, random, seed 0" in err
+    assert Path("poseaug-demo.png").stat().st_size > 10_000
+
+
+def test_demo_without_matplotlib_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    status, out, _ = run(capsys, "demo --updates 3 --batch-size 64 --methods random")
+    assert status == 0
+    assert "pip install 'poseaug-plugin[plots]'" in out
+    assert not Path("poseaug-demo.png").exists()
+
+
+def test_demo_with_a_wrong_folder_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, "demo --data nowhere")
+    assert (status, out) == (2, "")
+    assert err.splitlines()[-1] == "poseaug-plugin demo: error: there is no folder nowhere"
+
+
+def test_check_tells_good_from_bad_by_its_status(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "check good.npz")
+    assert status == 0
+    assert out.startswith(f"good.npz: arrays, {len(SOME)} rows\n")
+    assert "no problem found\n1 of 1 batches without a problem" in out
+    status, out, _ = run(capsys, "check mm.npz")
+    assert status == 1
+    assert "unit=0.001" in out
+    assert "0 of 1 batches without a problem" in out
+    assert run(capsys, "check mm.npz --batch unit=0.001")[0] == 0
+
+
+def test_check_takes_a_loader_of_a_script(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("my_script.py").write_text(
+        "from poseaug_plugin.data import make_loader, synthetic\n"
+        "def loader():\n    return make_loader(synthetic.make()[0], 64)\n"
+    )
+    status, out, _ = run(capsys, "check my_script:loader --batch poseaug")
+    assert status == 0
+    assert "3 of 3 batches without a problem" in out
+    assert run(capsys, "check my_script:nothing")[0] == 2
+    assert run(capsys, "check no_module:loader")[0] == 2
+
+
+def test_check_translates_cures_to_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez("two.npz", a=SOME.pose_2d, b=SOME.pose_2d, c=SOME.pose_3d)
+    status, _, err = run(capsys, "check two.npz")
+    assert status == 1
+    assert "candidates ['a', 'b'] for 2D" in err
+    assert "batch=dict(name=value) is --batch name=value" in err
+    assert len(err.splitlines()) == 1
+    assert run(capsys, "check two.npz --batch pose_2d=b pose_3d=c")[0] == 0
+
+
+def test_augment_writes_a_file_that_check_accepts(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "augment good.npz more.npz --copies 2 --config random")
+    assert status == 0
+    assert out.startswith(f"more.npz: {3 * len(SOME)} rows, of which ")
+    assert run(capsys, "check more.npz")[0] == 0
+    status, _, err = run(capsys, "augment good.npz more.npz")
+    assert status == 2
+    assert "more.npz exists" in err
+    assert run(capsys, "augment good.npz x.npz --config distanse=3")[0] == 2
+
+
+def test_info_names_versions_and_presets(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "info")
+    assert status == 0
+    for word in (__version__, sys.version.split()[0], np.__version__, "semgcn", "h36m_17", "paper"):
+        assert word in out
+
+
+def test_settings_are_python_literals() -> None:
+    words = ["random", "distance=2,8", "upright=False", "focal=(0.5, 1)", "mix=append"]
+    assert cli._settings(words, "preset") == {
+        "preset": "random",
+        "distance": (2, 8),
+        "upright": False,
+        "focal": (0.5, 1),
+        "mix": "append",
+    }
+    assert cli._settings(["semgcn"]) == "semgcn"
+    assert cli._settings(None) is None
+    for words in (["a", "b"], ["a", "b=1"]):
+        with pytest.raises(ValueError, match="expected settings as name=value"):
+            cli._settings(words)
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "poseaug_plugin", "check", "no.npz"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "poseaug-plugin check: error: there is no no.npz\n"
+
+
+def test_a_command_without_arguments_shows_how_it_is_used(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: poseaug-plugin ")
