@@ -24,6 +24,7 @@ class PoseAugCallback(Callback):  # type: ignore[misc, unused-ignore]
 
     Args:
         batch: as for `PoseAugmenter`.
+        log: log `stats()` as `poseaug/...`, as often as the trainer logs (`log_every_n_steps`).
         **options: the other arguments of `PoseAugmenter`, except model, optimizer and epochs, which
             come from Lightning.
 
@@ -34,7 +35,8 @@ class PoseAugCallback(Callback):  # type: ignore[misc, unused-ignore]
         ConfigError: an option, the batch format or the config is unknown.
     """
 
-    def __init__(self, batch: Any = None, **options: Any) -> None:
+    def __init__(self, batch: Any = None, log: bool = True, **options: Any) -> None:
+        self.logs = log
         self.options = check_options(batch=batch, **options)
         self.augmenter: PoseAugmenter | None = None
         self._saved: dict[str, Any] | None = None
@@ -53,6 +55,12 @@ class PoseAugCallback(Callback):  # type: ignore[misc, unused-ignore]
         # Callbacks cannot replace a batch, so the strategy's method that moves it is replaced.
         trainer.strategy.batch_to_device = lambda *args, **named: augmenter(move(*args, **named))
         self.augmenter = augmenter
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *of_the_batch: Any) -> None:
+        due = trainer.log_every_n_steps if self.logs and trainer.loggers else 0
+        if due and self.augmenter is not None and trainer.global_step % due == 0:
+            stats = {f"poseaug/{name}": value for name, value in self.augmenter.stats().items()}
+            pl_module.log_dict(stats, on_step=True, on_epoch=False, batch_size=1)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         if self.augmenter is not None:

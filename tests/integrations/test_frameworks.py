@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import warnings
 from types import SimpleNamespace
@@ -139,6 +140,26 @@ def test_lightning_resumes_with_equal_results(pl, callback):
     assert (len(half.trained_on), len(rest.trained_on)) == (6, 6)
     assert hook.augmenter.stats()["epochs"] == 4
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), rest.parameters()))
+
+
+def test_lightning_logs_the_numbers_as_often_as_the_trainer(pl, callback):
+    for log in (True, False):
+        logger = importlib.import_module(f"{pl.__name__}.loggers").CSVLogger("logs", str(log))
+        trainer = pl.Trainer(
+            max_epochs=2,
+            accelerator="cpu",
+            callbacks=[callback(log=log)],
+            logger=logger,
+            log_every_n_steps=2,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+        )
+        trainer.fit(lit(pl), loader_of(rows_of()))
+        assert ("poseaug/accepted" in trainer.logged_metrics) is log
+    with open("logs/True/version_0/metrics.csv") as stream:
+        steps = [row["poseaug/steps"] for row in csv.DictReader(stream)]
+    assert steps == ["2.0", "4.0", "6.0"]
 
 
 def test_lightning_detaches_when_a_run_fails(pl, callback):
