@@ -23,7 +23,7 @@ from .checkpoint import restore
 from .config import PoseAugConfig
 from .counters import Counters
 from .engine import Engine
-from .errors import AttachError, ConfigError, PoseAugError, WindowError
+from .errors import AttachError, ConfigError, PoseAugError, SkeletonError, WindowError
 from .events import (
     BATCHES_TO_JUDGE,
     BATCHES_WITHOUT_EPOCH,
@@ -373,6 +373,33 @@ class PoseAugmenter:
     @property
     def _uses_feedback(self) -> bool:
         return self.config.trains and self.config.feedback != "off"
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The skeleton of the poses.
+
+        Raises:
+            SkeletonError: no `skeleton=` was passed, and no batch has been read yet.
+        """
+        known = self._reader.known_skeleton
+        if known is None:
+            raise SkeletonError("no batch has been read yet; pass skeleton=, or read a batch.")
+        return known
+
+    def read(self, batch: Any) -> PoseBatch:
+        """Return a batch as the plugin understands it, in metres and screen units.
+
+        Args:
+            batch: what the loader yields. It is not changed.
+
+        Returns:
+            Its poses, on the device of the model.
+
+        Raises:
+            PoseAugError: the batch cannot be read, as in `augmenter(batch)`.
+        """
+        poses, _ = self._read(batch)
+        return poses
 
     def preview(self, batch: Any) -> tuple[PoseBatch, Tensor, Augmentation]:
         """Augment every row of a batch, to look at; networks and random state do not change.

@@ -25,6 +25,7 @@ RULES = {
     "augment": {"errors", "config", "geometry", "loop", "batches"},
     "adversarial": {*TOOLS, "geometry", "loop", "batches", "augment"},
     "data": {"geometry"},
+    "plots": {"geometry"},
     "integrations": {"config", "errors", "loop", "batches", "plugin"},
 }
 ALLOWED = {"torch", "numpy", "einops"}
@@ -103,7 +104,7 @@ def test_there_are_no_circular_imports() -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: p.stem)
 def test_only_torch_numpy_and_einops_are_required(path: Path) -> None:
-    if folder_of(path) == "integrations" or path.stem == "plots":
+    if folder_of(path) in {"integrations", "plots"}:
         pytest.skip("it imports an optional package")
     used = {module.split(".")[0] for dots, module in imports(path) if not dots}
     assert used <= ALLOWED | sys.stdlib_module_names
