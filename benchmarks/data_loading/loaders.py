@@ -39,7 +39,8 @@ def in_memory(pairs: Pairs, batch_size: int, seed: int, swap: bool) -> Iterator[
 
 def swap_batch(batch: Batch, generator: torch.Generator) -> Batch:
     pose_3d, _, rows, camera = batch
-    pose_3d = stretch(pose_3d, swap_lengths(Bones.of(pose_3d, SKELETON), generator), SKELETON)
+    length = Bones.of(pose_3d, SKELETON).length
+    pose_3d = stretch(pose_3d, swap_lengths(length, SKELETON, generator), SKELETON)
     return pose_3d, project(pose_3d, camera), rows, camera
 
 

@@ -39,8 +39,8 @@ def weighted(generator: torch.Generator, weight: Tensor, count: int) -> Tensor:
     Returns:
         (count,) int64.
     """
-    weight = torch.where(weight.isfinite(), weight, 0.0)
-    relative = (weight / weight.amax()).nan_to_num(0.0)  # 0 / 0 if all are 0
+    weight = weight.nan_to_num(0.0, 0.0, 0.0)
+    relative = weight / weight.amax().clamp_min(torch.finfo(weight.dtype).tiny)
     one = constant((1.0,), weight.dtype, weight.device)
     cumulative = torch.add(one, relative, alpha=_RESOLUTION).to(torch.int64).cumsum(0)
     target = (uniform(generator, count) * cumulative[-1]).to(torch.int64)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..config import PoseAugConfig
-from ..geometry.bones import EPS, Bones
+from ..geometry.bones import EPS
 from ..geometry.constants import constant, matrix
 from ..geometry.operators import euler_to_matrix
 from ..geometry.skeleton import Skeleton
@@ -92,7 +92,7 @@ def _view(numbers: Tensor, ranges: Ranges) -> View:
     )
 
 
-def swap_lengths(bones: Bones, generator: torch.Generator) -> Tensor:
+def swap_lengths(length: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:
     """Return the change of bone lengths that gives each row the body of another row.
 
     The released code has a table with the bone lengths of its training subjects. A shuffled batch
@@ -100,16 +100,17 @@ def swap_lengths(bones: Bones, generator: torch.Generator) -> Tensor:
     in the other row stays as it is, so no row gets the bones of a padding row.
 
     Args:
-        bones: bones of (B, K).
-        generator: on the device of the bones.
+        length: (B, K), lengths of the bones.
+        skeleton: the skeleton of the poses.
+        generator: on the device of the lengths.
 
     Returns:
         gamma_bl (B, G).
     """
-    length, skeleton = bones.length, bones.skeleton
     group_of_bone = _group_matrix(skeleton, length.dtype, length.device)
     # The sum of the lengths in each mirror group, and the number of bones that have a length.
-    total, count = (torch.stack([length, (length > EPS).to(length)]) @ group_of_bone).unbind()
+    sums = torch.cat([length, length > EPS]).mm(group_of_bone)
+    total, count = sums.view(2, len(length), -1).unbind()
     own = (total / count.clamp_min(1)).clamp_min(EPS)
     order = torch.randperm(len(length), generator=generator, device=length.device)
     other = own.index_select(0, order)

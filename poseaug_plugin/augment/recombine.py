@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.bones import EPS
-from ..geometry.constants import index_tensor
+from ..geometry.constants import identity, index_tensor
 from ..geometry.skeleton import Skeleton
 from .draws import uniform
 
@@ -63,15 +63,16 @@ def bend_chain(directions: Tensor, steps: Tensor, skeleton: Skeleton) -> Tensor:
     inner, ancestors = _chains(skeleton)
     bendable = directions.any(1, keepdim=True) & _column(inner, directions.device)
     bent = _unit(torch.addcmul(directions, steps, bendable))
-    half = _unit(directions + bent)
-    # The rotation from a to b with the half vector h takes v to v + 2 (a.v) b - 2 (h.v) h, as in
-    # `rotate_between`.
-    rotations = torch.stack([directions, half, bent], 1)
-    rotations = rotations.index_select(0, index_tensor(ancestors, directions.device))
-    for rotation in rotations.split(skeleton.num_bones):  # of the parent bones, then of theirs, ...
-        along = (rotation[:, :2] * bent[:, None]).sum(2, keepdim=True)
-        bent = torch.addcmul(bent, along[:, 0], rotation[:, 2], value=2)
-        bent = torch.addcmul(bent, along[:, 1], rotation[:, 1], value=-2)
+    total = directions + bent
+    scaled = total / (total * total).sum(1, keepdim=True).clamp_min(EPS**2)
+    # I + 2 b a^T - 2 (a + b) (a + b)^T / |a + b|^2 rotates from a to b, as `rotate_between`.
+    R = identity(3, directions.dtype, directions.device)[..., None]
+    R = torch.addcmul(R, bent[:, :, None], directions[:, None], value=2)
+    R = torch.addcmul(R, total[:, :, None], scaled[:, None], value=-2)
+    R = R.index_select(0, index_tensor(ancestors, directions.device))
+    # Of the parent bones, then of their parents, and so on.
+    for rotation in R.split_with_sizes([skeleton.num_bones] * (len(R) // skeleton.num_bones)):
+        bent = (rotation * bent[:, None]).sum(2)
     return bent
 
 

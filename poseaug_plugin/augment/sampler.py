@@ -93,7 +93,7 @@ class Sampler:
         bones = Bones.of(poses.pose_3d, self.skeleton)
         sources = self.source_rows(poses, bones, rows)
         augmented, accepted, *_ = self._sample(poses.pick(sources), bones.pick(sources))
-        accepted = accepted & poses.valid[rows]
+        accepted = accepted & poses.valid.index_select(0, rows)
         if self.target is not None:
             self.target.add(augmented, accepted)
         return augmented, accepted
@@ -150,7 +150,7 @@ class Sampler:
         """
         if not (self.config.swap_lengths and self.config.bl):
             return bones, None
-        gamma_bl = swap_lengths(bones.frame(poses.middle), self.generator)
+        gamma_bl = swap_lengths(bones.length[:, poses.middle], self.skeleton, self.generator)
         return bones.stretch(gamma_bl[:, None]), gamma_bl
 
     def augment(

@@ -40,10 +40,11 @@ class FieldCodec:
     scale: float = 1.0
     offset: tuple[float, ...] = (0.0,)
 
-    def decode(self, field: Tensor) -> tuple[Tensor, Tensor]:
-        """Poses (B, T, J, C) and further channels, zero for joints that the field lacks."""
-        x = self.layout.canonical(field)
-        x, extra = x[..., : self.channels], self._all_joints(x[..., self.channels :])
+    def decode(self, field: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Poses (B, T, J, C), zero for joints that the field lacks, and its further channels."""
+        x, extra = self.layout.canonical(field), None
+        if x.shape[-1] > self.channels:
+            x, extra = x[..., : self.channels], self._all_joints(x[..., self.channels :])
         if self.stat is not None:
             mean, std = self._stat(x)
             x = torch.where(std > 0, x * std + mean, mean)
@@ -75,7 +76,7 @@ class FieldCodec:
             mean, std = self._stat(x)
             kept = 0.0 if old is None else self.layout.canonical(old)[..., : self.channels].to(x)
             x = torch.where(std > 0, (x - mean) / torch.where(std > 0, std, 1.0), kept)
-        if extra is not None and extra.shape[-1]:
+        if extra is not None:
             x = torch.cat([x, extra if self._has_all else gather(extra, self.joints)], -1)
         return self.layout.shaped(x)
 

@@ -27,6 +27,7 @@ from .containers import (
     overwrite,
     representable,
     set_fields,
+    stacked_shape,
 )
 from .field_codec import FieldCodec
 from .image_space import from_image, relative_from_image, to_image
@@ -136,9 +137,9 @@ class BatchFormat:
             BatchError: a missing field, ragged or empty rows, shapes that do not fit.
         """
         raw_2d, raw_3d = self._field(batch, "pose_2d"), self._field(batch, "pose_3d")
-        codec_2d = self._codec_2d(raw_2d, skeleton.num_joints)
+        codec_2d = self._codec_2d(raw_2d.shape, skeleton.num_joints)
         pose_2d, extra = codec_2d.decode(raw_2d)
-        pose_3d = self._codec_3d(raw_3d, skeleton).decode(raw_3d)[0].to(pose_2d.device)
+        pose_3d = self._codec_3d(raw_3d.shape, skeleton).decode(raw_3d)[0].to(pose_2d.device)
         root_kind = self.root
         if self.window_3d is not None and pose_3d.shape[1] == 1 < pose_2d.shape[1]:
             pose_3d, root_kind = self._windows(batch, pose_3d, skeleton), "absolute"
@@ -187,9 +188,9 @@ class BatchFormat:
             BatchError: a missing field, ragged or empty rows, a shape that does not fit.
         """
         raw_3d = self._field(batch, "pose_3d")
-        return self._codec_3d(raw_3d, skeleton).decode(raw_3d)[0]
+        return self._codec_3d(raw_3d.shape, skeleton).decode(raw_3d)[0]
 
-    def decoded_2d(self, raw: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
+    def decoded_2d(self, raw: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor | None]:
         """A 2D field as (B, T, J, 2), screen units, and its further channels (B, T, K, E).
 
         Joints that the field lacks are NaN.
@@ -197,7 +198,7 @@ class BatchFormat:
         Raises:
             BatchError: a shape that does not fit.
         """
-        codec = self._codec_2d(raw, skeleton.num_joints)
+        codec = self._codec_2d(raw.shape, skeleton.num_joints)
         pose_2d, extra = codec.decode(raw)
         missing = [j for j in range(skeleton.num_joints) if j not in codec.joints]
         pose_2d[:, :, missing] = torch.nan
@@ -231,9 +232,10 @@ class BatchFormat:
                 "right field in batch=."
             ) from None
 
-    def _codec_2d(self, raw: Tensor, total: int) -> FieldCodec:
+    def _codec_2d(self, shape: tuple[int, ...], total: int) -> FieldCodec:
         joints = tuple(self.joints_2d or range(total))
-        layout = Layout.of(raw, len(joints), 2, f"pose_2d (field {self.pose_2d!r})", self.scenes)
+        what = f"pose_2d (field {self.pose_2d!r})"
+        layout = Layout.of(tuple(shape), len(joints), 2, what, self.scenes)
         scale, offset = 1.0, (0.0, 0.0)
         if self.screen is not None:
             w, h = self.screen
@@ -241,7 +243,7 @@ class BatchFormat:
         stat = _stat(self.stat_2d, "stat_2d", 2 * len(joints))
         return FieldCodec(layout, joints, total, 2, stat, scale, offset)
 
-    def _codec_3d(self, raw: Tensor, skeleton: Skeleton, what: str = "") -> FieldCodec:
+    def _codec_3d(self, shape: tuple[int, ...], skeleton: Skeleton, what: str = "") -> FieldCodec:
         joints = tuple(self.joints_3d or range(skeleton.num_joints))
         if set(range(skeleton.num_joints)) - set(joints) - {skeleton.root}:
             raise ConfigError(
@@ -250,7 +252,7 @@ class BatchFormat:
                 "the 3D has."
             )
         what = what or f"pose_3d (field {self.pose_3d!r})"
-        layout = Layout.of(raw, len(joints), 3, what, self.scenes)
+        layout = Layout.of(tuple(shape), len(joints), 3, what, self.scenes)
         stat = _stat(self.stat_3d, "stat_3d", 3 * len(joints))
         return FieldCodec(layout, joints, skeleton.num_joints, 3, stat, self.unit)
 
@@ -337,11 +339,12 @@ class BatchFormat:
         Raises:
             BatchError: another number of rows than poses, or a container that cannot be changed.
         """
-        raw_3d = self._field(batch, "pose_3d")
+        shape = stacked_shape(self._raw(batch, "pose_3d"))
+        codec_3d = self._codec_3d(shape, skeleton)
         entries = len(poses) // poses.people
-        if len(raw_3d) != entries:
+        if shape[0] != entries:
             raise BatchError(
-                f"pose_3d (field {self.pose_3d!r}) has {len(raw_3d)} rows, but there are "
+                f"pose_3d (field {self.pose_3d!r}) has {shape[0]} rows, but there are "
                 f"{entries} poses: with mix='append' the rows of {describe(batch)} could not be "
                 "repeated. Yield a tuple, list, dict, named tuple or dataclass, or choose "
                 "mix='replace'."
@@ -349,12 +352,11 @@ class BatchFormat:
         # To where the batch is, in one transfer: the mask goes with the poses.
         poses = replace(poses, valid=rows).to(device_of(self._raw(batch, "pose_2d")))
         rows = poses.valid
-        codec_3d = self._codec_3d(raw_3d, skeleton)
         pose_3d = self._placed(poses, skeleton)
-        if codec_3d.layout.canonical(raw_3d).shape[1] == 1 < pose_3d.shape[1]:
+        if codec_3d.layout.frames == 1 < pose_3d.shape[1]:
             pose_3d = pose_3d[:, poses.middle, None]  # the target is only the centre frame
         codec_2d = _codec_of(poses) or self._codec_2d(
-            self._field(batch, "pose_2d"), skeleton.num_joints
+            stacked_shape(self._raw(batch, "pose_2d")), skeleton.num_joints
         )
         new = {
             self.pose_2d: codec_2d.encode(
@@ -415,7 +417,8 @@ class BatchFormat:
         if codec is None:
             plain = pose_2d if self.joints_2d is None else gather(pose_2d, tuple(self.joints_2d))
             plain = plain[:, 0] if plain.shape[1] == 1 else plain
-            codec = self._codec_2d(plain[:, None] if self.scenes else plain, pose_2d.shape[2])
+            plain = plain[:, None] if self.scenes else plain
+            codec = self._codec_2d(plain.shape, pose_2d.shape[2])
         elif self.scenes:
             codec = replace(codec, layout=replace(codec.layout, people=1))
         return codec.encode(pose_2d, poses.extra_2d)
@@ -426,7 +429,9 @@ class BatchFormat:
         Raises:
             BatchError: it has another shape.
         """
-        pose, _ = self._codec_3d(predicted, skeleton, "the estimator's output").decode(predicted)
+        pose, _ = self._codec_3d(predicted.shape, skeleton, "the estimator's output").decode(
+            predicted
+        )
         rows, frames = poses.pose_3d.shape[:2]
         if len(pose) != rows or pose.shape[1] not in (1, frames):
             raise BatchError(

@@ -29,10 +29,13 @@ class Layout:
     pattern: str
     joints: int
     people: int = 1  # rows of the plugin's form for each row of the array
+    frames: int = 1
 
     @classmethod
-    def of(cls, x: Tensor, joints: int, channels: int, what: str, scenes: bool = False) -> Layout:
-        """The layout of a tensor.
+    def of(
+        cls, shape: tuple[int, ...], joints: int, channels: int, what: str, scenes: bool = False
+    ) -> Layout:
+        """The layout of a tensor of a given shape.
 
         Args:
             channels: 3 for 3D, 2 for 2D, which may have a third (a confidence).
@@ -42,14 +45,13 @@ class Layout:
         Raises:
             BatchError: no rows, another number of joints, or none of the shapes.
         """
-        shape = tuple(x.shape)
         if not shape or 0 in shape:
             raise BatchError(f"{what} has shape {shape}: no rows. Skip empty batches.")
         pattern = (SCENES if scenes else PATTERNS).get(len(shape), "")
         if not scenes and len(shape) == 5 and shape[-1] != 1:
             pattern = WINDOW
         if not scenes and len(shape) == 3 and shape[1] == joints * channels:
-            return cls(COLUMNS, joints)
+            return cls(COLUMNS, joints, frames=shape[2])
         sizes = dict(zip(pattern.replace("(", "").replace(")", "").split(), shape))
         if pattern == PATTERNS[2]:
             sizes = {"j": shape[1] // channels, "c": channels if shape[1] % channels == 0 else 0}
@@ -66,7 +68,7 @@ class Layout:
                 f"{what} has shape {shape}, expected {expected} for a skeleton of {joints} joints; "
                 f"{_cure(sizes, joints, channels, what)}."
             )
-        return cls(pattern, joints, sizes.get("p", 1))
+        return cls(pattern, joints, sizes.get("p", 1), sizes.get("t", 1))
 
     def canonical(self, x: Tensor) -> Tensor:
         """Reshape to (B, T, J, C)."""

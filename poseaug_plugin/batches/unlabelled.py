@@ -92,7 +92,7 @@ def _visible(raw: Any, fmt: BatchFormat, skeleton: Skeleton) -> Tensor:
             f"target_2d cannot be read: {error} If its joints or units are not those of the "
             "training batches, pass target_2d=dict(pose_2d=poses, joints_2d=..., screen=(w, h))."
         ) from None
-    if extra.shape[-1]:
+    if extra is not None:
         missing[:, :, joints] |= ~(extra[..., 0] > 0)
     missing |= ~pose_2d.isfinite().all(-1)
     return torch.where(missing[..., None], torch.nan, pose_2d).flatten(0, 1)

@@ -59,10 +59,7 @@ def pose_to_bones(pose_3d: Tensor, skeleton: Skeleton) -> Tensor:
         SkeletonError: the shape does not fit the skeleton.
     """
     _check(pose_3d, skeleton.num_joints, "pose_3d")
-    bones = F.linear(
-        pose_3d.flatten(-2), _pose_to_bones_matrix(skeleton, pose_3d.dtype, pose_3d.device)
-    )
-    return bones.unflatten(-1, (skeleton.num_bones, 3))
+    return _multiply(pose_3d, _pose_to_bones_matrix(skeleton, pose_3d.dtype, pose_3d.device))
 
 
 def bones_to_pose(bones: Tensor, skeleton: Skeleton) -> Tensor:
@@ -72,30 +69,33 @@ def bones_to_pose(bones: Tensor, skeleton: Skeleton) -> Tensor:
         SkeletonError: the shape does not fit the skeleton.
     """
     _check(bones, skeleton.num_bones, "bones")
-    pose_3d = F.linear(
-        bones.flatten(-2), _bones_to_pose_matrix(skeleton, bones.dtype, bones.device)
-    )
-    return pose_3d.unflatten(-1, (skeleton.num_joints, 3))
+    return _multiply(bones, _bones_to_pose_matrix(skeleton, bones.dtype, bones.device))
+
+
+def _multiply(points: Tensor, factor: Tensor) -> Tensor:
+    """Multiply points (..., N, 3), as rows of 3 N numbers, by (3 N, 3 M): (..., M, 3)."""
+    product = torch.mm(points.reshape(-1, len(factor)), factor)
+    return product.view(*points.shape[:-2], -1, 3)
 
 
 @lru_cache(maxsize=64)
 def _pose_to_bones_matrix(skeleton: Skeleton, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """H as a matrix (3 K, 3 J): 1 at the child of each bone and -1 at its parent."""
+    """H as a matrix (3 J, 3 K): 1 at the child of each bone and -1 at its parent."""
     rows = [[0.0] * skeleton.num_joints for _ in skeleton.child]
     for row, child, parent in zip(rows, skeleton.child, skeleton.parent):
         row[child], row[parent] = 1.0, -1.0
-    return matrix(rows, dtype, device, dims=3)
+    return matrix([*zip(*rows)], dtype, device, dims=3)
 
 
 @lru_cache(maxsize=64)
 def _bones_to_pose_matrix(skeleton: Skeleton, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """H^-1 as a matrix (3 J, 3 K): 1 for each bone between the root and the joint."""
+    """H^-1 as a matrix (3 K, 3 J): 1 for each bone between the root and the joint."""
     rows = [[0.0] * skeleton.num_bones for _ in skeleton.parents]
     for joint, row in enumerate(rows):
         while joint != skeleton.root:
             row[skeleton.bone_of[joint]] = 1.0
             joint = skeleton.parents[joint]
-    return matrix(rows, dtype, device, dims=3)
+    return matrix([*zip(*rows)], dtype, device, dims=3)
 
 
 def lengths(bones: Tensor) -> Tensor:
@@ -251,7 +251,8 @@ class Bones:
     @property
     def body_direction(self) -> Tensor:
         """The unit bones (..., K, 3) in the body frame, see `directions`."""
-        return self.direction @ self.axes
+        direction = self.direction.reshape(-1, *self.direction.shape[-2:])
+        return torch.bmm(direction, self.axes.reshape(-1, 3, 3)).view_as(self.direction)
 
     def bend(self, gamma_ba: Tensor) -> Bones:
         """BA: add `gamma_ba` (..., K, 3) to the unit bones and normalise; lengths are kept.
@@ -273,7 +274,8 @@ class Bones:
                 right keep the same ratio.
         """
         if gamma_bl.shape[-1] != self.skeleton.num_bones:
-            gamma_bl = gather(gamma_bl[..., None], self.skeleton.mirror_group)[..., 0]
+            group = index_tensor(self.skeleton.mirror_group, gamma_bl.device)
+            gamma_bl = gamma_bl.index_select(-1, group)
         length = torch.addcmul(self.length, self.length, gamma_bl)
         return self._replace(self.direction, length, lambda axes: axes)
 

@@ -19,6 +19,9 @@ from .constants import constant
 
 __all__ = ["Camera", "fit_root", "in_frame", "project", "undistort", "zoom"]
 
+#: Sizes of f, c, k1, k2, k3 and p.
+_PARTS = 2, 2, 1, 1, 1, 2
+
 #: Exponent of the zoom factor by which each of the nine intrinsics is multiplied, see `zoom`.
 _ZOOM_EXPONENTS = 1.0, 1.0, 0.0, 0.0, 2.0, 4.0, 6.0, 1.0, 1.0
 
@@ -117,19 +120,17 @@ def project(
     >>> project(torch.tensor([[1.0, -1.0, 4.0]]), Camera(f=(2, 2)).intrinsics)
     tensor([[ 0.5000, -0.5000]])
     """
-    camera = intrinsics[..., None, :]
-    f, c, k, p = camera.split((2, 2, 3, 2), -1)
+    f, c, *distortion = intrinsics[..., None, :].split_with_sizes(_PARTS, -1)
     ray = pose_3d[..., :2] / pose_3d[..., 2:].clamp_min(floor)
     if limit is not None:
         ray = ray.clamp(-limit, limit)
-    return torch.addcmul(c, f, _distort(ray, k, p))
+    return torch.addcmul(c, f, _distort(ray, *distortion))
 
 
-def _distort(ray: Tensor, k: Tensor, p: Tensor) -> Tensor:
+def _distort(ray: Tensor, k1: Tensor, k2: Tensor, k3: Tensor, p: Tensor) -> Tensor:
     """Return distorted rays: ray * (1 + k1 r^2 + k2 r^4 + k3 r^6 + p . ray) + p r^2."""
     r2 = (ray * ray).sum(-1, keepdim=True)
-    k1, k2, k3 = k.split(1, -1)
-    factor = ray @ p.mT  # the tangential part, then the radial one
+    factor = (ray * p).sum(-1, keepdim=True)  # the tangential part; below, the radial one
     factor = torch.addcmul(factor, r2, torch.addcmul(k1, r2, torch.addcmul(k2, r2, k3)))
     return torch.addcmul(torch.addcmul(ray, p, r2), ray, factor)
 
@@ -145,11 +146,11 @@ def undistort(pose_2d: Tensor, intrinsics: Tensor, steps: int = 10) -> Tensor:
     Returns:
         (..., J, 2).
     """
-    f, c, k, p = intrinsics[..., None, :].split((2, 2, 3, 2), -1)
+    f, c, *distortion = intrinsics[..., None, :].split_with_sizes(_PARTS, -1)
     distorted = (pose_2d - c) / f
     ray = distorted
     for _ in range(steps):
-        ray = ray - (_distort(ray, k, p) - distorted)
+        ray = ray - (_distort(ray, *distortion) - distorted)
     return ray
 
 

@@ -102,7 +102,8 @@ def shift(pose_3d: Tensor, offset: Tensor, skeleton: Skeleton) -> Tensor:
 
 def shift_along(pose_3d: Tensor, offset: Tensor, axes: Tensor) -> Tensor:
     """Move each joint by an offset along given axes, the columns of (..., 3, 3)."""
-    return pose_3d + offset @ axes.mT
+    flat = (x.reshape(-1, *x.shape[-2:]) for x in (pose_3d, offset.expand_as(pose_3d), axes.mT))
+    return torch.baddbmm(*flat).view_as(pose_3d)
 
 
 def move(pose_3d: Tensor, R: Tensor, t: Tensor, skeleton: Skeleton) -> Tensor:
@@ -158,7 +159,7 @@ def euler_to_matrix(angles: Tensor) -> Tensor:
     # Each entry is a sum of cosines of sums of angles. Three operations in place of the products of
     # three matrices: on a GPU each operation has a fixed cost.
     combinations, phases, weights = _sums_of_cosines(angles.dtype, angles.device)
-    return (torch.addmm(phases, angles, combinations).cos() @ weights).view(-1, 3, 3)
+    return torch.addmm(phases, angles, combinations).cos().mm(weights).view(-1, 3, 3)
 
 
 @functools.lru_cache(maxsize=16)

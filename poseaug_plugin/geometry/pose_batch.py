@@ -41,7 +41,7 @@ class PoseBatch:
         valid: (B,) bool, False for padding rows, which are never augmented. Default: all True.
         has_root: False if the data has no root position and `root` was fitted to the 2D.
         has_camera: False if the data has no camera and `camera` is an assumed one.
-        extra_2d: (B, T, J, E), further 2D channels such as a confidence. Default: none, E = 0.
+        extra_2d: (B, T, J, E), further 2D channels such as a confidence. None: there are none.
         group: (B,), equal for the people of one image, who are augmented as one scene.
         people: number of consecutive rows that are one entry of the caller's batch.
         frame_height: half height of the images, h / w, in screen units; the half width is 1.
@@ -63,7 +63,7 @@ class PoseBatch:
     valid: Tensor = None  # type: ignore[assignment]  # filled in below
     has_root: bool = True
     has_camera: bool = True
-    extra_2d: Tensor = None  # type: ignore[assignment]  # filled in below
+    extra_2d: Tensor | None = None
     group: Tensor | None = None
     people: int = 1
     frame_height: float = 1.0
@@ -73,8 +73,6 @@ class PoseBatch:
         if self.valid is None:
             valid = torch.ones(len(self), dtype=torch.bool, device=self.pose_2d.device)
             object.__setattr__(self, "valid", valid)
-        if self.extra_2d is None:
-            object.__setattr__(self, "extra_2d", self.pose_2d[..., :0])
 
     def check(self, joints: int) -> None:
         """Check types and shapes.

@@ -20,6 +20,8 @@ def copy_together(tensors: Sequence[Tensor], device: torch.device) -> list[Tenso
         tensors: on one device, apart from those that are on `device` already.
         device: the device of the results.
     """
+    if all(tensor.device == device for tensor in tensors):
+        return [*tensors]
     away = [i for i, tensor in enumerate(tensors) if tensor.device != device]
     if len(away) < 2 or len({tensors[i].device for i in away}) > 1:
         return [tensor.to(device) for tensor in tensors]

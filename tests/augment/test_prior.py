@@ -140,7 +140,7 @@ def test_draws_depend_on_the_generator_only() -> None:
 
 
 def swapped_lengths(pose: Tensor) -> Tensor:
-    return swap_lengths(Bones.of(pose, H36M), generator())
+    return swap_lengths(Bones.of(pose, H36M).length, H36M, generator())
 
 
 def group_lengths(pose: Tensor) -> Tensor:

@@ -367,9 +367,7 @@ def doubles(seed: int = 0, aside: float = 0.0) -> PoseBatch:
     """People in float64, the first moved by `aside` metres, with the published projection."""
     who = people(ROWS, seed=seed)
     read = POSEAUG.read((who.pose_3d, who.pose_2d, None, who.camera), H36M, Camera())
-    fields = {
-        name: getattr(read, name).double() for name in ("pose_3d", "root", "camera", "extra_2d")
-    }
+    fields = {name: getattr(read, name).double() for name in ("pose_3d", "root", "camera")}
     fields["root"][0, :, 0] += aside
     placed = (fields["pose_3d"] + fields["root"][:, :, None])[:, 0]
     pose_2d = [torch.stack(slow_project(points(p), c)) for p, c in zip(placed, fields["camera"])]
@@ -679,7 +677,7 @@ def test_an_update_in_float32_is_equal_up_to_rounding() -> None:
         plugin.nets["augmentor"].last.bias[3, 0, :3] = torch.tensor([3.0, -0.1, 1.8])
     reference, rng = Reference(plugin, model), torch.Generator()
     rng.set_state(plugin.sampler.generator.get_state())
-    names = "pose_2d", "pose_3d", "root", "camera", "extra_2d"
+    names = "pose_2d", "pose_3d", "root", "camera"
     singles: Any = {name: getattr(given, name).float() for name in names}
     reference.update([points(p) for p in absolute(given)], given.camera, rng, 10)
     estimator = Estimator(model.float())

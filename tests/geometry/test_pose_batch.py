@@ -34,8 +34,7 @@ def test_four_arrays_are_enough() -> None:
     assert poses.valid.dtype == torch.bool
     assert poses.valid.tolist() == [True] * ROWS
     assert (poses.has_root, poses.has_camera) == (True, True)
-    assert poses.extra_2d.shape == (ROWS, FRAMES, 16, 0)
-    assert poses.group is poses.leader is poses.source is None
+    assert poses.extra_2d is poses.group is poses.leader is poses.source is None
     assert poses.usable() is poses
     assert torch.equal(poses.absolute, fields["pose_3d"] + fields["root"][:, :, None])
     assert poses.detection_error(poses).abs().max() < 1e-6
