@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from torch.utils.data import DataLoader, IterableDataset
+
 from ..errors import AttachError
+from .distributed import world_size
 
 __all__ = ["DOUBLING_MIXES", "AugmentedLoader", "AugmentsBatches", "unwrapped", "wrap_loader"]
 
@@ -139,6 +143,7 @@ class AugmentedLoader:
         vars(self).update(_loader=loader, _shared=_SharedState(augmenter))
 
     def __iter__(self) -> Iterator[Any]:
+        _check_prepared(self._loader)
         return _AugmentedIterator(lambda: iter(self._loader), self._shared)
 
     def __len__(self) -> int:
@@ -212,6 +217,27 @@ def wrap_loader(loader: Any, augmenter: AugmentsBatches) -> AugmentedLoader:
 
 def _same(loader: Any) -> Any:
     return loader
+
+
+def _check_prepared(loader: Any) -> None:
+    """Refuse a DataLoader that accelerate does not know: its `prepare` passes over wrapped ones.
+
+    Raises:
+        AttachError: accelerate runs several processes, and each would get all of the data.
+    """
+    accelerate = sys.modules.get("accelerate")
+    if accelerate is None or not isinstance(loader, DataLoader) or world_size() == 1:
+        return
+    prepared = getattr(loader, "_is_accelerate_prepared", False)
+    samplers = (getattr(loader, name, None) for name in ("sampler", "batch_sampler"))
+    divided = any(hasattr(sampler, "num_replicas") for sampler in samplers)
+    iterable = isinstance(loader.dataset, IterableDataset)  # may divide its data itself
+    if accelerate.state.is_initialized() and not (prepared or divided or iterable):
+        raise AttachError(
+            f"the DataLoader was not prepared by accelerate, so each of the {world_size()} "
+            "processes would train on all of the data: accelerator.prepare passes over a wrapped "
+            "loader. Prepare first: loader = augmenter.wrap(accelerator.prepare(loader))."
+        )
 
 
 def unwrapped(loader: Any) -> Any:
