@@ -61,7 +61,8 @@ WARNINGS = {
     "few_accepted": "almost no augmented pair can be used, so training is nearly plain: {} of them "
     "leave the image and {} have a joint nearer than depth=. Set distance=, image_offset= and "
     "focal= in config= so that your people, as large as they are, fit into the image (distances "
-    "are in metres), or frame_height= if the image is higher.",
+    "are in metres), or frame_height= if the image is higher. A scene of several people is used if "
+    "all of them fit and none comes into contact with another.",
     "target_few": "target_2d has only {} poses that differ, so the proportions of the people there "
     "are uncertain {}. Pass a few hundred poses of different moments.",
     "target_strange": "target_2d does not look like the 2D of the training data: its people are "

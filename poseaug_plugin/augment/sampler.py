@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from ..config import PoseAugConfig
-from ..geometry.bones import EPS, Bones
+from ..geometry.bones import EPS, Bones, lengths, pose_to_bones
 from ..geometry.camera import in_frame, zoom
 from ..geometry.constants import identity
+from ..geometry.contact import bone_distance
 from ..geometry.operators import axis_angle_to_matrix
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
@@ -32,6 +33,9 @@ from .ranges import Ranges
 from .target import Target
 
 __all__ = ["Proposal", "Sampler"]
+
+CONTACT = 0.5  # mean bone lengths between the bones of two people who touch: 13 cm
+CONTACT_PAIRS = 4096  # that are compared at a time, to save memory
 
 
 @dataclass(frozen=True)
@@ -237,7 +241,7 @@ class Sampler:
     def accepted(self, poses: PoseBatch, augmented: PoseBatch, pose_3d: Tensor) -> Tensor:
         """Return which pairs are accepted (B,): those in frame in all frames of the clip.
 
-        A group is accepted only if all its people are.
+        A group is accepted only if all its people are, and no two of them came into contact.
 
         Args:
             poses: the rows from which the pairs were made.
@@ -256,11 +260,33 @@ class Sampler:
             )
         leader = poses.leader
         if leader is not None:
-            rejected = ~accepted & poses.valid
+            rejected = (~accepted | self._contacts(poses, pose_3d)) & poses.valid
             group_rejected = torch.zeros_like(accepted)
             group_rejected.index_put_((leader,), rejected, accumulate=True)
             accepted = ~group_rejected[leader]
         return accepted & poses.valid
+
+    def _contacts(self, poses: PoseBatch, pose_3d: Tensor) -> Tensor:
+        """Return the rows (B,) of groups that touch another one and came nearer to it.
+
+        This waits for the device.
+        """
+        same = (poses.group[:, None] == poses.group) & poses.valid[:, None] & poses.valid  # type: ignore[index]
+        size = lengths(pose_to_bones(pose_3d, self.skeleton)).mean((1, 2))
+        touching = torch.zeros_like(poses.valid)
+        pairs = same.triu(1).nonzero()
+        for start in range(0, len(pairs), CONTACT_PAIRS):
+            first, second = pairs[start : start + CONTACT_PAIRS].unbind(1)
+            before, after = (
+                bone_distance(
+                    x.index_select(0, first), x.index_select(0, second), self.skeleton
+                ).amin(1)
+                for x in (poses.absolute, pose_3d)
+            )
+            mean = (size.index_select(0, first) + size.index_select(0, second)) / 2
+            contact = (after < CONTACT * mean) & (after < before)
+            touching.index_put_((first,), contact, accumulate=True)
+        return touching
 
     # State
 

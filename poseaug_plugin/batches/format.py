@@ -191,9 +191,9 @@ class BatchFormat:
         return self._codec_3d(raw_3d.shape, skeleton).decode(raw_3d)[0]
 
     def decoded_2d(self, raw: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor | None]:
-        """A 2D field as (B, T, J, 2), screen units, and its further channels (B, T, K, E).
+        """A 2D field as (B, T, J, 2), screen units, and its further channels (B, T, J, E).
 
-        Joints that the field lacks are NaN.
+        Joints that the field lacks are NaN, and their further channels 0.
 
         Raises:
             BatchError: a shape that does not fit.

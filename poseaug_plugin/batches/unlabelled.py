@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import BatchError, ConfigError
 from ..geometry.skeleton import Skeleton
+from .cameras import PIXEL_COORDINATE
 from .containers import Key, as_tensor, get_field
 from .format import BatchFormat
 from .protocol import Format
@@ -21,7 +22,6 @@ from .protocol import Format
 __all__ = ["read_unlabelled"]
 
 MOST = 100_000  # poses that are read; a loader may be endless
-PIXELS = 10.0  # larger coordinates are not in screen units
 OPTIONS = ("screen", "stat_2d", "joints_2d")  # of `BatchFormat` that describe 2D
 NAMES = ("pose_2d", "pose2d", "keypoints", "keypoints_2d")  # of the array in an archive
 
@@ -69,7 +69,7 @@ def read_unlabelled(source: Any, fmt: Format, skeleton: Skeleton) -> Tensor:
             "of people where the model will be used."
         )
     largest = float(pose_2d.nan_to_num(0.0).abs().flatten(1).amax(1).median())
-    if largest > PIXELS:
+    if largest > PIXEL_COORDINATE:
         raise ConfigError(
             f"target_2d is in pixels (coordinates are about {largest:.0f}), expected the units of "
             "the training batches; pass target_2d=dict(pose_2d=poses, screen=(w, h)), with the "
@@ -93,7 +93,7 @@ def _visible(raw: Any, fmt: BatchFormat, skeleton: Skeleton) -> Tensor:
             "training batches, pass target_2d=dict(pose_2d=poses, joints_2d=..., screen=(w, h))."
         ) from None
     if extra is not None:
-        missing[:, :, joints] |= ~(extra[..., 0] > 0)
+        missing[:, :, joints] |= ~(extra[:, :, joints, 0] > 0)
     missing |= ~pose_2d.isfinite().all(-1)
     return torch.where(missing[..., None], torch.nan, pose_2d).flatten(0, 1)
 

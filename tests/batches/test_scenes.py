@@ -14,6 +14,7 @@ from loop_helpers import attached, changed_rows, small
 from poseaug_plugin import BatchError, BatchFormat, Camera, ConfigError
 from poseaug_plugin.batches.containers import get_field
 from poseaug_plugin.geometry.camera import project
+from poseaug_plugin.geometry.contact import bone_distance
 
 IMAGES, PEOPLE = 8, 3
 FIELDS = dict(pose_2d=0, pose_3d=1, camera=2, root="absolute", scenes=True)
@@ -126,6 +127,33 @@ def test_lists_confidences_arrays_and_slots() -> None:
         absolute[:, :, 1:] += absolute[:, :, :1]
         off = project(absolute, torch.as_tensor(made["K"])[:, None]) - torch.from_numpy(x)[..., :2]
         assert off[there(pose_3d)].abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("preset", ["default", "random"])
+def test_people_come_into_contact_no_more_often_than_before(preset: str) -> None:
+    """Three people 0.5 to 1.2 m apart, of whom some touch: no scene gets a new contact."""
+    torch.manual_seed(0)
+    images = 200
+    pose_3d = people(images * PEOPLE).view(images, PEOPLE, 16, 3)
+    step = torch.rand(images, 2) * torch.tensor([0.7, 6.3]) + torch.tensor([0.5, 0.0])
+    x, z = step[:, 0] * step[:, 1].cos(), step[:, 0] * step[:, 1].sin()
+    root = torch.stack([torch.stack([i * x, 0 * x, i * z], -1) for i in (-1, 0, 1)], 1)
+    pose_3d = pose_3d - pose_3d[:, :, :1] + (root + torch.tensor([0.0, 0, 5.5]))[:, :, None]
+    pose_2d = project(pose_3d, Camera().intrinsics)
+    config = small(preset, learned=False, ratio=1.0, distance=(5.0, 8.0))
+    fmt = dict(pose_2d=0, pose_3d=1, root="absolute", scenes=True)
+    augmenter, _, _ = attached(config, fmt)
+    made = augmenter((pose_2d, pose_3d))[1]
+    changed = changed_rows(made, pose_3d)
+    assert len(changed) > images // 3
+
+    def distances(poses: Tensor) -> Tensor:
+        pairs = [(0, 1), (0, 2), (1, 2)]
+        return torch.stack([bone_distance(poses[:, i], poses[:, j], H36M) for i, j in pairs], 1)
+
+    before, after = distances(pose_3d)[changed], distances(made)[changed]
+    assert (before < 0.1).any()
+    assert (after - torch.minimum(before, torch.tensor(0.08))).min() > -1e-3
 
 
 def test_without_scenes_the_error_names_it_and_check_is_content_with_it() -> None:

@@ -131,3 +131,11 @@ def test_an_archive_of_many_arrays(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", one=POSES, two=POSES)
     with pytest.raises(ConfigError, match=r"has the arrays \['one', 'two'\]"):
         read(tmp_path / "a.npz")
+
+
+def test_confidences_of_some_joints_hide_only_them() -> None:
+    joints = tuple(range(1, 16))
+    observed = torch.cat([POSES[:, 1:], torch.ones(6, 15, 1)], -1)
+    observed[:, 2, 2] = 0  # joint 3
+    fmt = BatchFormat(pose_2d=0, pose_3d=1, joints_2d=joints)
+    assert read(observed, fmt).isnan().any(-1).any(0).nonzero()[:, 0].tolist() == [0, 3]
