@@ -26,6 +26,7 @@ STATS: dict[str, dict[str, str]] = {
         "target_visible": "share of their joints that are visible",
         "target_proportions": "mean absolute relative change of the bone lengths",
         "target_error": "mean standard error of these changes",
+        "target_shift": "mean absolute offset of trunk joints, in mean bone lengths of the person",
     },
     "With `learned=True`, of the last update that computed it": {
         "loss_augmentor": "loss of the augmentor",

@@ -173,6 +173,8 @@ class Sampler:
         learned = self.propose(centre) if proposal is None else proposal
         drawn = self.draw(len(poses)) if config.prior else None
         terms = [drawn.parameters if drawn else {}, learned.parameters]
+        if self.target is not None and config.ba and config.bl:
+            terms.append({"offset": self.target.offset(centre)})
         if config.varies_poses:
             new, sources = self.pose_statistics.new_poses(
                 centre.body_direction, config, self.generator

@@ -1,32 +1,35 @@
 """What unlabelled 2D poses say about the people and the cameras where the model will be used.
 
-Three things are taken from them:
+Four things are taken from them:
 
-- **Proportions.** Data sets define joints differently: their bone lengths differ by 10 to 20 %
-  after the size of the people is taken out. The 2D length of a bone, divided by the mean 2D length
-  of the pose's bones, depends on the view, but its 75th percentile over many poses hardly does.
-  Each mirror group of bones gets a factor that makes this percentile of the augmented poses equal
-  to that of the target. The factors are corrected with each batch (Robbins and Monro, "A Stochastic
-  Approximation Method", 1951), so that no past poses are kept.
-- **Places.** Augmented people stand where the people of the target stand in the image.
+- **Proportions.** Bone lengths of data sets differ by 10 to 20 % after the size of the people is
+  taken out. A 2D length, divided by the mean of the pose, depends on the view, but its 75th
+  percentile over many poses hardly does. Each mirror group of bones gets a factor that makes this
+  percentile of the augmented poses equal to that of the target.
+- **Joint definitions.** Joints of the trunk are moved in the body frame, until the medians of their
+  places in 2D are those of the target, see `body_measures`.
+- **Positions.** Augmented people stand where the people of the target stand in the image.
 - **Sizes.** They appear as large as these.
+
+The first two are corrected with each augmented batch, so that no past poses are kept (Robbins and
+Monro, "A Stochastic Approximation Method", 1951).
 
 How tall people are cannot be seen in 2D: a tall person far away looks like a short one nearby.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..geometry.bones import EPS, Bones, lengths, upright_bones
+from ..geometry.bones import EPS, Bones
 from ..geometry.constants import index_tensor, matrix
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
+from .body_measures import BodyMeasures
 from .draws import normal, uniform
 
 __all__ = ["Target"]
@@ -34,11 +37,12 @@ __all__ = ["Target"]
 ROWS = 2048  # poses that are kept; more are thinned out evenly, fewer are repeated
 PERCENTILE = 0.75
 SEEN = 0.05  # share of the poses in which a bone must be visible to be compared
-#: Correction of a log factor by the first batch, per unit of probability: about Newton's step.
-GAIN, LAST_GAIN = 0.4, 0.02
+#: Correction by the first batch, per unit of probability: about a step of Newton's method.
+GAIN = 0.4
+GAIN_BATCHES = 10  # after which the correction is half as large
 MOMENTUM = 0.02  # weight of a new batch in the running moments, as in `pose_statistics`
 BLOCKS = 10  # of consecutive poses, whose spread gives the standard errors
-SAVED = ("pose_2d", "visible", "log_factor", "reach")  # tensors of the state
+SAVED = ("pose_2d", "visible", "log_factor", "shift", "reach")  # tensors of the state
 
 FEW_ERROR = 0.04  # larger standard errors of the proportions get a warning
 SAME = 0.02  # relative difference below which proportions are called the same
@@ -61,8 +65,10 @@ class Target:
         visible: (M, J) bool.
         whole: (W,), the rows of poses that are not cut off: root and all ends of limbs are visible.
         log_factor: (G,), log of the factor on the bone lengths of each mirror group.
+        shift: (P,), offsets of joints in the body frame, in mean bone lengths of the person.
         error: (G,), standard error of `log_factor`; infinite where it cannot be estimated.
         known: (G,) bool, the mirror groups that are visible often enough to be compared.
+        known_shift: (P,) bool, likewise.
 
     >>> pose_2d = torch.rand(500, 16, 2, generator=torch.Generator().manual_seed(0))
     >>> target = Target(pose_2d, Skeleton.of("h36m_16"), torch.device("cpu"))
@@ -72,25 +78,26 @@ class Target:
 
     def __init__(self, pose_2d: Tensor, skeleton: Skeleton, device: torch.device) -> None:
         self.skeleton, self.device = skeleton, device
+        self.measures = BodyMeasures(skeleton)
         self.count, self.batches = len(pose_2d), 0
         kept = pose_2d[torch.arange(ROWS, device=pose_2d.device) * self.count // ROWS].to(device)
         self.visible = kept.isfinite().all(-1)
         self.pose_2d = torch.where(self.visible[..., None], kept, 0.0)
         self.log_factor = self.pose_2d.new_zeros(skeleton.num_groups)
+        self.shift = self.pose_2d.new_zeros(len(self.measures.places))
         self.reach = self.pose_2d.new_zeros(2)  # mean and variance, see `add`
         self._measure()
 
     def _measure(self) -> None:
         """Compute everything that follows from the poses alone."""
         groups = _group_mean(self.skeleton, self.device)
-        child, parent = self._ends()
-        bone_visible = self.visible[:, child] & self.visible[:, parent]
+        bone_visible, place_visible = self.measures.visible(self.visible)
         self.known = (bone_visible.to(groups) @ groups).mean(0) >= SEEN
         measuring = self.known.index_select(0, self._group)
         self._weight = measuring / measuring.sum().clamp_min(1)  # (K,): a size is a mean with them
 
         seen = (bone_visible & measuring).to(groups)
-        length = _lengths(self.pose_2d, self.skeleton)
+        length, place = self.measures.measure(self.pose_2d)
         ratio, size, typical = length, length.mean(1), self._weight.new_ones(len(self._weight))
         for _ in range(10):  # the size of a pose is what its visible bones suggest
             size = (length * seen).sum(1) / (seen @ typical).clamp_min(EPS)
@@ -99,6 +106,9 @@ class Target:
             typical = typical / (typical @ self._weight).clamp_min(EPS)
         self.size = size
         self.quantile = self._quantile(ratio)
+        self.known_shift = place_visible.to(groups).mean(0) >= SEEN
+        place = torch.where(place_visible, place / size.clamp_min(EPS)[:, None], torch.nan)
+        self.median = place.nanquantile(0.5, 0).nan_to_num(0.0)
         blocks = torch.stack([self._quantile(block).log() for block in ratio.chunk(BLOCKS)])
         error = blocks.std(0) / BLOCKS**0.5  # NaN where a block has no such bone
         few = torch.full_like(error, torch.inf)
@@ -128,11 +138,6 @@ class Target:
     def _group(self) -> Tensor:
         return index_tensor(self.skeleton.mirror_group, self.device)
 
-    def _ends(self) -> Iterator[Tensor]:
-        """The joints at the ends of each bone, (K,) twice."""
-        joints = (self.skeleton.child, self.skeleton.parent)
-        return (index_tensor(end, self.device) for end in joints)
-
     @property
     def normalised(self) -> Tensor:
         """The `whole` poses (W, J, 2) with the root at 0 and a mean 2D bone length of 1.
@@ -157,6 +162,14 @@ class Target:
         changed = bones.length @ factor.index_select(0, self._group)
         scale = bones.length.sum(1) / changed.clamp_min(EPS)
         return scale[:, None] * factor - 1
+
+    def offset(self, bones: Bones) -> Tensor:
+        """Return the offsets (B, J, 3) of joints in the body frame, metres.
+
+        Args:
+            bones: bones of (B, K).
+        """
+        return bones.length.mean(1)[:, None, None] * self.measures.offset(self.shift)
 
     def draw_views(
         self, camera: Tensor, generator: torch.Generator
@@ -189,7 +202,7 @@ class Target:
             augmented: a batch of augmented pairs.
             accepted: (B,) bool, those that are used.
         """
-        length = _lengths(augmented.pose_2d[:, augmented.middle], self.skeleton)
+        length, place = self.measures.measure(augmented.pose_2d[:, augmented.middle])
         size = (length @ self._weight).clamp_min(EPS)
         count = accepted.sum()
         weight, any_row = accepted / count.clamp_min(1), count.clamp_max(1)
@@ -197,8 +210,10 @@ class Target:
         below = weight @ (length < size[:, None] * quantile).to(size)
         excess = (below @ _group_mean(self.skeleton, self.device) - PERCENTILE) * self.known
         excess = excess - self.known * excess.sum() / self.known.sum().clamp_min(1)  # size is free
-        gain = any_row * max(GAIN / (1 + self.batches / 10), LAST_GAIN)
+        gain = any_row * GAIN / (1 + self.batches / GAIN_BATCHES)
         self.log_factor = self.log_factor + gain * excess
+        below = weight @ (place < size[:, None] * self.median).to(size)
+        self.shift = self.shift + gain / 2 * (below - 0.5) * self.known_shift
         # What a size depends on besides focal length and distance: body, pose and orientation.
         depth, focal = augmented.root[:, augmented.middle, 2], augmented.camera[:, :2].mean(1)
         reach = torch.where(accepted, (size * depth / focal).log(), 0.0)
@@ -231,7 +246,7 @@ class Target:
         return found
 
     def _is_upside_down(self, other: Target) -> bool:
-        if not (self._has_views and other._has_views and upright_bones(self.skeleton)):
+        if not (self._has_views and other._has_views and self.measures.legs):
             return False
         own, others = (target.normalised[..., 1].mean(0) for target in (self, other))
         return bool(torch.cosine_similarity(own, others, dim=0) < UPSIDE_DOWN)
@@ -251,10 +266,11 @@ class Target:
             "target_visible": self.visible.to(self.size).mean(),
             "target_proportions": (self.log_factor.exp() - 1).abs()[self.known].mean(),
             "target_error": self.error[self.known].mean(),
+            "target_shift": self.shift.abs().sum() / max(1, len(self.shift)),
         }
 
     def __str__(self) -> str:
-        """A table of the factors on bone lengths and their standard errors."""
+        """A table of what was learned of the bodies, with standard errors of the bone lengths."""
         skeleton = self.skeleton
         names = skeleton.names or tuple(f"joint {j}" for j in range(skeleton.num_joints))
         lines = [f"{self.count} unlabelled 2D poses, {self.batches} batches compared", ""]
@@ -264,6 +280,11 @@ class Target:
             error = float(self.error[group])
             told = f"length x {2.718281828**log_factor:.2f} +- {error:.2f}"
             lines.append(f"{ends:24} {told if self.known[group] else 'not visible'}")
+        lines.append("")
+        for place, shift, known in zip(self.measures.places, self.shift, self.known_shift):
+            joints = ", ".join(names[joint] for joint in place.joints)
+            told = f"{shift:+.2f} mean bone lengths {'back' if place.back else 'up'}"
+            lines.append(f"{joints:24} {told if known else 'not visible'}")
         return "\n".join(lines)
 
     # State
@@ -283,12 +304,6 @@ class Target:
             setattr(target, name, state[name].to(device))
         target._measure()
         return target
-
-
-def _lengths(pose_2d: Tensor, skeleton: Skeleton) -> Tensor:
-    """The lengths (..., K) of bones of 2D poses (..., J, 2)."""
-    child, parent = (index_tensor(x, pose_2d.device) for x in (skeleton.child, skeleton.parent))
-    return lengths(pose_2d.index_select(-2, child) - pose_2d.index_select(-2, parent))
 
 
 @lru_cache(maxsize=64)

@@ -16,7 +16,7 @@ from poseaug_plugin.config import PoseAugConfig
 from poseaug_plugin.data import Pairs, synthetic
 from poseaug_plugin.geometry.bones import Bones, lengths
 from poseaug_plugin.geometry.camera import project
-from poseaug_plugin.geometry.operators import stretch
+from poseaug_plugin.geometry.operators import shift, stretch
 from poseaug_plugin.geometry.pose_batch import PoseBatch
 
 CPU = torch.device("cpu")
@@ -37,6 +37,11 @@ def batch_of(pairs: Pairs) -> PoseBatch:
     )
 
 
+#: Offsets of its trunk joints, metres: hips 5 cm lower, spine 4 cm and shoulders 3 cm further back.
+OFFSET = torch.zeros(16, 3)
+OFFSET[[1, 4], 1], OFFSET[7, 2], OFFSET[[10, 13], 2] = -0.05, 0.04, 0.03
+
+
 @lru_cache
 def deployment(rows: int = 1500) -> Tensor:
     """2D of the test people of the same motion, on other proportions, (rows, 16, 2)."""
@@ -44,6 +49,14 @@ def deployment(rows: int = 1500) -> Tensor:
     chosen = people[torch.linspace(0, len(people) - 1, rows).long()]
     changed = stretch(chosen.pose_3d, (FACTOR - 1).expand(rows, -1), H36M)
     return project(changed, chosen.camera)
+
+
+@lru_cache
+def other_definition() -> Tensor:
+    """The same people with joints at other points of the body, (1500, 16, 2)."""
+    people = synthetic.make()[1]
+    chosen = people[torch.linspace(0, len(people) - 1, 1500).long()]
+    return project(shift(chosen.pose_3d, OFFSET, H36M), chosen.camera)
 
 
 def sampler_with(pose_2d: Tensor, batches: int = 60, rows: int = 256, **changes: object) -> Sampler:
@@ -88,6 +101,16 @@ def test_proportions_are_learned_and_total_length_is_kept() -> None:
     bones = Bones.of(training().pose_3d[:100], H36M)
     stretched = bones.stretch(sampler.target.gamma_bl(bones)).length
     torch.testing.assert_close(stretched.sum(1), bones.length.sum(1))
+
+
+def test_joints_are_moved_to_where_the_target_has_them() -> None:
+    target = sampler_with(other_definition(), batches=100).target
+    mean = float(Bones.of(training().pose_3d, H36M).length.mean())
+    found = mean * target.measures.offset(target.shift)
+    for joint, axis in ((1, 1), (7, 2), (10, 2)):  # hips, spine and shoulders
+        assert float(found[joint, axis]) == pytest.approx(float(OFFSET[joint, axis]), abs=0.015)
+    assert float((found - OFFSET).abs().max()) < 0.025
+    assert float((found - OFFSET).abs().mean()) < 0.3 * float(OFFSET.abs().mean())
 
 
 def test_the_same_proportions_stay() -> None:
@@ -192,6 +215,7 @@ def test_a_table_for_the_user() -> None:
     assert "1500 unlabelled 2D poses, 3 batches compared" in text
     assert "thorax - head" in text
     assert text.count("length x") == 9
+    assert text.count("mean bone lengths") == 6
 
 
 def test_state() -> None:
