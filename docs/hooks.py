@@ -13,12 +13,12 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-from poseaug_plugin import PoseAugConfig
+from poseaug_plugin import PoseAugConfig, stats
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = ("CHANGELOG.md", "benchmarks/*.md", "benchmarks/pictures/*", "examples/*.png")
 
-TABLES: dict[str, Callable[..., str]] = {"options": PoseAugConfig.table}
+TABLES: dict[str, Callable[..., str]] = {"options": PoseAugConfig.table, "stats": stats.table}
 
 
 def on_files(files: Files, config: Any) -> Files:

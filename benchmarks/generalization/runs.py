@@ -38,7 +38,7 @@ __all__ = [
 OnBatch = Callable[[int, nn.Module, Batch], None]  # number of past updates, estimator, batch
 
 #: Constructor and peak learning rate of each estimator. The rates are about the best of those tried
-#: for the method `random` on the validation split with seed 0 (`RESULTS.md`).
+#: for the method `random` on the validation split with seed 0 (`EXPERIMENTS.md`).
 ESTIMATORS: dict[str, tuple[Callable[[], nn.Module], float]] = {
     "mlp": (SimpleBaseline, 2e-2),
     "videopose": (VideoPose, 2e-2),
