@@ -110,8 +110,13 @@ class PoseAugConfig:
         "in-domain data, so that they are not forgotten. With any mix but replace, all rows are "
         "augmented unless this is 0.",
     )
-    depth: float = number(
-        0.5, 1e-3, 100, "m", "Smallest depth of a joint; pairs with a nearer joint are rejected."
+    depth: float | None = number(
+        None,
+        1e-3,
+        100,
+        "m",
+        "Smallest depth of a joint; pairs with a nearer joint are rejected. None: a fifth of the "
+        "smallest distance.",
     )
     frame_height: float | None = number(
         None,
@@ -147,14 +152,21 @@ class PoseAugConfig:
     roll: float = number(
         0.1, 0, math.pi, "rad", "Rotation about the viewing direction, drawn from -roll to roll."
     )
-    distance: Interval = number((2.5, 6.5), 0.1, 1000, "m", "Distance from the camera to the root.")
-    image_offset: float = number(
-        0.3,
+    distance: Interval | None = number(
+        None,
+        0.01,
+        1000,
+        "m",
+        "Distance from the camera to the root. None: fitted to where your people are in the first "
+        "batches; (2.5, 6.5) for Human3.6M.",
+    )
+    image_offset: float | None = number(
+        None,
         0,
-        1,
+        2,
         "screen",
         "Offset of the root from the image centre, drawn from -image_offset to image_offset on "
-        "each axis.",
+        "each axis. None: fitted to your people's place and size on the screen; 0.3 for Human3.6M.",
     )
     focal: Interval = number((0.5, 1.0), 0.05, 20, "", "Factor on the row's focal length.")
 
@@ -185,14 +197,14 @@ class PoseAugConfig:
     body_scale: float = number(
         0.15, 0, 0.9, "", "Factor on the whole body, drawn from 1 - body_scale to 1 + body_scale."
     )
-    joint_offset: float = number(
-        0.025,
+    joint_offset: float | None = number(
+        None,
         0,
         1,
         "m",
         "Standard deviation of a random offset of each joint, per body axis, mirrored between "
-        "left and right: data sets define joints differently. Needs ba, bl and a skeleton with "
-        "left and right joints.",
+        "left and right: data sets define joints differently. Needs ba and bl. None: a share of "
+        "your people's size; 0.025 for Human3.6M.",
     )
     swap_lengths: bool = option(
         True,
@@ -461,6 +473,11 @@ class PoseAugConfig:
     def uses_pose_statistics(self) -> bool:
         """Whether statistics of the caller's poses are estimated."""
         return self.resamples or self.aligns_vertical or (self.ba and bool(self.bend_sigma))
+
+    @property
+    def uses_view_statistics(self) -> bool:
+        """Whether ranges of the prior are fitted to the caller's data."""
+        return self.prior and None in (self.distance, self.image_offset, self.joint_offset)
 
     @property
     def resamples(self) -> bool:

@@ -404,8 +404,8 @@ class PoseAugmenter:
     def preview(self, batch: Any) -> tuple[PoseBatch, Tensor, Augmentation]:
         """Augment every row of a batch, to look at; networks and random state do not change.
 
-        Rows keep their own poses, and before the first batch there are no pose statistics, so bends
-        and the vertical are missing then.
+        Rows keep their own poses. Before the first batch there are no pose statistics, so bends and
+        the vertical are missing, and ranges are fitted to this batch.
 
         Args:
             batch: what the loader yields. It is not changed.
@@ -421,11 +421,7 @@ class PoseAugmenter:
         """
         with full_precision(self._estimator.device):
             poses, engine = self._read(batch)
-            state = engine.sampler.generator.get_state()
-            try:
-                return engine.sampler.sample(poses)
-            finally:
-                engine.sampler.generator.set_state(state)
+            return engine.sampler.preview(poses)
 
     def check(self, loader: Iterable[Any], batches: int = 3) -> list[CheckReport]:
         """Check the first batches of a loader; problems are reported, not raised.
@@ -456,6 +452,7 @@ class PoseAugmenter:
         if steps == STEPS_WITHOUT_BATCH and self._on and got_none:
             self._notifier.warn("no_batches")
         self._update()
+        self._share_measurements(steps)
         self._notifier.emit("step", self)
 
     def _update(self) -> None:
@@ -496,6 +493,21 @@ class PoseAugmenter:
         for report in reports:
             self._notifier.emit("collapse", self, f"{report.part} {action}: {report.reason}")
 
+    def _share_measurements(self, steps: int) -> None:
+        """Fit the ranges of the prior to the rows of all ranks.
+
+        Ranks may read different numbers of batches, but they all take the same steps. They vote
+        after the 1st, 2nd, 4th, 8th, ... of them, until each rank has enough rows.
+        """
+        if world_size() == 1 or not self.config.uses_view_statistics or steps & (steps - 1):
+            return
+        sampler = None if self._engine is None else self._engine.sampler
+        if sampler and sampler.view_statistics.shared:
+            return
+        ready = sampler is not None and sampler.view_statistics.ready
+        if all_agree(ready, self._estimator.device) and sampler:
+            sampler.share_measurements()
+
     def _report_failed_update(self, error: Exception) -> None:
         self._counters.add("failed_updates")
         self._notifier.warn("update_failed", repr(error))
@@ -510,10 +522,15 @@ class PoseAugmenter:
             **self._counters.numbers(),
             "epochs": self._schedule.done,
             "updates": 0 if trainer is None else trainer.updates,
+            **self._ranges(),
             **({} if trainer is None else trainer.measures),
             **({} if self.target is None else self.target.stats()),
         }
         return {name: float(number) for name, number in numbers.items()}
+
+    def _ranges(self) -> dict[str, Tensor]:
+        known = self._engine is not None and self.config.prior
+        return cast(Engine, self._engine).sampler.ranges.numbers() if known else {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the augmenter's state, to resume a run.

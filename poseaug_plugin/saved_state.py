@@ -91,7 +91,7 @@ def _tensor_differences(saved: Any, example: Tensor, path: str) -> Iterator[tupl
         return
     elif not saved.isfinite().all():
         yield path, "has numbers that are not finite"
-    elif path.endswith((".step", ".exp_avg_sq", ".passed")) and (saved < 0).any():
+    elif path.endswith((".step", ".exp_avg_sq", ".passed", ".counts")) and (saved < 0).any():
         yield path, "has negative numbers"
 
 

@@ -21,6 +21,17 @@ STATS: dict[str, dict[str, str]] = {
         "updates": "updates of the networks",
         "failed_updates": "updates that raised an error and were skipped",
     },
+    "With a prior, from the first batch: its ranges, given or fitted": {
+        "distance_low": "smallest distance from the camera to the root, metres",
+        "distance_high": "largest distance from the camera to the root, metres",
+        "image_offset_x_low": "leftmost place of the root relative to the image centre, screen "
+        "units",
+        "image_offset_x_high": "rightmost place of the root, screen units",
+        "image_offset_y_low": "uppermost place of the root, screen units",
+        "image_offset_y_high": "lowest place of the root, screen units",
+        "joint_offset": "standard deviation of joint offsets on each axis, metres",
+        "depth": "smallest depth of a joint, metres",
+    },
     "With `target_2d`": {
         "target_poses": "number of unlabelled poses",
         "target_visible": "share of their joints that are visible",

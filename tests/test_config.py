@@ -26,7 +26,7 @@ NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("yaw", "roll", "limit_r"), (-0.1, 3.2)),
     "tilt": ((-4.0, 0.0), (0.0, 4.0), (0.2, 0.1)),
     "distance": ((0.0, 5.0), (2.0, 1001.0), (6.5, 2.5)),
-    "image_offset": (-0.1, 1.1),
+    "image_offset": (-0.1, 2.1),
     "focal": ((0.0, 1.0), (0.5, 21.0), (1.0, 0.5)),
     **dict.fromkeys(("bend", "limit_ba", "limit_t"), (-0.1, 2.1)),
     **dict.fromkeys(("stretch", "body_scale", "limit_bl"), (-0.1, 1.0)),
@@ -90,7 +90,7 @@ def test_what_is_no_number_is_refused(name: str) -> None:
 
 def test_messages_say_what_is_wanted() -> None:
     assert refused(yaw=180).endswith("it must lie in 0 to pi rad.")
-    assert refused(distance=(5, 2)).endswith("it must lie in 0.1 to 1000 m, low before high.")
+    assert refused(distance=(5, 2)).endswith("it must lie in 0.01 to 1000 m, low before high.")
     assert refused(ratio="half").endswith("must be a number or two numbers (start, end).")
     assert refused(ratio=(0.5,)).endswith("must be a number or two numbers (start, end).")
     assert refused(beta=3.0).endswith("must be two numbers (start, end).")
@@ -118,14 +118,15 @@ def test_nothing_to_augment_with_is_refused() -> None:
 
 def test_none_means_unlimited_where_the_field_says_so() -> None:
     optional = ("limit_ba", "update_rows", "frame_height")
+    optional += ("distance", "image_offset", "joint_offset", "depth")  # fitted
     config = PoseAugConfig(**dict.fromkeys(optional))
-    assert [getattr(config, name) for name in optional] == [None] * 3
+    assert [getattr(config, name) for name in optional] == [None] * 7
     for name in sorted(set(NUMBERS_OUT_OF_RANGE) - set(optional)):
         refused(**{name: None})
 
 
 def test_limits_themselves_are_allowed() -> None:
-    PoseAugConfig(ratio=0, yaw=math.pi, distance=(0.1, 0.1), focal=[0.05, 20], seed=2**63 - 1)
+    PoseAugConfig(ratio=0, yaw=math.pi, distance=(0.01, 0.01), focal=[0.05, 20], seed=2**63 - 1)
     PoseAugConfig(ratio=1, bend=2, stretch=0.9, width=1, update_rows=1, beta=(3.0, 1.0))
 
 
@@ -283,6 +284,8 @@ def allowed(name: str) -> st.SearchStrategy[Any]:
     else:
         numbers = st.floats(data["low"], data["high"])
     pairs = st.tuples(numbers, numbers)
+    if hint == Interval | None:
+        return st.none() | pairs.map(sorted).map(tuple)
     if hint == Interval:
         return pairs.map(sorted).map(tuple)
     if hint == Schedule:
@@ -324,7 +327,8 @@ def test_help_and_table_list_every_field() -> None:
     for name, field in FIELDS.items():
         assert f"\n    {name} = " in described
         assert field.metadata["meaning"].split(".")[0][:60] in described
-    assert "distance = (2.5, 6.5)  [0.1 to 1000; low before high; m]" in described
+    assert "distance = None  [0.01 to 1000; low before high, or None; m]" in described
+    assert "tilt = (-0.3, 0.6)  [-pi to pi; low before high; rad]" in described
     assert "ratio = (0.9, 0.5)  [0 to 1; or start and end of the run]" in described
     assert "yaw = pi  [0 to pi; rad]" in described
     assert "update_rows = 256  [whole number, 1 to 2**24, or None; rows]" in described

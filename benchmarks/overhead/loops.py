@@ -16,6 +16,7 @@ from poseaug_plugin import PoseAugConfig, PoseAugmenter, PoseAugWarning
 from poseaug_plugin.adversarial.discriminators import DISCRIMINATORS, DiscriminatorInput
 from poseaug_plugin.adversarial.trainer import Trainer
 from poseaug_plugin.augment.sampler import Sampler
+from poseaug_plugin.augment.view_statistics import ENOUGH
 from poseaug_plugin.batches.protocol import EstimatorFormat
 from poseaug_plugin.data import Batch, Pairs, endless, make_loader
 from poseaug_plugin.geometry.bones import Bones
@@ -164,7 +165,9 @@ class Inside:
 
 
 def fill_pools(augmenter: PoseAugmenter, pairs: Pairs) -> None:
-    """As after some hundred steps: while a pool fills up it costs less."""
+    """As after some hundred steps: fitted ranges are final; while a pool fills up it costs less."""
+    assert augmenter._engine is not None
+    augmenter._engine.sampler.view_statistics.rows = ENOUGH
     trainer = augmenter._trainer
     if trainer is None:
         return

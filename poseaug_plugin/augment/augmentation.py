@@ -90,10 +90,7 @@ BONE_OPERATORS: dict[str, Operator] = {
 
 JOINT_OPERATORS: dict[str, Operator] = {
     "offset": Operator(
-        # Not on a skeleton without sides, a hand: its bones are as short as the offsets.
-        on=lambda config, skeleton: (
-            config.joint_offset and config.ba and config.bl and skeleton.left
-        ),
+        on=lambda config, _: config.joint_offset != 0 and config.ba and config.bl,
         uniform=lambda _: 0,
         draw=_draw_offset,
         apply=shift_along,

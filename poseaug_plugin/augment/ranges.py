@@ -1,10 +1,15 @@
-"""The ranges from which the prior draws, as tensors on one device."""
+"""The ranges from which the prior draws: those of the options, or fitted to the caller's data.
+
+Distances in metres suit one kind of data: at the 2.5 to 6.5 m that suit people in a room, a hand is
+a dot. An option that is None is therefore fitted. The numbers that suit Human3.6M are scaled by a
+quantile of the caller's data, divided by that of Human3.6M.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -12,7 +17,9 @@ from torch import Tensor
 
 from ..config import PoseAugConfig
 from ..geometry.constants import constant
+from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
+from .view_statistics import ON_H36M, QUANTILES, ViewStatistics
 
 __all__ = ["VIEW", "Ranges"]
 
@@ -20,9 +27,16 @@ __all__ = ["VIEW", "Ranges"]
 VIEW = ("yaw", "tilt", "roll", "image_offset_x", "image_offset_y", "distance", "log_focal")
 
 
+#: Numbers that suit Human3.6M.
+DISTANCE, IMAGE_OFFSET, JOINT_OFFSET = (2.5, 6.5), 0.3, 0.025
+NEAREST = 0.2  # smallest depth of a joint, as a share of the smallest distance of a root
+OFFSET_FACTOR = IMAGE_OFFSET / max(abs(q.on_h36m) for q in QUANTILES if "offset" in q.measure)
+FARTHEST = 2.0  # largest offset, screen units
+
+
 @dataclass(frozen=True)
 class Ranges:
-    """Low and high ends of everything that the prior draws uniformly, and the joint offset.
+    """Low and high ends of everything that the prior draws uniformly, and two limits.
 
     Attributes:
         view: (low, high), each (7,) or, to draw from other ranges in each row, (B, 7). The columns
@@ -32,35 +46,87 @@ class Ranges:
         length: (low, high), each (G + 1,) or (B, G + 1): a factor on the bone lengths of each
             mirror group, and one on the whole body.
         bend: largest step on a unit bone vector.
-        joint_offset: standard deviation of a joint's offset on each axis, metres.
+        joint_offset: (), standard deviation of a joint's offset on each axis, metres.
+        depth: (), smallest depth of a joint, metres.
     """
 
     view: tuple[Tensor, Tensor]
     length: tuple[Tensor, Tensor]
     bend: float
-    joint_offset: float
+    joint_offset: Tensor
+    depth: Tensor
 
     @classmethod
     @lru_cache(maxsize=64)
     def of(cls, config: PoseAugConfig, skeleton: Skeleton, device: torch.device) -> Ranges:
-        """Return the ranges that the options give."""
+        """Return the ranges that the options give; those that are None suit Human3.6M."""
+        distance = config.distance or DISTANCE
+        offset = _or(config.image_offset, IMAGE_OFFSET)
+        joint_offset = _or(config.joint_offset, JOINT_OFFSET)
+        depth = _or(config.depth, NEAREST * distance[0])
         view = (
             (-config.yaw, config.yaw),
             config.tilt,
             (-config.roll, config.roll),
-            (-config.image_offset, config.image_offset),
-            (-config.image_offset, config.image_offset),
-            config.distance,
+            (-offset, offset),
+            (-offset, offset),
+            distance,
             tuple(map(math.log, config.focal)),
         )
         spread = (*[config.stretch] * skeleton.num_groups, config.body_scale)
-        length = [(1 - s, 1 + s) for s in spread]
+        limits = constant((joint_offset, depth), torch.float32, device)
         return cls(
             view=_ends(view, device),
-            length=_ends(length, device),
+            length=_ends([(1 - s, 1 + s) for s in spread], device),
             bend=config.bend,
-            joint_offset=config.joint_offset,
+            joint_offset=limits[0],
+            depth=limits[1],
         )
+
+    def fitted(self, config: PoseAugConfig, statistics: ViewStatistics) -> Ranges:
+        """Return the ranges with those whose option is None fitted to the data."""
+        measured = statistics.quantiles
+        usual = constant(ON_H36M, measured.dtype, measured.device)
+        size, near, far = (10 ** (measured - usual)[:3]).unbind()
+        left, right, top, bottom = (OFFSET_FACTOR * measured[3:]).unbind()
+        low, high = (ends.clone() for ends in self.view)
+        if config.distance is None:
+            low[VIEW.index("distance")] = DISTANCE[0] * near
+            high[VIEW.index("distance")] = DISTANCE[1] * far
+        if config.image_offset is None:
+            # People who are always in the middle of the image are placed elsewhere, too.
+            for name, start, end in (
+                ("image_offset_x", left, right),
+                ("image_offset_y", top, bottom),
+            ):
+                low[VIEW.index(name)] = start.clamp(-FARTHEST, -IMAGE_OFFSET)
+                high[VIEW.index(name)] = end.clamp(IMAGE_OFFSET, FARTHEST)
+        fit_joint_offset, fit_depth = config.joint_offset is None, config.depth is None
+        return replace(
+            self,
+            view=(low, high),
+            joint_offset=JOINT_OFFSET * size if fit_joint_offset else self.joint_offset,
+            depth=NEAREST * low[VIEW.index("distance")] if fit_depth else self.depth,
+        )
+
+    @classmethod
+    def for_batch(cls, config: PoseAugConfig, skeleton: Skeleton, poses: PoseBatch) -> Ranges:
+        """Return the ranges that would be used if a batch were the only one."""
+        statistics = ViewStatistics(poses.root.device)
+        statistics.add(poses)
+        return cls.of(config, skeleton, poses.root.device).fitted(config, statistics)
+
+    def numbers(self) -> dict[str, Tensor]:
+        """Return the ranges that may be fitted, by name, see `PoseAugmenter.stats`."""
+        found = {"joint_offset": self.joint_offset, "depth": self.depth}
+        for name in ("distance", "image_offset_x", "image_offset_y"):
+            for end, values in zip(("low", "high"), self.view):
+                found[f"{name}_{end}"] = values[..., VIEW.index(name)].mean()
+        return found
+
+
+def _or(option: float | None, fitted: float) -> float:
+    return fitted if option is None else option
 
 
 def _ends(ranges: Iterable[Sequence[float]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,7 @@ from .pose_statistics import PoseStatistics
 from .prior import Draw, View, draw, swap_lengths
 from .ranges import Ranges
 from .target import Target
+from .view_statistics import ViewStatistics
 
 __all__ = ["Proposal", "Sampler"]
 
@@ -78,6 +79,7 @@ class Sampler:
     ) -> None:
         self.skeleton, self.config, self.device = skeleton, config, device
         self.ranges = Ranges.of(config, skeleton, device)
+        self.view_statistics = ViewStatistics(device)
         self.generator = torch.Generator(device).manual_seed(config.seed + 1 + rank())
         self.pose_statistics = PoseStatistics(skeleton, device)
         self.target = target
@@ -94,6 +96,7 @@ class Sampler:
         Returns:
             N pairs, and which of them are accepted (N,).
         """
+        self.measure(poses)
         bones = Bones.of(poses.pose_3d, self.skeleton)
         sources = self.source_rows(poses, bones, rows)
         augmented, accepted, *_ = self._sample(poses.pick(sources), bones.pick(sources))
@@ -126,6 +129,19 @@ class Sampler:
         return augmented, self.accepted(poses, augmented, pose_3d), swap, aug
 
     # The steps of a sample
+
+    def measure(self, poses: PoseBatch) -> None:
+        """Fit the ranges of the prior to the rows so far and those of a batch."""
+        if self.config.uses_view_statistics and self.view_statistics.add(poses):
+            self._fit()
+
+    def share_measurements(self) -> None:
+        """Make the ranges equal on all ranks; each of them must call it."""
+        self.view_statistics.share()
+        self._fit()
+
+    def _fit(self) -> None:
+        self.ranges = self.ranges.fitted(self.config, self.view_statistics)
 
     def source_rows(self, poses: PoseBatch, bones: Bones, rows: Tensor) -> Tensor:
         """Return the row from whose pose each of `rows` (N,) is made, and update the statistics.
@@ -257,7 +273,7 @@ class Sampler:
             accepted = in_frame(
                 pose_3d.flatten(1, 2),
                 augmented.pose_2d.flatten(1, 2),
-                depth=config.depth,
+                depth=self.ranges.depth,
                 height=config.frame_height or poses.frame_height,
             )
         leader = poses.leader
@@ -290,28 +306,39 @@ class Sampler:
             touching.index_put_((first,), contact, accumulate=True)
         return touching
 
-    # State
-
     @torch.no_grad()
+    def preview(self, poses: PoseBatch) -> tuple[PoseBatch, Tensor, Augmentation]:
+        """Make an augmented pair from each row, as `sample`; nothing changes by it.
+
+        Before the first batch, the ranges are fitted to these rows.
+        """
+        kept = self.generator.get_state(), self.ranges
+        if self.config.uses_view_statistics and not self.view_statistics.rows:
+            self.ranges = Ranges.for_batch(self.config, self.skeleton, poses)
+        try:
+            return self.sample(poses)
+        finally:
+            self.ranges = kept[1]
+            self.generator.set_state(kept[0])
+
     def rejections(self, poses: PoseBatch) -> tuple[str, str]:
         """Return the shares of pairs that leave the image and that are too near, in per cent.
 
-        The random state does not change. This waits for the device.
+        Nothing changes by it. This waits for the device.
         """
-        state = self.generator.get_state()
-        try:
-            observed, *_ = self.sample(poses)
-        finally:
-            self.generator.set_state(state)
+        observed, *_ = self.preview(poses)
         height = self.config.frame_height or poses.frame_height
         size = observed.pose_2d.new_tensor([1.0, height])
         outside = (observed.pose_2d.abs() > size).flatten(1).any(1)
-        near = (observed.absolute[..., 2] < self.config.depth).flatten(1).any(1)
+        near = (observed.absolute[..., 2] < self.ranges.depth).flatten(1).any(1)
         return f"{float(outside.float().mean()):.0%}", f"{float(near.float().mean()):.0%}"
+
+    # State
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "pose_statistics": self.pose_statistics.state_dict(),
+            "view_statistics": self.view_statistics.state_dict(),
             "generator": self.generator.get_state(),
             "owed_rows": self.owed_rows,
             "target": None if self.target is None else self.target.state_dict(),
@@ -319,6 +346,9 @@ class Sampler:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.pose_statistics.load_state_dict(state["pose_statistics"], self.device)
+        self.view_statistics.load_state_dict(state["view_statistics"], self.device)
+        if self.config.uses_view_statistics:
+            self._fit()
         self.owed_rows = state["owed_rows"]
         if state["target"] is not None:
             self.target = Target.restored(state["target"], self.skeleton, self.device)

@@ -60,10 +60,10 @@ def _source_pairs(rng: Generator, statures: Mapping[str, float], clips: int) -> 
     """``clips`` clips of 2.2 seconds for each subject, each seen by Human3.6M's four cameras."""
     shots = []
     for subject, stature in statures.items():
-        body = _sample_body(rng, stature + rng.uniform(-0.02, 0.02), std=0.02)
+        body = sample_body(rng, stature + rng.uniform(-0.02, 0.02), std=0.02)
         for clip in range(clips):
             action = list(SOURCE_MOTIONS)[clip % len(SOURCE_MOTIONS)]
-            world = _animate(rng, SOURCE_MOTIONS[action], body, frames=22)
+            world = animate(rng, SOURCE_MOTIONS[action], body, frames=22)
             world[..., :2] += rng.normal(0, 0.5, 2)
             shots += [film(world, camera, subject, action) for camera in cameras(subject)]
     return Pairs.from_clips(shots)
@@ -74,8 +74,8 @@ def _cross_pairs(rng: Generator, clips: int) -> Pairs:
     shots = []
     for clip in range(clips):
         action = list(CROSS_MOTIONS)[clip % len(CROSS_MOTIONS)]
-        body = _sample_body(rng, np.clip(rng.normal(1.68, 0.16), 1.3, 2.0), std=0.06)
-        world = _animate(rng, CROSS_MOTIONS[action], body, frames=20)
+        body = sample_body(rng, np.clip(rng.normal(1.68, 0.16), 1.3, 2.0), std=0.06)
+        world = animate(rng, CROSS_MOTIONS[action], body, frames=20)
         shots.append(film(world, random_camera(rng, world), f"P{clip:03d}", action))
     return Pairs.from_clips(shots)
 
@@ -118,13 +118,13 @@ def random_camera(rng: Generator, world: Floats) -> StudioCamera:
     )
 
 
-def _sample_body(rng: Generator, stature: float, std: float) -> dict[str, float]:
+def sample_body(rng: Generator, stature: float, std: float) -> dict[str, float]:
     """Bone lengths in metres. The relative standard deviation of each length is ``std``."""
     scale = 1 + std * np.clip(rng.normal(size=len(BONE_LENGTHS)), -2, 2)
     return {bone: stature * BONE_LENGTHS[bone] * float(s) for bone, s in zip(BONE_LENGTHS, scale)}
 
 
-def _animate(rng: Generator, motion: Motion, body: Mapping[str, float], frames: int) -> Floats:
+def animate(rng: Generator, motion: Motion, body: Mapping[str, float], frames: int) -> Floats:
     """(frames, 16, 3) in the world, standing on the ground near the origin, in a random heading."""
     keys = np.stack(motion.keys)
     if motion.mirrored:

@@ -154,32 +154,33 @@ def undistort(pose_2d: Tensor, intrinsics: Tensor, steps: int = 10) -> Tensor:
     return ray
 
 
-def in_frame(pose_3d: Tensor, pose_2d: Tensor, *, depth: float, height: float = 1.0) -> Tensor:
+def in_frame(
+    pose_3d: Tensor, pose_2d: Tensor, *, depth: float | Tensor, height: float = 1.0
+) -> Tensor:
     """Return which pairs are finite, in front of the camera and inside the image.
 
     Args:
         pose_3d: (..., J, 3), camera frame, metres.
         pose_2d: (..., J, 2), its projection.
-        depth: smallest depth allowed for a joint, metres.
+        depth: smallest depth allowed for a joint, a number or (), metres.
         height: half height of the image, h / w; the half width is 1.
 
     Returns:
         (...,) bool, True if all joints satisfy the conditions.
     """
     coordinates = torch.cat([pose_2d, pose_3d], -1)
-    low, high = _bounds(depth, height, coordinates.dtype, coordinates.device)
+    low, high = _bounds(height, coordinates.dtype, coordinates.device)
+    low = torch.cat([low, torch.as_tensor(depth, dtype=low.dtype, device=low.device).view(1)])
     outside = coordinates != coordinates.clamp(low, high)  # also True for NaN
     # Not `any`, which is ten times slower than a sum on a CPU.
     return outside.flatten(-2).sum(-1) == 0
 
 
 @functools.lru_cache(maxsize=16)
-def _bounds(
-    depth: float, height: float, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Return the smallest and the largest (x, y, X, Y, Z) of a joint that is in the frame."""
+def _bounds(height: float, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the smallest (x, y, X, Y) and the largest (x, y, X, Y, Z) of a joint in the frame."""
     largest = torch.finfo(dtype).max
-    low = (-1.0, -height, -largest, -largest, depth)
+    low = (-1.0, -height, -largest, -largest)
     high = (1.0, height, largest, largest, largest)
     return constant(low, dtype, device), constant(high, dtype, device)
 

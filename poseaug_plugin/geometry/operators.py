@@ -201,7 +201,7 @@ def mirrored(offset: Tensor, skeleton: Skeleton) -> Tensor:
     """Make joint offsets (..., J, 3) in the body frame symmetric.
 
     A right joint gets the mirrored offset of its left joint. A joint on neither side gets no
-    offset to the side, and the root gets none at all.
+    offset to the side, unless the skeleton has no sides. The root gets none at all.
     """
     sources, signs = _mirror(skeleton, offset.dtype, offset.device)
     return offset.index_select(-2, sources) * signs
@@ -214,7 +214,8 @@ def _mirror(skeleton: Skeleton, dtype: torch.dtype, device: torch.device) -> tup
     signs = torch.ones(skeleton.num_joints, 3, dtype=dtype)
     left, right = list(skeleton.left), list(skeleton.right)
     sources[right] = sources[left]
-    signs[:, 0] = 0
+    if left:
+        signs[:, 0] = 0
     signs[left, 0], signs[right, 0] = 1, -1
     signs[skeleton.root] = 0
     return sources.to(device), signs.to(device)

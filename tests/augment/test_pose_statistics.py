@@ -149,6 +149,17 @@ def test_vertical_alignment_undoes_the_rotation_of_the_camera(angle: float, axis
     assert torch.allclose(alignment, axis_angle_to_matrix(expected), atol=1e-5)
 
 
+def test_trunks_without_a_common_direction_do_not_turn_the_camera() -> None:
+    """As those of animals on four legs, which walk in any direction."""
+    pose = seen_by_rotated_camera(torch.pi / 2, 0)  # bent forward by 90 degrees
+    heading = torch.linspace(0, 2 * torch.pi, len(pose) + 1)[1:]
+    about_y = axis_angle_to_matrix(heading[:, None] * torch.tensor([0.0, 1.0, 0.0]))
+    lying = pose - pose[:, :1]
+    walking = lying @ about_y.mT
+    assert torch.equal(estimated(walking).vertical_alignment(), torch.eye(3))
+    assert not torch.equal(estimated(lying).vertical_alignment(), torch.eye(3))
+
+
 def test_alignment_is_the_identity_if_the_vertical_is_unknown() -> None:
     assert torch.equal(PoseStatistics(H36M, CPU).vertical_alignment(), torch.eye(3))
     assert torch.equal(

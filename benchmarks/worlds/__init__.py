@@ -1,0 +1,1 @@
+"""Fitted ranges on other bodies and cameras: hands, animals, children, sports, selfies."""

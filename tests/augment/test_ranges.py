@@ -1,0 +1,137 @@
+"""Ranges: what the options say stays; what they leave open follows the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from augment.test_view_statistics import batch_of
+from helpers import H36M, generator
+from poseaug_plugin import PoseAugConfig, PoseAugmenter, plugin
+from poseaug_plugin.augment import view_statistics
+from poseaug_plugin.augment.ranges import Ranges
+from poseaug_plugin.augment.view_statistics import ENOUGH
+from poseaug_plugin.data import synthetic
+
+CPU = torch.device("cpu")
+SYNTHETIC = synthetic.make()[0]
+SOME = SYNTHETIC[torch.randperm(len(SYNTHETIC), generator=generator())[:2048]]
+
+
+def batch(rows: slice = slice(None), scale: float = 1.0) -> tuple[Any, ...]:
+    """A batch of people and cameras `scale` times as large, with the same 2D."""
+    some = SOME[rows]
+    return scale * some.pose_3d, some.pose_2d, some.action, some.camera
+
+
+def augmenter_of(**changes: Any) -> PoseAugmenter:
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    config = PoseAugConfig.default(ratio=1.0, **changes)
+    return PoseAugmenter(model, optimizer, "poseaug", config=config)
+
+
+def test_people_of_a_room_get_the_ranges_that_suit_human36m() -> None:
+    augmenter = augmenter_of()
+    augmenter(batch())
+    stats = augmenter.stats()
+    assert stats["distance_low"] == pytest.approx(2.5, rel=0.1)
+    assert stats["distance_high"] == pytest.approx(6.5, rel=0.1)
+    assert stats["joint_offset"] == pytest.approx(0.025, rel=0.15)
+    assert stats["depth"] == pytest.approx(0.2 * stats["distance_low"])
+    assert stats["image_offset_y_low"] == pytest.approx(-0.3)
+    assert stats["image_offset_x_high"] == pytest.approx(0.3, abs=0.1)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.6])
+def test_the_unit_of_the_world_does_not_matter(scale: float) -> None:
+    """Dolls in a doll's house get the same 2D as people in a room."""
+    people, dolls = augmenter_of()(batch()), augmenter_of()(batch(scale=scale))
+    error_2d = (people[1] - dolls[1]).abs().amax((1, 2))
+    error_3d = (people[0] - dolls[0] / scale).abs().amax((1, 2))
+    # A few rows at the edge of the image are accepted in one world and rejected in the other.
+    assert float((error_2d > 0.02).float().mean()) < 0.01
+    assert float((error_3d > 0.1).float().mean()) < 0.01
+    assert float((people[1] != SOME.pose_2d).all((1, 2)).float().mean()) > 0.9
+
+
+def test_an_option_that_is_given_stays() -> None:
+    given = dict(distance=(2.0, 3.0), image_offset=0.1, joint_offset=0.01)
+    augmenter = augmenter_of(**given)
+    augmenter(batch(scale=0.5))
+    stats = augmenter.stats()
+    assert (stats["distance_low"], stats["distance_high"]) == (2, 3)
+    assert (stats["image_offset_x_low"], stats["image_offset_y_high"]) == pytest.approx((-0.1, 0.1))
+    assert (stats["joint_offset"], stats["depth"]) == pytest.approx((0.01, 0.4))
+    assert not augmenter.config.uses_view_statistics
+    augmenter = augmenter_of(distance=(2.0, 3.0), depth=0.1)
+    augmenter(batch(scale=0.5))
+    stats = augmenter.stats()
+    assert (stats["distance_low"], stats["depth"]) == pytest.approx((2, 0.1))
+    assert stats["joint_offset"] == pytest.approx(0.0125, rel=0.15)
+
+
+def test_without_a_usable_row_the_ranges_are_those_of_human36m() -> None:
+    config = PoseAugConfig()
+    of_options = Ranges.of(config, H36M, CPU)
+    padding = batch_of(torch.full((8,), -1.0))
+    fitted = Ranges.for_batch(config, H36M, padding)
+    for before, after in zip(of_options.view, fitted.view):
+        assert torch.allclose(before, after)
+    assert torch.allclose(fitted.joint_offset, torch.tensor(0.025))
+    assert torch.allclose(fitted.depth, torch.tensor(0.5))
+
+
+def test_people_at_the_edge_of_the_image_are_placed_there() -> None:
+    """But those who are always in the middle are placed elsewhere, too."""
+    config = PoseAugConfig()
+    for x, wanted in ((0.6, (-0.3, 0.56)), (-0.6, (-0.56, 0.3)), (0.0, (-0.3, 0.3))):
+        ranges = Ranges.for_batch(config, H36M, batch_of(torch.full((64,), 4.0), x=x))
+        numbers = ranges.numbers()
+        found = numbers["image_offset_x_low"], numbers["image_offset_x_high"]
+        assert tuple(map(float, found)) == pytest.approx(wanted, abs=0.02)
+
+
+def test_ranges_are_final_after_enough_rows() -> None:
+    augmenter = augmenter_of()
+    for _ in range(ENOUGH // len(SOME)):
+        augmenter(batch())
+    before = augmenter.stats()["distance_high"]
+    augmenter(batch(scale=0.5))
+    assert augmenter.stats()["distance_high"] == before
+
+
+def test_a_preview_before_the_first_batch_is_fitted_to_its_rows() -> None:
+    augmenter = augmenter_of()
+    before, _, _ = augmenter.preview(batch(scale=0.1))
+    assert 0.2 < float(before.root[..., 2].min()) < float(before.root[..., 2].max()) < 0.7
+    assert augmenter._engine is not None
+    assert augmenter._engine.sampler.view_statistics.rows == 0
+    augmenter(batch())
+    assert augmenter.stats()["distance_low"] == pytest.approx(2.5, rel=0.1)
+
+
+def test_ranks_vote_at_powers_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until all have enough rows; then they average once, and never speak again."""
+    votes, averaged = [], []
+
+    def all_agree(ready: bool, device: torch.device) -> bool:
+        votes.append(ready)
+        return ready
+
+    monkeypatch.setattr(plugin, "world_size", lambda: 2)
+    monkeypatch.setattr(plugin, "all_agree", all_agree)
+    monkeypatch.setattr(view_statistics, "world_size", lambda: 2)
+    monkeypatch.setattr(view_statistics, "average", averaged.append)
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    augmenter = PoseAugmenter(model, optimizer, "poseaug")
+    optimizer.step()  # a rank that has read no batch votes, too
+    for _ in range(20):
+        augmenter(batch(slice(256)))
+        optimizer.step()
+    assert votes == [False, False, False, False, True]  # after 1, 2, 4, 8 and 16 steps
+    assert len(averaged) == 1
