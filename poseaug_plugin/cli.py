@@ -24,10 +24,12 @@ import torch
 from . import __version__
 from .batches.presets import FORMATS
 from .config import PRESETS
+from .data import Pairs
 from .demo import METHODS, compare
 from .errors import PoseAugError
-from .files import augment_file, check, load_object, read_poses
+from .files import augment_file, check, load_object, preview_file, read_poses
 from .geometry.skeleton import SKELETONS
+from .plugin import PoseAugmenter
 from .progress import Progress
 
 __all__ = ["console", "info", "main", "parser"]
@@ -62,7 +64,7 @@ def demo(args: argparse.Namespace) -> int:
     if args.json:
         runs = [dataclasses.asdict(run) for run in result.runs]
         args.json.write_text(json.dumps({"data": result.data, "runs": runs}, indent=2))
-    if result.augmenter is not None and args.picture:
+    if result.augmenter is not None:
         print(f"\n{_demo_picture(result.augmenter, result.some, args.picture)}")
     print(
         "\nNext: check your own data with `poseaug-plugin check FILE`, then add the plugin's three "
@@ -71,13 +73,17 @@ def demo(args: argparse.Namespace) -> int:
     return 0
 
 
-def _demo_picture(augmenter: Any, some: Any, path: Path) -> str:
-    if not importlib.util.find_spec("matplotlib"):
-        return "No picture: it needs matplotlib, pip install 'poseaug-plugin[plots]'."
-    from .plots import plot_augmented
+def _demo_picture(augmenter: PoseAugmenter, some: Pairs, path: Path) -> str:
+    batch = (some.pose_3d, some.pose_2d, some.action, some.camera)
+    if importlib.util.find_spec("matplotlib"):
+        from .plots import plot_augmented
 
-    plot_augmented(augmenter, (some.pose_3d, some.pose_2d, some.action, some.camera), path)
-    return f"Some augmented poses: {path}"
+        plot_augmented(augmenter, batch, path)
+        return f"Augmented poses: {path}"
+    from .plots.page import augmented_page
+
+    augmented_page(augmenter, batch, path := path.with_suffix(".html"))
+    return f"Augmented poses, to turn round in a browser: {path} (pictures need matplotlib)"
 
 
 def check_command(args: argparse.Namespace) -> int:
@@ -112,6 +118,23 @@ def augment_command(args: argparse.Namespace) -> int:
         f"{args.out}: {counts['rows']:.0f} rows, of which {counts['augmented']:.0f} are new "
         f"({counts['accepted']:.1%} of the copies; the others were not usable and are as they were)"
     )
+    return 0
+
+
+def preview_command(args: argparse.Namespace) -> int:
+    """Draw what the augmentation makes of a pose file: a picture, or a page to turn poses on."""
+    if not (args.out or args.html):
+        raise ValueError("nothing to write; pass --out PICTURE or --html PAGE")
+    preview_file(
+        args.file,
+        args.out,
+        args.html,
+        config=_settings(args.config, "preset"),
+        batch=_settings(args.batch),
+        skeleton=args.skeleton,
+        seed=args.seed,
+    )
+    print(" and ".join(str(path) for path in (args.out, args.html) if path))
     return 0
 
 
@@ -182,16 +205,18 @@ def parser() -> argparse.ArgumentParser:
     _add_data(it, f"{FILE_HELP}; or module:function, which gives a loader")
     it.add_argument("--batches", type=int, default=3, help="how many to check (default: 3)")
 
+    it = command("preview", preview_command)
+    _add_data(it, FILE_HELP)
+    it.add_argument("--out", metavar="PICTURE", type=Path, help="the image file to write")
+    it.add_argument("--html", metavar="PAGE", type=Path, help="the HTML file to write")
+    it.add_argument("--seed", type=int, default=0, help="which rows are shown")
+    _add_config(it)
+
     it = command("augment", augment_command)
     _add_data(it, FILE_HELP)
     it.add_argument("out", metavar="OUT", type=Path, help="the .npz file to write")
     it.add_argument("--copies", type=int, default=1, help="of each row (default: 1)")
-    it.add_argument(
-        "--config",
-        nargs="+",
-        metavar="SETTING",
-        help="a preset and changes to it, e.g. random distance=2,8 (default: default)",
-    )
+    _add_config(it)
 
     command("info", info_command)
     return top
@@ -207,6 +232,15 @@ def _add_data(it: argparse.ArgumentParser, about: str) -> None:
         "loader also the name of a format",
     )
     it.add_argument("--skeleton", metavar="NAME", help=f"one of {', '.join(SKELETONS)}")
+
+
+def _add_config(it: argparse.ArgumentParser) -> None:
+    it.add_argument(
+        "--config",
+        nargs="+",
+        metavar="SETTING",
+        help="a preset and changes to it, e.g. random distance=2,8 (default: default)",
+    )
 
 
 def _settings(words: Sequence[str] | None, name: str = "") -> Any:

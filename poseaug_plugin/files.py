@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import itertools
 import os
 import shutil
 import sys
@@ -45,7 +46,7 @@ from .loop.loader import unwrapped
 from .plugin import PoseAugmenter
 from .progress import Progress, Silent
 
-__all__ = ["PoseFile", "augment_file", "check", "load_object", "read_poses"]
+__all__ = ["PoseFile", "augment_file", "check", "load_object", "preview_file", "read_poses"]
 
 Array = NDArray[Any]
 Batch = dict[str, Array]
@@ -53,6 +54,7 @@ Batch = dict[str, Array]
 BATCH = 1024  # rows
 CHECKED = 3  # batches
 PART = 16  # batches between two saves of `augment_file`
+STATISTICS, SHOWN = 8, 64  # batches before a preview; rows of the batch that it is taken from
 
 
 @dataclass(frozen=True)
@@ -216,17 +218,10 @@ def augment_file(
     target, chosen = Path(target), PoseAugConfig.of(config).replace(ratio=1.0, mix="replace")
     if copies < 1:
         raise ConfigError(f"copies={copies} must be 1 or more.")
-    if chosen.trains:
-        raise ConfigError(
-            "learned networks are trained beside a model, and there is none here; pass "
-            "config='default' or 'random', or use PoseAugmenter in the training loop."
-        )
     if target.exists():
         raise FileExistsError(f"{target} exists; delete it or write to another file")
     file = read_poses(source, batch, skeleton)
-    model = nn.Linear(1, 1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    augmenter = PoseAugmenter(model, optimizer, file.format, config=chosen, skeleton=file.skeleton)
+    augmenter, optimizer = _augmenter(file, chosen)
     size = min(BATCH, len(file))
     orders = [np.random.default_rng([chosen.seed, i]).permutation(len(file)) for i in range(copies)]
     chunks = [
@@ -261,6 +256,48 @@ def augment_file(
     }
 
 
+def preview_file(
+    source: str | Path,
+    picture: str | Path | None = None,
+    page: str | Path | None = None,
+    *,
+    config: PoseAugConfig | Mapping[str, Any] | str | None = None,
+    batch: Mapping[str, Any] | None = None,
+    skeleton: Skeleton | str | None = None,
+    seed: int = 0,
+) -> None:
+    """Draw what the augmentation makes of a pose file.
+
+    Args:
+        source: a file that `read_poses` takes.
+        picture: the image file to write, see `plots.plot_augmented`. It needs matplotlib.
+        page: the HTML file to write, on which poses can be turned, see `plots.augmented_page`.
+        config: as for `PoseAugmenter`, without learned networks, for which there is no model here.
+        batch, skeleton: as for `read_poses`.
+        seed: which rows are shown.
+
+    Raises:
+        ConfigError: the config has learned networks.
+        DataError: the data has a problem, see `check`.
+        ImportError: matplotlib is missing.
+        FileNotFoundError, ValueError, PoseAugError: as `read_poses`.
+    """
+    file = read_poses(source, batch, skeleton)
+    augmenter, optimizer = _augmenter(file, PoseAugConfig.of(config).replace(ratio=1.0))
+    for some in itertools.islice(file.batches(), STATISTICS):  # `default` needs statistics of poses
+        augmenter(some)
+        optimizer.step()
+    shown = next(file.batches(SHOWN, seed))
+    if page is not None:
+        from .plots.page import augmented_page
+
+        augmented_page(augmenter, shown, page)
+    if picture is not None:
+        from .plots.poses import plot_augmented
+
+        plot_augmented(augmenter, shown, picture)
+
+
 def load_object(name: str) -> Any:
     """Import `module:attribute`, and call it if it can be called; with the current folder first.
 
@@ -281,6 +318,21 @@ def load_object(name: str) -> Any:
             raise ValueError(f"{module} has no {attribute}")
         found = getattr(found, part)
     return found() if callable(found) else found
+
+
+def _augmenter(
+    file: PoseFile, config: PoseAugConfig
+) -> tuple[PoseAugmenter, torch.optim.Optimizer]:
+    """An augmenter for the file's rows, and the optimizer that stands for that of a loop."""
+    if config.trains:
+        raise ConfigError(
+            "learned networks are trained beside a model, and there is none here; pass "
+            "config='default' or 'random', or use PoseAugmenter in the training loop."
+        )
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    augmenter = PoseAugmenter(model, optimizer, file.format, config=config, skeleton=file.skeleton)
+    return augmenter, optimizer
 
 
 class _Parts:

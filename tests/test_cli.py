@@ -46,14 +46,24 @@ def test_demo_writes_table_numbers_and_picture(capsys: pytest.CaptureFixture[str
     assert Path("poseaug-demo.png").stat().st_size > 10_000
 
 
-def test_demo_without_matplotlib_says_what_to_install(
+def test_demo_without_matplotlib_writes_a_page(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     status, out, _ = run(capsys, "demo --updates 3 --batch-size 64 --methods random")
     assert status == 0
-    assert "pip install 'poseaug-plugin[plots]'" in out
+    assert "poseaug-demo.html (pictures need matplotlib)" in out
     assert not Path("poseaug-demo.png").exists()
+    assert "<html" in Path("poseaug-demo.html").read_text()
+
+
+def test_preview_writes_a_picture_and_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "preview good.npz --out a/b.png --html c.html --config random")
+    assert (status, out) == (0, "a/b.png and c.html\n")
+    assert Path("a/b.png").stat().st_size > 10_000
+    assert "<html" in Path("c.html").read_text()
+    assert run(capsys, "preview good.npz")[0] == 2
+    assert run(capsys, "preview good.npz --out x.png --config paper")[0] == 2
 
 
 def test_demo_with_a_wrong_folder_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:

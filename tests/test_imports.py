@@ -191,3 +191,19 @@ assert bool(loaded) is bool({needed}), loaded
         cwd=PACKAGE.parent,
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_the_page_and_the_commands_need_no_optional_package() -> None:
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "import poseaug_plugin.cli, poseaug_plugin.loggers, poseaug_plugin.plots.page\n"
+        "assert not {'rich', 'lightning', 'mmengine', 'tensorboard'} & set(sys.modules)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=PACKAGE.parent,
+    )
+    assert result.returncode == 0, result.stderr

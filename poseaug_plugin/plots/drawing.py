@@ -16,9 +16,9 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from ..geometry.skeleton import Skeleton
+from .sides import COLOURS, side
 
 __all__ = [
-    "COLOURS",
     "PALE",
     "draw_pose",
     "extent",
@@ -28,13 +28,11 @@ __all__ = [
     "new_figure",
     "save",
     "shape",
-    "side",
     "view",
 ]
 
 Limits = tuple[float, float, float, float]
 
-COLOURS = {"left": "#2a78d6", "right": "#eb6834", "middle": "#52514e"}
 PALE = "#c9c8c4"
 #: Axes of the camera frame that each view shows to the right and downwards, and along which it
 #: looks. From the side, the camera is at the left of the picture.
@@ -80,12 +78,6 @@ def view(pose_3d: Tensor, name: str) -> tuple[Tensor, Tensor]:
     """
     shown, (along, sign) = VIEWS[name]
     return pose_3d[..., shown], sign * pose_3d[..., along]
-
-
-def side(skeleton: Skeleton, joint: int) -> str:
-    """The side of a joint: left, right or middle."""
-    names = (("left", skeleton.left), ("right", skeleton.right))
-    return next((name for name, joints in names if joint in joints), "middle")
 
 
 def draw_pose(

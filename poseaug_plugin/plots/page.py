@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
-from .drawing import COLOURS, side
+from .sides import COLOURS, side
 
 if TYPE_CHECKING:
     from ..plugin import PoseAugmenter

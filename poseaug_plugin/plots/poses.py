@@ -12,6 +12,7 @@ from torch import Tensor
 from ..geometry.bones import Bones
 from ..geometry.skeleton import Skeleton
 from .drawing import (
+from .sides import COLOURS
     COLOURS,
     PALE,
     draw_pose,
