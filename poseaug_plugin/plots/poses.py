@@ -12,8 +12,6 @@ from torch import Tensor
 from ..geometry.bones import Bones
 from ..geometry.skeleton import Skeleton
 from .drawing import (
-from .sides import COLOURS
-    COLOURS,
     PALE,
     draw_pose,
     extent,
@@ -25,6 +23,7 @@ from .sides import COLOURS
     shape,
     view,
 )
+from .sides import COLOURS
 
 if TYPE_CHECKING:
     from ..plugin import PoseAugmenter
