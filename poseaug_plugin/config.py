@@ -168,7 +168,14 @@ class PoseAugConfig:
         "Offset of the root from the image centre, drawn from -image_offset to image_offset on "
         "each axis. None: fitted to your people's place and size on the screen; 0.3 for Human3.6M.",
     )
-    focal: Interval = number((0.5, 1.0), 0.05, 20, "", "Factor on the row's focal length.")
+    focal: Interval | None = number(
+        None,
+        0.05,
+        20,
+        "",
+        "Factor on the row's focal length. None: fitted to your people's size on the screen; "
+        "(0.5, 1.0) for Human3.6M, and more for smaller people.",
+    )
 
     bend: float = number(
         0.0,
@@ -477,7 +484,8 @@ class PoseAugConfig:
     @property
     def uses_view_statistics(self) -> bool:
         """Whether ranges of the prior are fitted to the caller's data."""
-        return self.prior and None in (self.distance, self.image_offset, self.joint_offset)
+        fitted = (self.distance, self.focal, self.image_offset, self.joint_offset)
+        return self.prior and None in fitted
 
     @property
     def resamples(self) -> bool:

@@ -29,6 +29,8 @@ STATS: dict[str, dict[str, str]] = {
         "image_offset_x_high": "rightmost place of the root, screen units",
         "image_offset_y_low": "uppermost place of the root, screen units",
         "image_offset_y_high": "lowest place of the root, screen units",
+        "focal_low": "smallest factor on the focal length",
+        "focal_high": "largest factor on the focal length",
         "joint_offset": "standard deviation of joint offsets on each axis, metres",
         "depth": "smallest depth of a joint, metres",
     },

@@ -95,8 +95,8 @@ def main(argv: list[str] | None = None) -> list[Record]:
     args, console = arguments(argv), Console()
     runs = [
         Run(world, method, seed, args.updates, args.batch_size)
-        for world in args.worlds
         for seed in args.seeds
+        for world in args.worlds
         for method in args.methods
     ]
     found = {} if args.fresh else _read(args.results)
@@ -111,7 +111,8 @@ def main(argv: list[str] | None = None) -> list[Record]:
             file.write(json.dumps(record) + "\n")
             file.flush()
     found = _read(args.results)
-    table = results_table([found[run.key] for run in runs])
+    records = [found[run.key] for run in sorted(runs, key=lambda run: args.worlds.index(run.world))]
+    table = results_table(records)
     console.print(table, soft_wrap=True, highlight=False)
     if args.markdown:
         args.markdown.parent.mkdir(parents=True, exist_ok=True)
@@ -121,4 +122,4 @@ def main(argv: list[str] | None = None) -> list[Record]:
 
         for name in args.worlds:
             plot(WORLDS[name](args.seeds[0]), args.pictures / f"{name}.png")
-    return [found[run.key] for run in runs]
+    return records

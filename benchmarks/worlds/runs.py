@@ -27,7 +27,9 @@ __all__ = ["METHODS", "Run", "config_of", "train", "train_and_test"]
 
 #: The ranges of `default` up to version 0.2, whatever the data. A skeleton without sides had no
 #: joint offsets.
-FIXED: dict[str, Any] = dict(distance=(2.5, 6.5), image_offset=0.3, joint_offset=0.025, depth=0.5)
+FIXED: dict[str, Any] = dict(
+    distance=(2.5, 6.5), focal=(0.5, 1.0), image_offset=0.3, joint_offset=0.025, depth=0.5
+)
 METHODS = ("plain", "fixed", "default", "tuned")
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -39,7 +41,7 @@ class Run:
     world: str
     method: str
     seed: int = 0
-    updates: int = 500
+    updates: int = 400
     batch_size: int = 256
 
     @property

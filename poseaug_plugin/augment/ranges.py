@@ -28,7 +28,7 @@ VIEW = ("yaw", "tilt", "roll", "image_offset_x", "image_offset_y", "distance", "
 
 
 #: Numbers that suit Human3.6M.
-DISTANCE, IMAGE_OFFSET, JOINT_OFFSET = (2.5, 6.5), 0.3, 0.025
+DISTANCE, FOCAL, IMAGE_OFFSET, JOINT_OFFSET = (2.5, 6.5), (0.5, 1.0), 0.3, 0.025
 NEAREST = 0.2  # smallest depth of a joint, as a share of the smallest distance of a root
 OFFSET_FACTOR = IMAGE_OFFSET / max(abs(q.on_h36m) for q in QUANTILES if "offset" in q.measure)
 FARTHEST = 2.0  # largest offset, screen units
@@ -71,7 +71,7 @@ class Ranges:
             (-offset, offset),
             (-offset, offset),
             distance,
-            tuple(map(math.log, config.focal)),
+            tuple(map(math.log, config.focal or FOCAL)),
         )
         spread = (*[config.stretch] * skeleton.num_groups, config.body_scale)
         limits = constant((joint_offset, depth), torch.float32, device)
@@ -87,12 +87,14 @@ class Ranges:
         """Return the ranges with those whose option is None fitted to the data."""
         measured = statistics.quantiles
         usual = constant(ON_H36M, measured.dtype, measured.device)
-        size, near, far = (10 ** (measured - usual)[:3]).unbind()
-        left, right, top, bottom = (OFFSET_FACTOR * measured[3:]).unbind()
+        size, near, far, apparent = (10 ** (measured - usual)[:4]).unbind()
+        left, right, top, bottom = (OFFSET_FACTOR * measured[4:]).unbind()
         low, high = (ends.clone() for ends in self.view)
         if config.distance is None:
             low[VIEW.index("distance")] = DISTANCE[0] * near
             high[VIEW.index("distance")] = DISTANCE[1] * far
+        if config.focal is None:  # lenses as long as it takes to see people as large as there
+            high[VIEW.index("log_focal")] = -apparent.clamp_max(FOCAL[1]).log()
         if config.image_offset is None:
             # People who are always in the middle of the image are placed elsewhere, too.
             for name, start, end in (
@@ -122,6 +124,8 @@ class Ranges:
         for name in ("distance", "image_offset_x", "image_offset_y"):
             for end, values in zip(("low", "high"), self.view):
                 found[f"{name}_{end}"] = values[..., VIEW.index(name)].mean()
+        for end, values in zip(("low", "high"), self.view):
+            found[f"focal_{end}"] = values[..., VIEW.index("log_focal")].mean().exp()
         return found
 
 

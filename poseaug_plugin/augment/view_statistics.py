@@ -23,6 +23,7 @@ __all__ = ["ENOUGH", "MEASURES", "ON_H36M", "QUANTILES", "Quantile", "ViewStatis
 MEASURES = (
     "log_size",  # log10 of the root mean square distance of the joints from their mean in metres
     "log_distance",  # log10 of the depth of the root in metres
+    "log_apparent_size",  # log10 of the size on the screen in screen units
     "image_offset_x",  # place of the root relative to the image centre, screen units
     "image_offset_y",
 )
@@ -44,6 +45,7 @@ QUANTILES = (
     Quantile("log_size", 0.5, math.log10(0.435)),
     Quantile("log_distance", 0.05, math.log10(4.08)),
     Quantile("log_distance", 0.95, math.log10(5.82)),
+    Quantile("log_apparent_size", 0.5, math.log10(0.191)),
     Quantile("image_offset_x", 0.1, -0.24),
     Quantile("image_offset_x", 0.9, 0.32),
     Quantile("image_offset_y", 0.1, -0.27),
@@ -126,7 +128,8 @@ def _measure(poses: PoseBatch) -> Tensor:
     distance = root[:, 2]
     size = poses.pose_3d[:, poses.middle].var(1, correction=0).sum(-1).sqrt()
     offset = focal * root[:, :2] / distance[:, None]
-    values = torch.stack([size.log10(), distance.log10(), *offset.unbind(-1)])
+    sizes = torch.stack([size, distance, focal[:, 0] * size / distance])
+    values = torch.cat([sizes.log10(), offset.T])
     usable = poses.valid & values.isfinite().all(0)
     return torch.where(usable, values.clamp(LOWEST, HIGHEST), torch.inf)
 

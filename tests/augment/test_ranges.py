@@ -42,6 +42,7 @@ def test_people_of_a_room_get_the_ranges_that_suit_human36m() -> None:
     assert stats["distance_high"] == pytest.approx(6.5, rel=0.1)
     assert stats["joint_offset"] == pytest.approx(0.025, rel=0.15)
     assert stats["depth"] == pytest.approx(0.2 * stats["distance_low"])
+    assert (stats["focal_low"], stats["focal_high"]) == pytest.approx((0.5, 1.0), rel=0.1)
     assert stats["image_offset_y_low"] == pytest.approx(-0.3)
     assert stats["image_offset_x_high"] == pytest.approx(0.3, abs=0.1)
 
@@ -59,12 +60,13 @@ def test_the_unit_of_the_world_does_not_matter(scale: float) -> None:
 
 
 def test_an_option_that_is_given_stays() -> None:
-    given = dict(distance=(2.0, 3.0), image_offset=0.1, joint_offset=0.01)
+    given = dict(distance=(2.0, 3.0), focal=(0.8, 2.0), image_offset=0.1, joint_offset=0.01)
     augmenter = augmenter_of(**given)
     augmenter(batch(scale=0.5))
     stats = augmenter.stats()
     assert (stats["distance_low"], stats["distance_high"]) == (2, 3)
     assert (stats["image_offset_x_low"], stats["image_offset_y_high"]) == pytest.approx((-0.1, 0.1))
+    assert (stats["focal_low"], stats["focal_high"]) == pytest.approx((0.8, 2.0))
     assert (stats["joint_offset"], stats["depth"]) == pytest.approx((0.01, 0.4))
     assert not augmenter.config.uses_view_statistics
     augmenter = augmenter_of(distance=(2.0, 3.0), depth=0.1)
@@ -93,6 +95,15 @@ def test_people_at_the_edge_of_the_image_are_placed_there() -> None:
         numbers = ranges.numbers()
         found = numbers["image_offset_x_low"], numbers["image_offset_x_high"]
         assert tuple(map(float, found)) == pytest.approx(wanted, abs=0.02)
+
+
+def test_small_people_are_also_seen_through_longer_lenses() -> None:
+    """Until they appear as large as on Human3.6M, 0.191; large ones are not made larger."""
+    config, far = PoseAugConfig(), torch.full((64,), 16.0)
+    for distance, wanted in ((far, 3.2), (far / 4, 1.0), (far / 8, 1.0)):
+        numbers = Ranges.for_batch(config, H36M, batch_of(distance)).numbers()
+        assert float(numbers["focal_low"]) == pytest.approx(0.5)
+        assert float(numbers["focal_high"]) == pytest.approx(wanted, rel=0.15)
 
 
 def test_ranges_are_final_after_enough_rows() -> None:
