@@ -222,6 +222,15 @@ class PoseAugConfig:
         False,
         "Add the row's own detection error to its augmented 2D, scaled with the person's size.",
     )
+    joint_dropout: float = number(
+        0.0,
+        0,
+        0.9,
+        "",
+        "Share of the joints of augmented rows that are hidden, as by an object or the image's "
+        "border: their 2D and confidence are 0. Half of the rows lose single joints, the others "
+        "all joints beyond a line. Needs a confidence in the batch.",
+    )
     released_quirks: bool = option(
         False,
         "Reproduce the defects of the released code, for comparison: 2D is clamped at 45 degrees "

@@ -341,6 +341,13 @@ class PoseAugmenter:
         """Read the first batch, check it and the estimator, and build the engine."""
         poses = self._reader.first(batch)
         config, device = self.config, self._estimator.device
+        if config.joint_dropout and poses.extra_2d is None:
+            raise ConfigError(
+                f"joint_dropout={config.joint_dropout:g} needs a confidence, the third channel of "
+                "the 2D, which is 0 for hidden joints: without it, a lifter cannot tell a hidden "
+                "joint from one in the centre of the image. Yield 2D with a confidence (1 for "
+                "exact 2D), or set joint_dropout=0."
+            )
         if self._uses_feedback:
             from .adversarial.objectives import check_estimator
 

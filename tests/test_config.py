@@ -29,7 +29,7 @@ NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
     "image_offset": (-0.1, 2.1),
     "focal": ((0.0, 1.0), (0.5, 21.0), (1.0, 0.5)),
     **dict.fromkeys(("bend", "limit_ba", "limit_t"), (-0.1, 2.1)),
-    **dict.fromkeys(("stretch", "body_scale", "limit_bl"), (-0.1, 1.0)),
+    **dict.fromkeys(("stretch", "body_scale", "limit_bl", "joint_dropout"), (-0.1, 1.0)),
     "joint_offset": (-0.01, 2.0),
     **dict.fromkeys(
         ("width", "d_width", "noise", "update_every", "d_every", "pool", "update_rows"),

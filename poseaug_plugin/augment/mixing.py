@@ -12,6 +12,7 @@ from ..batches.protocol import Format
 from ..geometry.pose_batch import PoseBatch
 from ..loop.loader import DOUBLING_MIXES
 from .draws import uniform
+from .occlusion import hide_joints
 from .sampler import Sampler
 
 __all__ = ["mix_batch"]
@@ -54,7 +55,10 @@ def mix_batch(
         poses = poses.repeat(2)
     replaced = torch.zeros(len(poses), dtype=torch.bool, device=device)
     replaced[chosen] = accepted
-    written = fmt.write(batch, poses.put(chosen, augmented), replaced, sampler.skeleton)
+    new = poses.put(chosen, augmented)
+    if config.joint_dropout:
+        new = hide_joints(new, chosen, config.joint_dropout, sampler.generator)
+    written = fmt.write(batch, new, replaced, sampler.skeleton)
     return written, len(augmented), accepted.sum()
 
 
