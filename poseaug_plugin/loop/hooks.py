@@ -25,8 +25,13 @@ class StepHook:
 
     def __init__(self, method: Callable[[], None] | None = None) -> None:
         self._method = None if method is None else weakref.WeakMethod(method)
+        # torch.compile of a whole training step would trace the hook with it.
+        self._call: Callable[[], None] = torch.compiler.disable(self._call_method)
 
     def __call__(self, *_: Any) -> None:
+        self._call()
+
+    def _call_method(self) -> None:
         method = self._method() if self._method else None
         if method is not None:
             method()
