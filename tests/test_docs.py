@@ -108,7 +108,7 @@ def test_code_blocks_run_in_order(document, names, tmp_path, monkeypatch):
 def test_the_readme_sets_up_runs_and_tests():
     main_job, tests = blocks(README, "bash")
     assert main_job.rstrip().endswith("python examples/quickstart.py")
-    assert re.search(r" && python -m pytest( -n \d)?$", tests.rstrip())
+    assert re.search(r" && python -m pytest( -n \d --dist loadfile)?$", tests.rstrip())
     for name in ("constraints.txt", "examples/quickstart.py", "examples/quickstart.png"):
         assert name in README.read_text()
         assert (ROOT / name).exists()
