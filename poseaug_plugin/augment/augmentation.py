@@ -104,8 +104,9 @@ class Augmentation:
 
     Attributes:
         parameters: the parameter of each operator that is applied, by name. `gamma_ba` (B, K, 3)
-            is added to unit bones. `gamma_bl` (B, G) is the relative change of the bone lengths of
-            each mirror group. `offset` (B, J, 3), in metres, moves joints in the body frame.
+            is added to unit bones, of a clip to those of its centre frame. `gamma_bl` (B, G) is
+            the relative change of the bone lengths of each mirror group. `offset` (B, J, 3), in
+            metres, moves joints in the body frame.
         R: (B, 3, 3), rotation about the root.
         t: (B, 3), new position of the root, metres.
         camera: (B, 9), intrinsics of the camera that projects the result.
@@ -145,8 +146,18 @@ class Augmentation:
         return replace(self, R=self.R[leader], t=self.t[leader], camera=self.camera[leader])
 
     def bend(self, bones: Bones) -> Bones:
-        """Apply BA alone to bones of (B, T, K)."""
-        return bones if self.gamma_ba is None else bones.bend(self.gamma_ba[:, None])
+        """Apply BA alone to bones of (B, T, K).
+
+        In a clip, `gamma_ba` bends the bones of the centre frame. In the other frames they are
+        rotated likewise in the body frame, so that bends turn with a person who turns, and bones
+        move as fast as before, see `Bones.bend_clip`.
+        """
+        if self.gamma_ba is None:
+            return bones
+        frames = bones.direction.shape[1]
+        if frames == 1:
+            return bones.bend(self.gamma_ba[:, None])
+        return bones.bend_clip(self.gamma_ba, frames // 2)
 
     def stretch(self, bent: Bones) -> Bones:
         """Apply all other operators on bones, such as BL, to bones of (B, T, K)."""

@@ -32,6 +32,7 @@ __all__ = [
     "lengths",
     "part_kcs",
     "pose_to_bones",
+    "rotate_between",
     "unit",
     "upright_bones",
 ]
@@ -106,6 +107,20 @@ def lengths(bones: Tensor) -> Tensor:
 def unit(bones: Tensor) -> Tensor:
     """Return the unit directions (..., K, 3) of bones. A bone of zero length stays zero."""
     return F.normalize(bones, dim=-1, eps=EPS)
+
+
+def rotate_between(vector: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Rotate vectors (..., 3) by the smallest rotation that takes `start` to `end`.
+
+    Args:
+        vector: (..., 3).
+        start, end: (..., 3), unit vectors. If they are opposite, no smallest rotation exists, and
+            the result is a mirror image of `vector`.
+    """
+    half = unit(start + end)
+    along_half = (half * vector).sum(-1, keepdim=True)
+    along_start = (start * vector).sum(-1, keepdim=True)
+    return vector + 2 * (along_start * end - along_half * half)
 
 
 @lru_cache(maxsize=64)
@@ -265,6 +280,21 @@ class Bones:
         undefined = torch.minimum(norm, self.length) < EPS
         bent = bent / norm.clamp_min(EPS)[..., None]
         return replace(self, direction=torch.where(undefined[..., None], self.direction, bent))
+
+    def bend_clip(self, gamma_ba: Tensor, frame: int) -> Bones:
+        """BA for clips: bend one frame, and rotate the bones of the others likewise.
+
+        Each bone gets one rotation in the body frame, the smallest that does to its direction in
+        that frame what `bend` does. Its motion in the body frame is rotated with it.
+
+        Args:
+            gamma_ba: (B, K, 3), camera frame, added to the unit bones of the frame.
+            frame: index of the frame.
+        """
+        before, axes = self.frame(frame), self.axes
+        start, end = (bones.direction @ axes[:, frame] for bones in (before, before.bend(gamma_ba)))
+        rotated = rotate_between(self.body_direction, start[:, None], end[:, None])
+        return replace(self, direction=rotated @ axes.mT)
 
     def stretch(self, gamma_bl: Tensor) -> Bones:
         """BL: multiply the length of bone k by 1 + gamma_bl[..., k]; directions are kept.

@@ -19,7 +19,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from .bones import Bones, unit
+from .bones import Bones, rotate_between
 from .constants import constant, identity, matrix
 from .skeleton import Skeleton
 
@@ -181,20 +181,6 @@ def _sums_of_cosines(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, 
                 weights.append([weight * (entry == own) for own in range(9)])
     C, W = (matrix(rows, dtype, device) for rows in (combinations, weights))
     return C.T.contiguous(), constant(tuple(phases), dtype, device), W
-
-
-def rotate_between(vector: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Rotate vectors (..., 3) by the smallest rotation that takes `start` to `end`.
-
-    Args:
-        vector: (..., 3).
-        start, end: (..., 3), unit vectors. If they are opposite, no smallest rotation exists, and
-            the result is a mirror image of `vector`.
-    """
-    half = unit(start + end)
-    along_half = (half * vector).sum(-1, keepdim=True)
-    along_start = (start * vector).sum(-1, keepdim=True)
-    return vector + 2 * (along_start * end - along_half * half)
 
 
 def mirrored(offset: Tensor, skeleton: Skeleton) -> Tensor:

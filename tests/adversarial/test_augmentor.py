@@ -341,12 +341,10 @@ def test_parameters_and_view_are_constant_in_a_clip_and_motion_is_kept() -> None
         for frame in range(5):
             root = aug.t[row] + aug.R[row] @ path[row, frame]
             assert torch.allclose(moved[row, frame, 0], root, atol=1e-5)
-            bent = bend(pose[row, frame], aug.gamma_ba[row], H36M)
-            assert torch.allclose(
-                aug.bend(Bones.of(pose, H36M)).pose_3d[row, frame], bent, atol=1e-6
-            )
-            spine = (moved[row, frame, 7] - moved[row, frame, 0]) / after[row, frame, 6]
-            assert torch.allclose(spine, aug.R[row] @ (bent[7] / bent[7].norm()), atol=1e-5)
+        bent = bend(pose[row, 2], aug.gamma_ba[row], H36M)  # the others turn with the person
+        assert torch.allclose(aug.bend(Bones.of(pose, H36M)).pose_3d[row, 2], bent, atol=1e-6)
+        spine = (moved[row, 2, 7] - moved[row, 2, 0]) / after[row, 2, 6]
+        assert torch.allclose(spine, aug.R[row] @ (bent[7] / bent[7].norm()), atol=1e-5)
     assert torch.allclose(moved[:, 2, 0], aug.t)  # the root of the centre frame is at t
     without_path = aug.apply(pose, H36M)
     assert torch.allclose(without_path[:, :, 0], aug.t[:, None].expand(4, 5, 3))
