@@ -71,6 +71,7 @@ WARNINGS = {
     "target_same": "target_2d looks like the training data: same proportions, places and sizes. "
     "Pass 2D poses from where the model will be used, or leave it out.",
     "bad_batch": "a batch is passed on unchanged because it could not be augmented: {}",
+    "bad_rows": "{}",
     "update_failed": "an update of the plugin's own networks failed and was skipped: {}",
 }
 
@@ -82,7 +83,7 @@ class Event:
     Args:
         kind: ``"step"`` after each step of the optimizer, ``"epoch"`` after each epoch,
             ``"collapse"`` if one of the plugin's networks collapsed, ``"bad_batch"`` if a batch
-            could not be augmented, ``"failed_update"`` if an update raised an error.
+            or rows of it could not be augmented, ``"failed_update"`` if an update raised an error.
         augmenter: the augmenter. Its `stats()` waits for the device; the event itself does not.
         message: which network collapsed and why, or why the batch could not be augmented.
     """

@@ -269,6 +269,7 @@ class PoseAugmenter:
         at their start.
         """
         self._schedule.done += 1
+        self._report_bad_rows()
         self._notifier.emit("epoch", self)
 
     def __call__(self, batch: Batch) -> Batch:
@@ -332,10 +333,28 @@ class PoseAugmenter:
 
     def _read(self, batch: Any) -> tuple[PoseBatch, Engine]:
         """The poses of a batch and the engine, on the estimator's current device."""
-        poses = self._reader.later(batch) if self._reader.checked else self._read_first(batch)
         device = self._estimator.device
+        if self._reader.checked:
+            poses, bad = self._reader.later(batch)
+            self._counters.add_bad_rows(bad)
+            if bad.device.type == "cpu":  # on a GPU it would wait; `end_epoch` and `stats` report
+                self._report_bad_rows()
+        else:
+            poses = self._read_first(batch)
         self._engine = cast(Engine, self._engine).on(device)
         return poses.to(device), self._engine
+
+    def _report_bad_rows(self) -> None:
+        """Report the bad rows since the last report. This waits for the device."""
+        number = self._counters.read_bad_rows()
+        if number:
+            message = (
+                f"{number} rows have NaN, infinite or huge coordinates. They are returned "
+                "unchanged, and the plugin uses them for nothing; drop or repair them, since your "
+                "loop trains on them."
+            )
+            self._notifier.warn("bad_rows", message)
+            self._notifier.emit("bad_batch", self, message)
 
     def _read_first(self, batch: Any) -> PoseBatch:
         """Read the first batch, check it and the estimator, and build the engine."""
@@ -525,6 +544,7 @@ class PoseAugmenter:
     def stats(self) -> dict[str, float]:
         """Return counts and measures as floats; this waits for the device."""
         trainer = self._trainer
+        self._report_bad_rows()
         numbers: dict[str, float | Tensor] = {
             **self._counters.numbers(),
             "epochs": self._schedule.done,
@@ -547,6 +567,7 @@ class PoseAugmenter:
             the poses of `target_2d`. The model and its optimizer are not part of it.
         """
         skeleton = self._reader.known_skeleton
+        self._report_bad_rows()
         return {
             "skeleton": None if skeleton is None else asdict(skeleton),
             "config": asdict(self.config),

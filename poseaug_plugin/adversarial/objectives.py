@@ -14,6 +14,7 @@ from ..augment.sampler import Proposal
 from ..batches.protocol import EstimatorFormat
 from ..config import PoseAugConfig
 from ..errors import BatchError, EstimatorError
+from ..geometry.constants import index_tensor
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 from ..loop.estimator import Estimator
@@ -160,9 +161,10 @@ def estimator_feedback(
         beta = schedule.between(config.beta)
         feedback = config.feedback_weight * exp_feedback(loss_rt, loss, beta)
         return feedback, (loss_rt.detach().mean() / loss.mean().clamp_min(MIN_ERROR)).sqrt()
-    tiers = [i for i, tier in enumerate(skeleton.joint_tiers) if tier]
+    joints = tuple(i for i, tier in enumerate(skeleton.joint_tiers) if tier)
+    tiers = index_tensor(joints, original[0].device)
     error, error_rt, error_ba = (
-        tier_errors(*pair, skeleton)[:, tiers]
+        tier_errors(*pair, skeleton).index_select(1, tiers)
         for pair in (original, predict_pairs(augmented["rt"]), predict_pairs(augmented["ba"]))
     )
     # The released code divides by the error of the original pair, even if that is 0.

@@ -382,6 +382,8 @@ class BatchFormat:
             if fits is not None:
                 rows = rows & fits.to(rows.device).view(-1, *[1] * (rows.ndim - 1))
         of_camera = rows.any(1) if self.scenes else rows
+        if all(isinstance(field, (list, tuple)) for field in old.values()):
+            rows = rows.cpu()  # the host goes through lists row by row
         written = {
             key: overwrite(old[key], value, of_camera if key == self.camera else rows)
             for key, value in new.items()

@@ -7,14 +7,16 @@ import copy
 import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import BatchError
 from ..geometry.camera import Camera
-from ..geometry.pose_batch import PoseBatch
+from ..geometry.pose_batch import COORDINATES, PoseBatch
 from ..geometry.skeleton import Skeleton
 from .check import CheckReport, inspect
 from .infer import infer_format
@@ -86,17 +88,25 @@ class BatchReader:
         self._format, self._skeleton = fmt, skeleton
         return poses
 
-    def later(self, batch: Any) -> PoseBatch:
-        """Read a later batch.
+    def later(self, batch: Any) -> tuple[PoseBatch, Tensor]:
+        """Read a later batch, without waiting for its device.
+
+        Rows with NaN, infinite or huge coordinates are not valid, and their 3D is 0, so that they
+        have no influence on other rows.
+
+        Returns:
+            The poses, and the number of such rows, a scalar on the device of the batch.
 
         Raises:
-            BatchError: it cannot be read, or has NaN, infinite or huge coordinates.
+            BatchError: it cannot be read.
         """
         poses = self.format.read(batch, self.skeleton, self._camera)
-        fields = (poses.pose_2d, poses.pose_3d, poses.root, poses.camera)
-        if not torch.cat([field.flatten() for field in fields]).abs().amax() < FARTHEST:
-            raise BatchError("it has NaN, infinite or huge coordinates.")
-        return poses
+        fields = [getattr(poses, name).flatten(1) for name in COORDINATES]
+        largest = torch.linalg.vector_norm(torch.cat(fields, 1), torch.inf, dim=1)
+        good = largest < FARTHEST  # False for NaN
+        bad = ~good
+        pose_3d = poses.pose_3d.masked_fill(bad.view(-1, 1, 1, 1), 0.0)
+        return replace(poses, valid=poses.valid & good, pose_3d=pose_3d), bad.sum()
 
     def report(
         self, loader: Any, batches: int, split: Callable[[Any], tuple[Any, Any]] | None = None

@@ -14,7 +14,7 @@ from ..errors import BatchError
 from .camera import project
 from .transfer import copy_together
 
-__all__ = ["PoseBatch"]
+__all__ = ["COORDINATES", "PoseBatch"]
 
 #: The dimensions of each array; B, T and J mean the same number in all of them.
 SHAPES = {
@@ -38,7 +38,8 @@ class PoseBatch:
         pose_3d: (B, T, J, 3), relative to the root joint, camera frame, metres.
         root: (B, T, 3), position of the root joint, camera frame, metres.
         camera: (B, 9), intrinsics fx fy cx cy k1 k2 k3 p1 p2 in screen units.
-        valid: (B,) bool, False for padding rows, which are never augmented. Default: all True.
+        valid: (B,) bool, False for padding and for rows with NaN, which are never augmented.
+            Default: all True.
         has_root: False if the data has no root position and `root` was fitted to the 2D.
         has_camera: False if the data has no camera and `camera` is an assumed one.
         extra_2d: (B, T, J, E), further 2D channels such as a confidence. None: there are none.
@@ -184,8 +185,9 @@ class PoseBatch:
         return self._each(lambda x: x[:rows])
 
     def usable(self) -> PoseBatch:
-        """The rows that are not padding."""
-        return self if bool(self.valid.all()) else self.pick(self.valid.nonzero()[:, 0])
+        """The valid rows. The host reads their number once."""
+        rows = self.valid.nonzero()[:, 0]
+        return self if len(rows) == len(self) else self.pick(rows)
 
     def pick(self, rows: Tensor) -> PoseBatch:
         """The rows with the given indices."""

@@ -387,8 +387,15 @@ def later(what: str) -> Any:
     return others[what] if what in others else bad_first(what)
 
 
+BAD_ROWS = [
+    "NaN 3D",
+    "infinite 2D",
+    "NaN camera",
+    "infinite root",
+    "huge",
+    "float64 beyond float32",
+]
 LATER = [
-    *["NaN 3D", "infinite 2D", "NaN camera", "infinite root", "huge", "float64 beyond float32"],
     *["17 joints", "ragged", "ragged to the core", "empty", "fewer 3D rows", "camera matrix"],
     *["no camera", "field of strings", "no field", "swapped fields", "sparse"],
     *["None", "number", "text", "nothing", "dict", "object", "objects"],
@@ -420,6 +427,52 @@ def test_a_bad_batch_later_on_is_returned_unchanged_counted_and_warned_about_onc
     assert all(np.isfinite(v) for v in stats.values())
     nets = augmenter.state_dict()["engine"]["trainer"]["nets"].values()
     assert all(value.isfinite().all() for net in nets for value in net.values())
+
+
+@pytest.mark.parametrize("what", BAD_ROWS)
+def test_bad_rows_later_on_are_returned_unchanged_counted_and_warned_about_once(what: str) -> None:
+    augmenter, _, optimizer = attached(small("released", mix="replace", ratio=1.0))
+    bad = later(what)
+    is_bad = torch.stack([~(bad[i].flatten(1).abs().amax(1) < 1e6) for i in (0, 1, 3)]).any(0)
+    batches = [batch(), bad, batch(seed=1), bad, batch(seed=2)]
+    before = snapshot(bad)
+
+    def run() -> None:
+        for given, augmented in zip(batches, augmenter.wrap(batches)):
+            rows = is_bad if given is bad else torch.zeros(8, dtype=torch.bool)
+            for i in (0, 1, 3):
+                assert same(augmented[i][rows], given[i][rows])
+                assert augmented[i][~rows].isfinite().all()
+            optimizer.step()
+
+    with pytest.warns(PoseAugWarning, match="NaN, infinite or huge coordinates") as caught:
+        run()
+    assert len(caught) == 1
+    assert same(snapshot(bad), before)
+    stats = augmenter.stats()
+    updates = 3 if is_bad.all() else 5
+    assert (stats["bad_batches"], stats["batches"], stats["updates"]) == (0, 5, updates)
+    assert stats["bad_rows"] == 2 * is_bad.sum()
+    assert all(np.isfinite(v) for v in stats.values())
+    nets = augmenter.state_dict()["engine"]["trainer"]["nets"].values()
+    assert all(value.isfinite().all() for net in nets for value in net.values())
+
+
+@pytest.mark.parametrize("preset", ["default", "random"])
+def test_a_bad_row_has_no_influence_on_the_others(preset: str) -> None:
+    results = []
+    for value in (NAN, INF, 1e30):
+        augmenter, _, _ = attached({"preset": preset, "ratio": 1.0})
+        augmenter(batch())
+        pose_3d, *others = batch(seed=1)
+        pose_3d[2] = value
+        with pytest.warns(PoseAugWarning, match="1 rows have NaN"):
+            results.append(augmenter((pose_3d, *others)))
+        assert augmenter.stats()["augmented"] > 8
+    good = [0, 1, 3, 4, 5, 6, 7]
+    for other in results[1:]:
+        for i in (0, 1, 3):
+            assert same(results[0][i][good], other[i][good])
 
 
 def test_a_smaller_last_batch_is_not_a_bad_batch() -> None:
