@@ -204,6 +204,16 @@ class PoseAugConfig:
     body_scale: float = number(
         0.15, 0, 0.9, "", "Factor on the whole body, drawn from 1 - body_scale to 1 + body_scale."
     )
+    body_height: Interval | None = number(
+        None,
+        1e-3,
+        1e3,
+        "m",
+        "Height of the people where the model will be used, drawn from this range, in place of "
+        "body_scale. No image tells it. It is measured along the bones from the ankles to the "
+        "uppermost joint of the head: about 0.1 m less than people are tall, more where that joint "
+        "is not the top of the head. None: that of the training people, times body_scale.",
+    )
     joint_offset: float | None = number(
         None,
         0,

@@ -31,6 +31,7 @@ NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("bend", "limit_ba", "limit_t"), (-0.1, 2.1)),
     **dict.fromkeys(("stretch", "body_scale", "limit_bl", "joint_dropout"), (-0.1, 1.0)),
     "joint_offset": (-0.01, 2.0),
+    "body_height": ((0.0, 1.8), (1.5, 2000.0), (1.8, 1.5)),
     **dict.fromkeys(
         ("width", "d_width", "noise", "update_every", "d_every", "pool", "update_rows"),
         (0, -5, 1.5, 1 << 25),
@@ -48,7 +49,7 @@ NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
     "clip": (0.0, 1e7),
     "warmup": (-1.0, 1e7),
 }
-RANGES = {"tilt", "distance", "focal", "beta", "ba_ratio", "rt_ratio"}
+RANGES = {"tilt", "distance", "body_height", "focal", "beta", "ba_ratio", "rt_ratio"}
 CHOICES = {"mix", "networks", "kcs", "feedback", "reg"}
 SWITCHES = {"ba", "bl", "rt", "prior", "swap_lengths", "learned", "freeze_trunk", "repair"}
 SWITCHES |= {"sync_ranks"}
@@ -117,10 +118,10 @@ def test_nothing_to_augment_with_is_refused() -> None:
 
 
 def test_none_means_unlimited_where_the_field_says_so() -> None:
-    optional = ("limit_ba", "update_rows", "frame_height")
+    optional = ("limit_ba", "update_rows", "frame_height", "body_height")
     optional += ("distance", "focal", "image_offset", "joint_offset", "depth")  # fitted
     config = PoseAugConfig(**dict.fromkeys(optional))
-    assert [getattr(config, name) for name in optional] == [None] * 8
+    assert [getattr(config, name) for name in optional] == [None] * 9
     for name in sorted(set(NUMBERS_OUT_OF_RANGE) - set(optional)):
         refused(**{name: None})
 

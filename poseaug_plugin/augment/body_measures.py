@@ -74,48 +74,50 @@ class BodyMeasures:
         return tuple((a, b, parents[a]) for a, b in both if parents[a] == parents[b])
 
     @cached_property
-    def top(self) -> int:
-        """The joint at the upper end of the trunk."""
-        return self.skeleton.child[self.skeleton.trunk[-1]]
+    def trunk(self) -> tuple[int, ...]:
+        """The joints from the root to the one between the shoulders, both included."""
+        parents, root = self.skeleton.parents, self.skeleton.root
+        chains = []
+        for joint in {middle for _, _, middle in self.pairs if middle != root}:
+            chain = [joint]
+            while chain[-1] != root:
+                chain.append(parents[chain[-1]])
+            chains.append(tuple(reversed(chain)))
+        return min(chains, key=len, default=())  # eyes on both sides of the nose are further away
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
         """The measured places."""
-        return tuple(self._places()) if self.legs else ()
+        return tuple(self._places()) if self.legs and self.trunk else ()
 
     def _places(self) -> Iterator[Place]:
-        skeleton = self.skeleton
+        skeleton, (root, *_, top) = self.skeleton, self.trunk
         for left, right, middle in self.pairs:
-            yield Place((left, right), middle, back=False)
-            yield Place((left, right), middle, back=True)
-        trunk = [skeleton.child[bone] for bone in skeleton.trunk]
-        for joint in trunk[:-1]:
-            yield Place((joint,), skeleton.root, back=True)
+            if middle in (root, top):
+                yield Place((left, right), middle, back=False)
+                yield Place((left, right), middle, back=True)
         for joint in skeleton.child:
-            if joint not in (*trunk, *skeleton.left, *skeleton.right):
-                yield Place((joint,), self.top, back=True)
+            if joint not in (top, *skeleton.left, *skeleton.right):
+                yield Place((joint,), root if joint in self.trunk else top, back=True)
 
     @cached_property
     def height(self) -> tuple[float, ...]:
         """(K,) weights; the weighted sum of bone lengths is the height from ankles to head.
 
-        Empty if the skeleton has no legs.
+        Empty if the skeleton has no places.
         """
-        if not self.legs:
+        if not self.places:
             return ()
         skeleton = self.skeleton
         sided = {*skeleton.left, *skeleton.right}
         weight = dict.fromkeys(range(skeleton.num_bones), 0.0)
         for _, knee, ankle in self.legs:
             weight[skeleton.bone_of[knee]] = weight[skeleton.bone_of[ankle]] = 1 / len(self.legs)
-        joint = self.top
-        while joint != skeleton.root:
+        chain = list(self.trunk[1:])
+        while above := [j for j in skeleton.children[chain[-1]] if j not in sided]:
+            chain.append(above[0])
+        for joint in chain:
             weight[skeleton.bone_of[joint]] = 1.0
-            joint = skeleton.parents[joint]
-        above = [j for j in skeleton.children[self.top] if j not in sided]
-        while above:
-            weight[skeleton.bone_of[above[0]]] = 1.0
-            above = list(skeleton.children[above[0]])
         return tuple(weight.values())
 
     # Measuring
@@ -164,7 +166,7 @@ class BodyMeasures:
 
     def _needed(self, place: Place) -> list[int]:
         legs = [joint for leg in self.legs for joint in leg] if place.back else []
-        return [*place.joints, place.reference, self.top, self.skeleton.root, *legs]
+        return [*place.joints, place.reference, self.trunk[0], self.trunk[-1], *legs]
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def _matrices(measures: BodyMeasures, device: torch.device) -> _Matrices:
             steps[row, list(place.joints)] = 1 / len(place.joints)
             steps[row, place.reference] -= 1
             moves[row, list(place.joints), 2 if place.back else 1] = 1
-        steps[-2, measures.top], steps[-2, measures.skeleton.root] = 1, -1
+        steps[-2, measures.trunk[-1]], steps[-2, measures.trunk[0]] = 1, -1
         for hip, knee, ankle in measures.legs:
             steps[-1, [hip, knee, ankle]] = torch.tensor([-0.5, 1, -0.5], dtype=torch.float32)
         axis = torch.tensor([int(place.back) for place in places])

@@ -17,16 +17,18 @@ import torch
 from torch import Tensor
 
 from ..config import PoseAugConfig
+from ..errors import ConfigError
 from ..geometry.bones import EPS, Bones, lengths, pose_to_bones
 from ..geometry.camera import in_frame, zoom
-from ..geometry.constants import identity
+from ..geometry.constants import constant, identity
 from ..geometry.contact import bone_distance
 from ..geometry.operators import axis_angle_to_matrix
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 from ..loop.distributed import rank
 from .augmentation import Augmentation
-from .draws import weighted
+from .body_measures import BodyMeasures
+from .draws import uniform, weighted
 from .pose_statistics import PoseStatistics
 from .prior import Draw, View, draw, swap_lengths
 from .ranges import Ranges
@@ -78,6 +80,7 @@ class Sampler:
         target: Target | None = None,
     ) -> None:
         self.skeleton, self.config, self.device = skeleton, config, device
+        self._height = self._height_weights() if config.body_height and config.bl else None
         self.ranges = Ranges.of(config, skeleton, device)
         self.view_statistics = ViewStatistics(device)
         self.generator = torch.Generator(device).manual_seed(config.seed + 1 + rank())
@@ -205,8 +208,32 @@ class Sampler:
         aug = Augmentation(parameters, R, t, camera, sources)
         if self.target is not None and config.bl:
             aug = aug.after_stretch(self.target.gamma_bl(centre))
+        if self._height is not None:
+            stretched = centre if aug.gamma_bl is None else centre.stretch(aug.gamma_bl)
+            aug = aug.after_stretch(self._to_height(stretched, self._height))
         leader = poses.leader
         return aug if leader is None else aug.share_views(leader)
+
+    def _height_weights(self) -> Tensor:
+        weights = BodyMeasures(self.skeleton).height
+        if not weights:
+            raise ConfigError(
+                f"body_height={self.config.body_height} needs a skeleton with hips, knees, ankles "
+                "and a trunk at its root; leave it out, or pass the data's skeleton=."
+            )
+        return constant(weights, torch.float32, self.device)
+
+    def _to_height(self, bones: Bones, weights: Tensor) -> Tensor:
+        """Return the change (B, G) of bone lengths to a height drawn from `config.body_height`.
+
+        Args:
+            bones: bones of (B, K).
+            weights: (K,), see `BodyMeasures.height`.
+        """
+        low, high = self.config.body_height or (0.0, 0.0)
+        height = low + (high - low) * uniform(self.generator, len(bones.length))
+        factor = height / (bones.length @ weights).clamp_min(EPS)
+        return (factor - 1)[:, None].expand(-1, self.skeleton.num_groups)
 
     def draw(self, rows: int) -> Draw:
         """Draw from the prior for some rows."""

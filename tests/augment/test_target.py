@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from helpers import H36M
+from poseaug_plugin import ConfigError, Skeleton
 from poseaug_plugin.augment.sampler import Sampler
 from poseaug_plugin.augment.target import Target
 from poseaug_plugin.config import PoseAugConfig
@@ -225,3 +226,31 @@ def test_state() -> None:
     for name, value in vars(sampler.target).items():
         same = getattr(restored, name)
         assert torch.equal(value, same) if isinstance(value, Tensor) else value == same, name
+
+
+def heights(pose_3d: Tensor) -> Tensor:
+    """From ankles to head along the bones of 16 joints, metres."""
+    length = lengths(pose_3d[:, H36M.child] - pose_3d[:, H36M.parent])
+    legs = (length[:, [1, 2]] + length[:, [4, 5]]).sum(1) / 2
+    return legs + length[:, [6, 7, 8]].sum(1)
+
+
+@pytest.mark.parametrize("target", [None, "deployment"])
+def test_body_height_is_drawn_from_its_range(target: str | None) -> None:
+    config = PoseAugConfig.default(body_height=(1.2, 1.4), joint_offset=0.0)
+    found = Target(deployment(), H36M, CPU) if target else None
+    sampler = Sampler(H36M, config, CPU, found)
+    poses = batch_of(training()[::40])
+    made, _, augmentation = sampler.sample(poses)
+    height = heights(made.pose_3d[:, 0])
+    assert float(height.min()) == pytest.approx(1.2, abs=0.01)
+    assert float(height.max()) == pytest.approx(1.4, abs=0.01)
+    assert float(height.mean()) == pytest.approx(1.3, abs=0.01)
+    again = augmentation.apply(poses.pose_3d, H36M)
+    torch.testing.assert_close(again, made.absolute, atol=1e-5, rtol=0)
+
+
+def test_body_height_needs_a_body() -> None:
+    config = PoseAugConfig.default(body_height=(0.1, 0.2))
+    with pytest.raises(ConfigError, match=r"body_height=\(0.1, 0.2\) needs a skeleton with hips"):
+        Sampler(Skeleton.of("hand_21"), config, CPU)

@@ -1,0 +1,72 @@
+"""2D measures of bodies, on a person whose measures are known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from helpers import H36M, PRESETS, STANDING
+from poseaug_plugin.augment.body_measures import BodyMeasures
+from poseaug_plugin.geometry.bones import bones_to_pose
+from poseaug_plugin.geometry.operators import euler_to_matrix, shift
+from poseaug_plugin.geometry.skeleton import SKELETONS
+
+MEASURES = BodyMeasures(H36M)
+
+
+def seen(yaw: float, offset: torch.Tensor | None = None) -> torch.Tensor:
+    """A standing person with bent knees, turned by `yaw`, as 2D without perspective (1, 16, 2)."""
+    bones = STANDING.clone()
+    bones[[1, 4], 2], bones[[2, 5], 2] = -0.15, 0.2  # knees forward, towards the camera
+    pose = bones_to_pose(bones[None], H36M)
+    pose = pose if offset is None else shift(pose, offset[None], H36M)
+    return (pose @ euler_to_matrix(torch.tensor([[yaw, 0.0, 0.0]])).mT)[..., :2]
+
+
+def test_the_places_of_h36m() -> None:
+    names = H36M.names or ()
+    places = [("-".join(names[j] for j in p.joints), p.back) for p in MEASURES.places]
+    assert places == [
+        ("l_hip-r_hip", False),
+        ("l_hip-r_hip", True),
+        ("l_shoulder-r_shoulder", False),
+        ("l_shoulder-r_shoulder", True),
+        ("spine", True),
+        ("head", True),
+    ]
+
+
+def test_half_the_distance_of_hips_does_not_depend_on_how_low_they_lie() -> None:
+    offset = torch.zeros(16, 3)
+    offset[[1, 4], 1] = -0.1
+    before, after = (MEASURES.measure(seen(0.0, x))[0][0] for x in (None, offset))
+    torch.testing.assert_close(before[[0, 3]], torch.tensor([0.13, 0.13]))
+    torch.testing.assert_close(after[[0, 3]], before[[0, 3]])
+    assert (after - before).abs()[[1, 4]].min() > 0.05  # the thighs are shorter
+
+
+@pytest.mark.parametrize("yaw", [0.7, -0.7, 2.2, -2.2])
+@pytest.mark.parametrize("number", range(6))
+def test_an_offset_changes_its_place_in_the_same_sense_from_every_side(
+    number: int, yaw: float
+) -> None:
+    step = torch.zeros(6)
+    step[number] = 0.05
+    before, after = (MEASURES.measure(seen(yaw, x))[1][0] for x in (None, MEASURES.offset(step)))
+    back = MEASURES.places[number].back
+    assert float(after[number] - before[number]) > (0.02 if back else 0.04)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_skeleton(name: str) -> None:
+    skeleton = SKELETONS[name]
+    measures = BodyMeasures(skeleton)
+    pose_2d = torch.rand(7, skeleton.num_joints, 2)
+    length, place = measures.measure(pose_2d)
+    assert length.shape == (7, skeleton.num_bones)
+    assert place.shape == (7, len(measures.places))
+    assert measures.offset(torch.ones(len(measures.places))).shape == (skeleton.num_joints, 3)
+    told = measures.visible(torch.ones(7, skeleton.num_joints, dtype=torch.bool))
+    assert all(x.all() for x in told)
+    assert bool(measures.height) is bool(measures.places)
+    assert len(measures.places) > 4 or name in ("coco_17", "hand_21")
