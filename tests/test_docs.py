@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import pkgutil
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from poseaug_plugin import BatchFormat, Camera, PoseAugConfig, PoseAugmenter
+from poseaug_plugin.cli import parser
 from poseaug_plugin.config import RENAMED
 from poseaug_plugin.data import synthetic
 from poseaug_plugin.lifters import SimpleBaseline
@@ -107,9 +109,9 @@ def test_code_blocks_run_in_order(document, names, tmp_path, monkeypatch):
 
 def test_the_readme_sets_up_runs_and_tests():
     main_job, tests = blocks(README, "bash")
-    assert main_job.rstrip().endswith("python examples/quickstart.py")
+    assert main_job.rstrip().endswith("poseaug-plugin demo")
     assert re.search(r" && python -m pytest( -n \d --dist loadfile)?$", tests.rstrip())
-    for name in ("constraints.txt", "examples/quickstart.py", "examples/quickstart.png"):
+    for name in ("constraints.txt", "examples/quickstart.png"):
         assert name in README.read_text()
         assert (ROOT / name).exists()
 
@@ -194,6 +196,14 @@ def test_named_commands_exist(document):
             assert '__name__ == "__main__"' in Path(spec.origin).read_text(), module
     for script in set(re.findall(r"python (examples/\w+\.py)", text)):
         assert (ROOT / script).exists(), script
+
+
+@each
+def test_command_lines_are_understood(document):
+    for line in "".join(blocks(document, "bash")).splitlines():
+        command = re.search(r"(?:^|&& )poseaug-plugin (.+)$", line)
+        if command:
+            assert parser().parse_args(shlex.split(command[1])).run
 
 
 @each

@@ -32,8 +32,8 @@ def plot_run(
     """Plot the curves of a run.
 
     Args:
-        history: what `augmenter.stats()` returned at several times, or a CSV file with its keys in
-            the first line. New keys get a panel each.
+        history: what `augmenter.stats()` returned at several times, or the file of a
+            `loggers.CSVLogger`. New keys get a panel each.
         path: file to write. None: only return the figure.
 
     Raises:
@@ -43,7 +43,7 @@ def plot_run(
     if not rows or "steps" not in rows[0]:
         raise ValueError(
             f"the history has {len(rows)} entries{' without steps' * bool(rows)}; pass a list of "
-            "what augmenter.stats() returned, or a CSV file with its keys in the first line."
+            "what augmenter.stats() returned, or the file of a CSVLogger."
         )
     known = {key for keys in PANELS.values() for key in keys}
     known |= {"steps", "batches", "steps_with_batch", "epochs", "rows", "augmented", "updates"}
@@ -76,8 +76,12 @@ def plot_run(
 
 
 def _read(path: Path | str) -> list[dict[str, float]]:
+    """The lines of a file of `CSVLogger`, which starts a new header when there are new numbers."""
+    rows, header = [], list[str]()
     with open(path, newline="") as file:
-        return [
-            {key: float(value) for key, value in row.items() if value not in (None, "")}
-            for row in csv.DictReader(file)
-        ]
+        for line in csv.reader(file):
+            if "steps" in line:
+                header = line
+            else:
+                rows.append({key: float(value) for key, value in zip(header, line) if value})
+    return rows
