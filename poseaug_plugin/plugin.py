@@ -478,7 +478,6 @@ class PoseAugmenter:
         if steps == STEPS_WITHOUT_BATCH and self._on and got_none:
             self._notifier.warn("no_batches")
         self._update()
-        self._share_measurements(steps)
         self._notifier.emit("step", self)
 
     def _update(self) -> None:
@@ -518,21 +517,6 @@ class PoseAugmenter:
         action = "restarted" if self.config.repair else "not restarted"
         for report in reports:
             self._notifier.emit("collapse", self, f"{report.part} {action}: {report.reason}")
-
-    def _share_measurements(self, steps: int) -> None:
-        """Fit the ranges of the prior to the rows of all ranks.
-
-        Ranks may read different numbers of batches, but they all take the same steps. They vote
-        after the 1st, 2nd, 4th, 8th, ... of them, until each rank has enough rows.
-        """
-        if world_size() == 1 or not self.config.uses_view_statistics or steps & (steps - 1):
-            return
-        sampler = None if self._engine is None else self._engine.sampler
-        if sampler and sampler.view_statistics.shared:
-            return
-        ready = sampler is not None and sampler.view_statistics.ready
-        if all_agree(ready, self._estimator.device) and sampler:
-            sampler.share_measurements()
 
     def _report_failed_update(self, error: Exception) -> None:
         self._counters.add("failed_updates")

@@ -138,11 +138,6 @@ class Sampler:
         if self.config.uses_view_statistics and self.view_statistics.add(poses):
             self._fit()
 
-    def share_measurements(self) -> None:
-        """Make the ranges equal on all ranks; each of them must call it."""
-        self.view_statistics.share()
-        self._fit()
-
     def _fit(self) -> None:
         self.ranges = self.ranges.fitted(self.config, self.view_statistics)
 

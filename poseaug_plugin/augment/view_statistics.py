@@ -15,7 +15,6 @@ from torch import Tensor
 
 from ..geometry.constants import constant, index_tensor
 from ..geometry.pose_batch import PoseBatch
-from ..loop.distributed import average, world_size
 
 __all__ = ["ENOUGH", "MEASURES", "ON_H36M", "QUANTILES", "Quantile", "ViewStatistics"]
 
@@ -57,9 +56,10 @@ MEASURE, SHARE, ON_H36M = zip(*QUANTILES)
 class ViewStatistics:
     """Quantiles of the first `ENOUGH` rows.
 
-    The distributions are kept as numbers of rows below the edges of a grid, which can be averaged
-    over several processes. Quantiles ignore a few rows with a wrong root. They are computed again
-    each time that the number of rows has doubled. Nothing waits for the device.
+    The distributions are kept as numbers of rows below the edges of a grid. Quantiles ignore a few
+    rows with a wrong root. They are computed again each time that the number of rows has doubled.
+    Nothing waits for the device. Each rank of a distributed run has its own: they are nearly equal,
+    and ranks need not take the same steps.
 
     Args:
         device: device of the poses.
@@ -68,17 +68,16 @@ class ViewStatistics:
         rows: number of rows so far, padding included.
         counts: (M, E), the number of rows below each edge, for each measure.
         quantiles: (Q,), the values of `QUANTILES`; those on Human3.6M before the first row.
-        shared: whether `counts` is the mean over all ranks of a distributed run, and final.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.rows, self.shared = 0, False
+        self.rows = 0
         self.counts = torch.zeros(len(MEASURES), EDGES, device=device, dtype=torch.float32)
         self.quantiles = constant(ON_H36M, torch.float32, device).clone()
 
     def add(self, poses: PoseBatch) -> bool:
         """Count the rows of a batch, unless there are enough; return whether quantiles changed."""
-        if self.shared or self.rows >= ENOUGH:
+        if self.rows >= ENOUGH:
             return False
         before, self.rows = self.rows, self.rows + len(poses)
         values = _measure(poses).sort(-1).values
@@ -101,23 +100,12 @@ class ViewStatistics:
         usual = constant(ON_H36M, total.dtype, device)
         self.quantiles = torch.where(total > 0, value, usual[:, None])[:, 0]
 
-    @property
-    def ready(self) -> bool:
-        """Whether this rank has its share of the rows."""
-        return self.rows * world_size() >= ENOUGH
-
-    def share(self) -> None:
-        """Average over the ranks of a distributed run, for good; each of them must call it."""
-        average([self.counts])
-        self.shared = True
-        self._update()
-
     def state_dict(self) -> dict[str, Any]:
         tensors = {name: getattr(self, name).clone() for name in TENSORS}
-        return {"rows": self.rows, "shared": self.shared, **tensors}
+        return {"rows": self.rows, **tensors}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        self.rows, self.shared = state["rows"], state["shared"]
+        self.rows = state["rows"]
         for name in TENSORS:
             setattr(self, name, state[name].to(device))
 

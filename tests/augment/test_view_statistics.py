@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from helpers import cameras, generator, people
-from poseaug_plugin.augment import view_statistics
 from poseaug_plugin.augment.view_statistics import ENOUGH, ON_H36M, QUANTILES, ViewStatistics
 from poseaug_plugin.geometry.pose_batch import PoseBatch
 
@@ -90,25 +89,3 @@ def test_the_state_resumes() -> None:
     assert torch.equal(other.counts, statistics.counts)
     assert torch.equal(other.quantiles, statistics.quantiles)
     assert not torch.equal(state["counts"], statistics.counts)  # the state is a copy
-
-
-def test_ranks_share_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two ranks, each with half of the rows, one of which has been averaged with the other."""
-    near, far = (ViewStatistics(CPU) for _ in range(2))
-    near.add(batch_of(torch.full((ENOUGH // 2,), 2.0)))
-    far.add(batch_of(torch.full((ENOUGH // 2,), 8.0)))
-    monkeypatch.setattr(view_statistics, "world_size", lambda: 2)
-    assert near.ready
-    assert far.ready
-
-    def average(tensors: list[Tensor]) -> None:
-        tensors[0].copy_((near_counts + far_counts) / 2)
-
-    near_counts, far_counts = near.counts.clone(), far.counts.clone()
-    monkeypatch.setattr(view_statistics, "average", average)
-    near.share()
-    far.share()
-    assert torch.equal(near.counts, far.counts)
-    assert 10 ** quantile(near, "log_distance", 0.05) == pytest.approx(2, rel=0.04)
-    assert 10 ** quantile(near, "log_distance", 0.95) == pytest.approx(8, rel=0.04)
-    assert not near.add(batch_of(torch.full((8,), 4.0)))  # final on all ranks at once

@@ -73,7 +73,8 @@ def without_chance() -> Iterator[None]:
 
 def updated(batches: list[Any]) -> dict[str, Any]:
     """The networks after an update on each batch."""
-    augmenter, _, optimizer = attach(adv2d=1.0, pool=1000, swap_lengths=False)
+    ranges = {"distance": (3.0, 6.0), "image_offset": 0.3, "depth": 0.5, "focal": (0.7, 1.0)}
+    augmenter, _, optimizer = attach(adv2d=1.0, pool=1000, swap_lengths=False, **ranges)
     augmenter(batches[0])
     parts = augmenter._trainer.optimizers
     for name, own in parts.items():  # Adam would turn a rounding error into a whole step
@@ -127,13 +128,17 @@ def resumed(rank: int, ranks: int, folder: str) -> dict[str, Any]:
 
 
 def uneven(rank: int, ranks: int, folder: str) -> dict[str, Any]:
-    """Each rank has one batch more than the one before, under DistributedDataParallel's join."""
+    """Each rank has one batch more than the one before, under DistributedDataParallel's join.
+
+    What learns nothing sends nothing, and needs no switch.
+    """
     found = {}
-    for config in ("random", "residual"):
+    for config in ("random", "default", "residual"):
         seed_all()
         model = DistributedDataParallel(Lifter(norm=False))
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-        changes = {} if config == "random" else {"sync_ranks": False}
+        changes: Any = {"sync_ranks": False} if config == "residual" else {}
+        changes |= {"learned": False} if config == "default" else {}
         augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small(config, **changes))
         with model.join():
             train(model, optimizer, augmenter.wrap([batch(seed=i) for i in range(2 + rank)]))
