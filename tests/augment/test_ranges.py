@@ -10,8 +10,7 @@ from torch import nn
 
 from augment.test_view_statistics import batch_of
 from helpers import H36M, generator
-from poseaug_plugin import PoseAugConfig, PoseAugmenter, plugin
-from poseaug_plugin.augment import view_statistics
+from poseaug_plugin import PoseAugConfig, PoseAugmenter
 from poseaug_plugin.augment.ranges import Ranges
 from poseaug_plugin.augment.view_statistics import ENOUGH
 from poseaug_plugin.data import synthetic
@@ -123,26 +122,3 @@ def test_a_preview_before_the_first_batch_is_fitted_to_its_rows() -> None:
     assert augmenter._engine.sampler.view_statistics.rows == 0
     augmenter(batch())
     assert augmenter.stats()["distance_low"] == pytest.approx(2.5, rel=0.1)
-
-
-def test_ranks_vote_at_powers_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until all have enough rows; then they average once, and never speak again."""
-    votes, averaged = [], []
-
-    def all_agree(ready: bool, device: torch.device) -> bool:
-        votes.append(ready)
-        return ready
-
-    monkeypatch.setattr(plugin, "world_size", lambda: 2)
-    monkeypatch.setattr(plugin, "all_agree", all_agree)
-    monkeypatch.setattr(view_statistics, "world_size", lambda: 2)
-    monkeypatch.setattr(view_statistics, "average", averaged.append)
-    model = nn.Linear(1, 1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    augmenter = PoseAugmenter(model, optimizer, "poseaug")
-    optimizer.step()  # a rank that has read no batch votes, too
-    for _ in range(20):
-        augmenter(batch(slice(256)))
-        optimizer.step()
-    assert votes == [False, False, False, False, True]  # after 1, 2, 4, 8 and 16 steps
-    assert len(averaged) == 1
