@@ -13,7 +13,6 @@ down, so that a rotation about the camera's y axis would tilt the person.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -31,6 +30,7 @@ __all__ = ["PoseStatistics"]
 MOMENTUM = 0.02  # weight of a new batch in the long run, as in BatchNorm
 # The length of the mean of unit trunks is 0.98 on Human3.6M and near 0 if they point anywhere.
 CONSISTENT = 0.5
+YOUNG, INTERVAL = 50, 8  # batches; later ones refresh what follows from the moments less often
 RIDGE = 1e-3  # added variance, without which a bone that hardly moves would make any pose rare
 
 
@@ -47,6 +47,7 @@ class PoseStatistics:
         up: (3,), mean direction of the trunks in the camera frame.
     """
 
+    average: Tensor  # the normalised moments, from which all that is below follows
     mean: Tensor
     cov: Tensor
     up: Tensor
@@ -57,7 +58,7 @@ class PoseStatistics:
         self.batches = 0
         #: Decayed sum over rows of x x^T, where x is (unit bones, trunk, 1).
         self.moments = torch.zeros(size, size, device=device, dtype=torch.float32)
-        self._update()
+        self._refresh(self.moments)
 
     def add(self, directions: Tensor, axes: Tensor, valid: Tensor) -> None:
         """Update the moments with a batch.
@@ -72,15 +73,23 @@ class PoseStatistics:
         # All moments in one product. Their decay cancels in the averages.
         self.moments = torch.addmm(self.moments, x.T, x, beta=1 - MOMENTUM)
         self.batches += 1
-        self._update()
+        if self.batches <= YOUNG or self.batches % INTERVAL == 0:
+            self._refresh(self.moments / self.moments[-1, -1].clamp_min(EPS))
 
-    def _update(self) -> None:
-        """Work out the averages from the moments; 0 before the first row."""
-        average = self.moments / self.moments[-1, -1].clamp_min(EPS)
-        size = len(average) - 4
+    def _refresh(self, average: Tensor) -> None:
+        """Work out what follows from the averages of the moments, which are 0 before any row."""
+        size, bones = len(average) - 4, self.skeleton.num_bones
+        self.average = average
         self.mean, self.up, _ = average[-1].split((size, 3, 1))
-        ridge = torch.add(average[:size, :size], _ridge(size, average.device))
-        self.cov = torch.addr(ridge, self.mean, self.mean, alpha=-1)
+        eye = identity(size, average.dtype, average.device)
+        covariance = torch.addr(average[:size, :size], self.mean, self.mean, alpha=-1)
+        self.cov = torch.add(covariance, eye, alpha=RIDGE)
+        whitening = torch.linalg.solve_triangular(_cholesky(self.cov), eye, upper=False)
+        self._whitening = whitening.T / math.sqrt(size)
+        self._whitened_mean = self.mean @ self._whitening
+        blocks = self.cov.view(bones, 3, bones, 3).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+        self._bone_factors = _cholesky(blocks)
+        self._alignment = self._align()
 
     def rarity(self, directions: Tensor) -> Tensor:
         """Return the Mahalanobis distance of poses from the mean pose, about 1 on average.
@@ -93,9 +102,8 @@ class PoseStatistics:
         Returns:
             (B,).
         """
-        centred = directions.flatten(1) - self.mean
-        white = torch.linalg.solve_triangular(_cholesky(self.cov), centred.T, upper=False)
-        return torch.linalg.vector_norm(white, dim=0) / math.sqrt(len(white))
+        white = torch.addmm(self._whitened_mean, directions.flatten(1), self._whitening, beta=-1)
+        return torch.linalg.vector_norm(white, dim=1)
 
     def vertical_alignment(self) -> Tensor:
         """Return the smallest rotation (3, 3) that makes the mean trunk vertical.
@@ -104,6 +112,9 @@ class PoseStatistics:
         the vertical is unknown: before the first batch, on a skeleton without a trunk, if trunks
         have no common direction, as on four legs, or if the mean trunk points down.
         """
+        return self._alignment
+
+    def _align(self) -> Tensor:
         eye = identity(3, self.up.dtype, self.up.device)
         if not upright_bones(self.skeleton):
             return eye
@@ -141,25 +152,18 @@ class PoseStatistics:
             poses, sources = exchange_limbs(poses, self.skeleton, generator)
         if config.bend_sigma and self.batches:
             rows, bones = len(directions), self.skeleton.num_bones
-            blocks = self.cov.view(bones, 3, bones, 3).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
-            steps = torch.bmm(_cholesky(blocks), normal(generator, bones, 3, rows))
+            steps = torch.bmm(self._bone_factors, normal(generator, bones, 3, rows))
             steps = steps * (config.bend_sigma * uniform(generator, rows))
             poses = bend_chain(poses, steps, self.skeleton)
         return poses.permute(2, 0, 1), None if sources is None else sources.T
 
     def state_dict(self) -> dict[str, Any]:
-        return {"batches": self.batches, "moments": self.moments.clone()}
+        tensors = {"moments": self.moments.clone(), "average": self.average.clone()}
+        return {"batches": self.batches, **tensors}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         self.batches, self.moments = state["batches"], state["moments"].to(device)
-        self._update()
-
-
-@lru_cache(maxsize=64)
-def _ridge(size: int, device: torch.device) -> Tensor:
-    """Return the ridge as a matrix (size, size)."""
-    with torch.inference_mode(False):
-        return RIDGE * torch.eye(size, device=device, dtype=torch.float32)
+        self._refresh(state["average"].to(device))
 
 
 def _cholesky(cov: Tensor) -> Tensor:

@@ -114,8 +114,8 @@ def swap_lengths(length: Tensor, skeleton: Skeleton, generator: torch.Generator)
     own = (total / count.clamp_min(1)).clamp_min(EPS)
     order = torch.randperm(len(length), generator=generator, device=length.device)
     other = own.index_select(0, order)
-    minus_one = constant((-1.0,), length.dtype, length.device)
-    return torch.addcdiv(minus_one, other, own).masked_fill(other <= EPS, 0.0)
+    other = torch.where(other > EPS, other, own)
+    return torch.addcdiv(constant((-1.0,), length.dtype, length.device), other, own)
 
 
 @lru_cache(maxsize=64)

@@ -308,7 +308,8 @@ class BatchFormat:
                 f"({rows}, 9): fx fy cx cy k1 k2 k3 p1 p2 in screen units, or matrices "
                 f"({rows}, 3, 3)."
             )
-        camera = intrinsics_of(camera.to(pose_2d)).repeat_interleave(people, 0)
+        camera = intrinsics_of(camera.to(pose_2d))
+        camera = camera.repeat_interleave(people, 0) if people > 1 else camera
         return camera if self.screen is None else from_pixels(camera, self.screen)
 
     def _groups(self, batch: Any, pose_2d: Tensor, people: int) -> Tensor | None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import BatchError
 from ..geometry.camera import Camera
+from ..geometry.constants import constant
 from ..geometry.pose_batch import COORDINATES, PoseBatch
 from ..geometry.skeleton import Skeleton
 from .check import CheckReport, inspect
@@ -104,9 +105,9 @@ class BatchReader:
         fields = [getattr(poses, name).flatten(1) for name in COORDINATES]
         largest = torch.linalg.vector_norm(torch.cat(fields, 1), torch.inf, dim=1)
         good = largest < FARTHEST  # False for NaN
-        bad = ~good
-        pose_3d = poses.pose_3d.masked_fill(bad.view(-1, 1, 1, 1), 0.0)
-        return replace(poses, valid=poses.valid & good, pose_3d=pose_3d), bad.sum()
+        zero = constant((0.0,), torch.float32, good.device)
+        pose_3d = torch.where(good.view(-1, 1, 1, 1), poses.pose_3d, zero)
+        return replace(poses, valid=poses.valid & good, pose_3d=pose_3d), (~good).sum()
 
     def report(
         self, loader: Any, batches: int, split: Callable[[Any], tuple[Any, Any]] | None = None

@@ -43,7 +43,7 @@ def matrix(
         return torch.kron(scalars, torch.eye(dims, dtype=dtype, device=device))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def identity(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the identity matrix (size, size), cached. Do not modify it in place."""
     with torch.inference_mode(False):
