@@ -298,26 +298,33 @@ class PoseAugConfig:
         "Width of the 3D discriminator's hidden layers; 256 as published.",
         section="Losses",
     )
-    adv3d: float = number(6.0, 0, 1e6, "", "Weight of the 3D discriminator. 0: off.")
+    normalize_gradients: bool = option(
+        True,
+        "Divide the gradient of each loss with respect to the outputs of the augmentor by its "
+        "running root mean square, so that the weights are shares. False: the weighted sum of the "
+        "losses, as in the released code.",
+    )
+    adv3d: float = number(1.0, 0, 1e6, "", "Weight of the 3D discriminator. 0: off.")
     adv2d: float = number(0.0, 0, 1e6, "", "Weight of the 2D discriminator. 0: off.")
     kcs: Literal["parts", "whole"] = option(
         "parts",
         "Input of the 3D discriminator. parts: a KCS matrix for each body part. whole: one KCS "
         "matrix of the whole body.",
     )
-    feedback: Literal["exp", "range", "off"] = option(
-        "exp",
-        "Form of the feedback from the estimator's errors. exp: as in the paper. range: as in the "
-        "released code.",
+    feedback: Literal["log", "exp", "range", "off"] = option(
+        "log",
+        "Form of the feedback from the estimator's errors. log: a controller of the hardness, "
+        "which fades to 0 at its target. exp: as in the paper. range: as in the released code.",
     )
-    feedback_weight: float = number(1.0, 0, 1e6, "", "feedback='exp': weight.")
+    feedback_weight: float = number(2.0, 0, 1e6, "", "feedback='log' or 'exp': weight.")
     beta: Schedule = number(
         (6.0, 6.0),
         0,
         1e3,
         "",
-        "feedback='exp': target ratio of the squared errors on augmented and original pairs. Pairs "
-        "of the prior alone reach about 4; a smaller beta makes them easier.",
+        "feedback='log' or 'exp': target of the hardness, the ratio of the squared errors on "
+        "augmented and original pairs. Pairs of the prior alone reach about 4; a smaller beta "
+        "makes them easier.",
     )
     ba_ratio: Schedule = number(
         (3.0, 5.0),
@@ -351,12 +358,19 @@ class PoseAugConfig:
         "Form of the regularisation of what is learned. threshold: as in the paper. range: as in "
         "the released code.",
     )
-    reg_weight: float = number(3.0, 0, 1e6, "", "Weight of the regularisation. 0: off.")
+    reg_weight: float = number(1.0, 0, 1e6, "", "Weight of the regularisation. 0: off.")
+    reg_angles: float = number(
+        2.0,
+        0,
+        1e6,
+        "",
+        "Weight of the part of joint angles that is outside the range of the real poses. 0: off.",
+    )
     reg_ba: float = number(
-        0.3, 0, 1e3, "", "reg='threshold': mean absolute step on unit bones that costs nothing."
+        0.15, 0, 1e3, "", "reg='threshold': mean absolute step on unit bones that costs nothing."
     )
     reg_bl: float = number(
-        0.1,
+        0.05,
         0,
         1e3,
         "",
@@ -371,7 +385,7 @@ class PoseAugConfig:
     )
 
     lr: float = number(
-        1e-4,
+        1e-3,
         0,
         1,
         "",
@@ -392,12 +406,21 @@ class PoseAugConfig:
     d_every: int = number(
         2, 1, 1 << 24, "updates", "Interval between updates of the discriminators."
     )
+    warmup_steps: int | None = number(
+        None,
+        0,
+        1 << 40,
+        "steps",
+        "Length of the warm-up in steps that followed a new batch. None: `warmup` epochs.",
+    )
     warmup: float = number(
         2.0,
         0,
         1e6,
         "epochs",
-        "Time before the feedback is used. Without a prior, nothing is augmented until then.",
+        "Time before the augmentor starts to learn; until then, discriminators learn from samples "
+        "of the prior. Without a prior, augmentor and discriminators learn without feedback until "
+        "then, and nothing is augmented.",
     )
     pool: int = number(
         4096,
@@ -568,8 +591,16 @@ _PAPER: dict[str, Any] = dict(
     limit_bl=0.2,
     limit_r=math.pi,
     freeze_trunk=False,
+    adv3d=6.0,
     adv2d=1.0,
+    feedback="exp",
+    feedback_weight=1.0,
     beta=(1.5, 3.0),
+    reg_weight=3.0,
+    reg_angles=0.0,
+    reg_ba=0.3,
+    reg_bl=0.1,
+    lr=1e-4,
     update_every=1,
     update_rows=None,
     repair=False,
@@ -584,6 +615,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "swap_lengths": True,
         "networks": "separate",
         "freeze_trunk": True,
+        "normalize_gradients": False,
         "feedback": "range",
         "reg": "range",
     },

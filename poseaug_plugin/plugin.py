@@ -146,7 +146,9 @@ class PoseAugmenter:
         self._estimator = Estimator(model, predict)
         inner = inner_optimizer(optimizer)
         self._estimator.check_optimizer(inner)
-        self._schedule = EpochSchedule(epochs, self.config.warmup)
+        self._schedule = EpochSchedule(
+            epochs, self.config.warmup, warmup_steps=self.config.warmup_steps
+        )
         self._target_2d = target_2d  # as it was passed, until the first batch is read
         self._engine: Engine | None = None
         self._pending: PoseBatch | None = None  # the batch that the next update uses
@@ -298,6 +300,7 @@ class PoseAugmenter:
         if not self.active:
             return batch
         self._has_new_batch = True
+        self._schedule.steps = self._counters.counts["steps_with_batch"]
         try:
             with full_precision(self._estimator.device):
                 return cast(Batch, self._augment(batch, full))

@@ -16,15 +16,21 @@ class EpochSchedule:
             learning rate does not decay.
         warmup: epochs before the feedback is used.
         done: finished epochs.
+        warmup_steps: the same in steps. None: `warmup` epochs.
+        steps: finished steps.
     """
 
     epochs: int | None
     warmup: float
     done: int = 0
+    warmup_steps: int | None = None
+    steps: int = 0
 
     @property
     def warm(self) -> bool:
         """Whether the warm-up is over."""
+        if self.warmup_steps is not None:
+            return self.steps >= self.warmup_steps
         return self.done >= self.warmup
 
     def between(self, ends: tuple[float, float]) -> float:

@@ -43,13 +43,25 @@ STATS: dict[str, dict[str, str]] = {
         "target_shift": "mean absolute offset of trunk joints, in mean bone lengths of the person",
     },
     "With `learned=True`, of the last update that computed it": {
-        "loss_augmentor": "loss of the augmentor",
-        "grad_norm": "gradient norm of the augmentor",
+        "loss_augmentor": "loss of the augmentor, after the warm-up",
+        "grad_norm": "gradient norm of the augmentor, after the warm-up",
+        "share_feedback": "share of the feedback in the gradient of the augmentor's loss",
+        "share_d3d": "share of the 3D discriminator in it",
+        "share_d2d": "share of the 2D discriminator in it",
+        "share_reg": "share of the regularisation of what is learned in it",
+        "share_angles": "share of `reg_angles` in it",
         "feedback": "loss of the feedback, after the warm-up",
-        "hardness": "error of the model on augmented pairs, divided by that on the original ones, "
-        "after the warm-up",
+        "hardness": "geometric mean, over the pairs in frame, of the model's squared error on the "
+        "augmented pair divided by that on the original one, after the warm-up; its target is "
+        "`beta`, and its root is the ratio of the errors in mm",
         "gamma_ba": "mean absolute change of unit bone vectors",
         "gamma_bl": "mean absolute relative change of bone lengths",
+        "diversity_ba": "share of the square of the learned bends that differs between rows; at "
+        "0, all rows are bent alike",
+        "diversity_bl": "the same of the learned changes of bone lengths",
+        "implausible": "share of the joint angles of augmented poses outside the range of all "
+        "original poses so far",
+        "implausible_prior": "the same of the samples of the prior, before the augmentor",
         "loss_d3d": "loss of the 3D discriminator",
         "d3d_real": "mean score of real poses by the 3D discriminator; 1 is real, 0 is fake",
         "d3d_fake": "mean score of augmented poses by the 3D discriminator",

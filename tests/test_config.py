@@ -38,7 +38,7 @@ NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
     ),
     "seed": (-1, 0.5, 2**64),
     **dict.fromkeys(
-        ("adv3d", "adv2d", "feedback_weight", "ba_weight", "rt_weight", "reg_weight"),
+        ("adv3d", "adv2d", "feedback_weight", "ba_weight", "rt_weight", "reg_weight", "reg_angles"),
         (-1.0, 1e7),
     ),
     **dict.fromkeys(("beta", "ba_ratio", "rt_ratio"), ((-1.0, 2.0), (1.0, 2000.0))),
@@ -48,11 +48,12 @@ NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
     "lr": (-1e-4, 1.1),
     "clip": (0.0, 1e7),
     "warmup": (-1.0, 1e7),
+    "warmup_steps": (-1, 1.5, 1 << 41),
 }
 RANGES = {"tilt", "distance", "body_height", "focal", "beta", "ba_ratio", "rt_ratio"}
 CHOICES = {"mix", "networks", "kcs", "feedback", "reg"}
 SWITCHES = {"ba", "bl", "rt", "prior", "swap_lengths", "learned", "freeze_trunk", "repair"}
-SWITCHES |= {"sync_ranks"}
+SWITCHES |= {"sync_ranks", "normalize_gradients"}
 SWITCHES |= {"released_quirks", "keep_detection_error", "limb_crossover", "upright"}
 FIELDS = {field.name: field for field in fields(PoseAugConfig)}
 HINTS = get_type_hints(PoseAugConfig, include_extras=True)
@@ -118,10 +119,10 @@ def test_nothing_to_augment_with_is_refused() -> None:
 
 
 def test_none_means_unlimited_where_the_field_says_so() -> None:
-    optional = ("limit_ba", "update_rows", "frame_height", "body_height")
+    optional = ("limit_ba", "update_rows", "frame_height", "body_height", "warmup_steps")
     optional += ("distance", "focal", "image_offset", "joint_offset", "depth")  # fitted
     config = PoseAugConfig(**dict.fromkeys(optional))
-    assert [getattr(config, name) for name in optional] == [None] * 9
+    assert [getattr(config, name) for name in optional] == [None] * len(optional)
     for name in sorted(set(NUMBERS_OUT_OF_RANGE) - set(optional)):
         refused(**{name: None})
 

@@ -221,7 +221,7 @@ def test_an_augmentation_gives_equal_poses_on_both_devices() -> None:
     given = FORMATS["poseaug"].read(
         (poses, project(poses, cameras(8)[:, None]), None, cameras(8)), H36M, Camera()
     )
-    aug = sampler.augment(given, Bones.of(relative, H36M))
+    aug, *_ = sampler.augment(given, Bones.of(relative, H36M))
     on_cpu = aug.project(aug.apply(relative, H36M))
     parameters = {name: value.cuda() for name, value in aug.parameters.items()}
     moved = Augmentation(parameters, aug.R.cuda(), aug.t.cuda(), aug.camera.cuda())

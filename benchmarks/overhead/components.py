@@ -51,7 +51,9 @@ def works(inside: Inside) -> dict[str, Work]:
                     bent + few.root[:, :, None], camera, skeleton.root, limit=1.0
                 )
             question = make_predict_pairs(estimator, fmt, skeleton)
-            loss, _ = estimator_feedback(few, pairs, question, config, inside.schedule, skeleton)
+            loss, _ = estimator_feedback(
+                few, pairs, few.valid, question, config, inside.schedule, skeleton
+            )
             torch.autograd.grad(loss, [bent, placed], allow_unused=True)
 
     def ask() -> None:
@@ -76,7 +78,8 @@ def works(inside: Inside) -> dict[str, Work]:
     }
     if trainer is None:
         return parts
-    parts["augmentor forward"] = lambda: trainer.propose(centre)
+    _, draft, _ = sampler.augment(few, bones)
+    parts["augmentor forward"] = lambda: trainer.propose(draft)
     given = DiscriminatorInput(centre, few.pose_2d[:, few.middle])
     for name in trainer.discriminators:
         seen = DISCRIMINATORS[name].view(given)

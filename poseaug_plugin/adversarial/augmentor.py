@@ -1,7 +1,10 @@
 """The augmentor: networks that propose gamma_ba, gamma_bl and (R, t) for a pose.
 
-With a prior, the outputs start at zero and are added to those of the prior. Without a prior, t is
-the root position itself, with z squared as in the released code.
+With a prior, the networks refine its samples: they see the body, the view and the place that it has
+drawn, and their outputs, which start at zero, are added to them. A bend is in the body frame. The
+mean over rows of an output is removed if no discriminator looks at it, so that the networks cannot
+give the same answer to every row. Without a prior, t is the root position itself, with z squared as
+in the released code.
 
 Source: PoseAug (CVPR 2021), section 3.2; network sizes from the released code.
 """
@@ -12,17 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from ..augment.draws import normal
-from ..augment.sampler import Proposal
+from ..augment.sampler import Draft, Proposal
 from ..config import PoseAugConfig
-from ..geometry.bones import Bones
 from ..geometry.skeleton import Skeleton
-from .layers import ParallelLinear, ParallelNorm, leaky
+from .layers import Centring, ParallelLinear, ParallelNorm, leaky
 
 __all__ = ["Augmentor"]
 
 
 class Augmentor(nn.Module):
     """Proposes the learned part of the augmentation of each row, from its pose and noise.
+
+    In training mode, means over rows are those of the batch, in evaluation mode running ones.
 
     Args:
         skeleton: the skeleton of the poses.
@@ -71,7 +75,7 @@ class Augmentor(nn.Module):
         sees_lengths = [name == "bl" for name in self.heads] if separate else ["bl" in self.heads]
         mask = torch.tensor(sees_lengths, dtype=torch.float32).view(-1, 1, 1)
         self.register_buffer("sees_lengths", mask, persistent=False)
-        inputs = 3 * joints + bones + config.noise
+        inputs = 3 * joints + bones + 4 * config.prior + config.noise
         fan_in = [inputs if sees else inputs - bones for sees in sees_lengths]
         self.first = ParallelLinear(self.nets, inputs, width, generator, fan_in=fan_in)
         self.blocks = nn.ModuleList(
@@ -81,42 +85,60 @@ class Augmentor(nn.Module):
             ParallelNorm(self.nets, width) if separate else nn.Identity() for _ in range(5)
         )
         self.last = ParallelLinear(self.nets, width, outputs, generator, zero=config.prior)
+        # The 2D discriminator looks at the means of lengths, views and places, the 3D one at no
+        # mean of bends: it cannot know that all rows were bent alike.
+        centred = ({"ba"} if config.adv2d else set(self.heads)) if config.prior else set()
+        self.centrings = nn.ModuleDict(
+            {name: Centring(size) for name, size in self.heads.items() if name in centred}
+        )
 
-    def _outputs(self, centre: Bones, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the output (B, size) of each head for bones of (B, K)."""
-        noise = normal(generator, self.nets, len(centre.length), self.config.noise)
-        pose = centre.pose_3d.flatten(1).expand(self.nets, -1, -1)
-        h = self.first(torch.cat([pose, centre.length * self.sees_lengths, noise], -1))
+    def _outputs(self, draft: Draft, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the output (B, size) of each head."""
+        bones = draft.bones
+        noise = normal(generator, self.nets, len(bones.length), self.config.noise)
+        pose = bones.pose_3d.flatten(1).expand(self.nets, -1, -1)
+        place = [] if draft.place is None else [draft.place.expand(self.nets, -1, -1)]
+        h = self.first(torch.cat([pose, bones.length * self.sees_lengths, *place, noise], -1))
         h = leaky(self.norms[0](h))
         for linear, norm in zip(self.blocks, self.norms[1:]):
             h = leaky(norm(linear(h)))
         out = self.last(h)
         if self.nets > 1:
-            return {name: out[i, :, :size] for i, (name, size) in enumerate(self.heads.items())}
-        return dict(zip(self.heads, out[0].split(list(self.heads.values()), -1)))
+            outputs = {name: out[i, :, :size] for i, (name, size) in enumerate(self.heads.items())}
+        else:
+            outputs = dict(zip(self.heads, out[0].split(list(self.heads.values()), -1)))
+        return outputs
 
-    def forward(self, centre: Bones, generator: torch.Generator) -> Proposal:
+    def _bounded(self, name: str, output: Tensor, limit: float | None) -> Tensor:
+        """Return an output in -limit to limit, with a mean of 0 over rows if it is centred."""
+        bounded = output if limit is None else output.tanh()
+        if name in self.centrings:
+            bounded = self.centrings[name](bounded)
+        return bounded if limit is None else limit * bounded
+
+    def forward(self, draft: Draft, generator: torch.Generator) -> Proposal:
         """Propose parameters for each row.
 
         Args:
-            centre: bones of (B, K), those of the centre frames of clips.
+            draft: the centre frames of clips, as the networks see them.
             generator: draws the noise; on the device of the bones.
         """
         if not self.heads:
             return Proposal()
-        config, outputs = self.config, self._outputs(centre, generator)
+        config = self.config
+        limits = {"ba": config.limit_ba, "bl": config.limit_bl, "r": config.limit_r}
+        limits["t"] = config.limit_t if config.prior else None
+        outputs = {
+            name: self._bounded(name, output, limits[name])
+            for name, output in self._outputs(draft, generator).items()
+        }
         parameters = {}
         if "ba" in outputs:
-            step = outputs["ba"].view(*centre.direction.shape) * self.trainable_bones
-            limit = config.limit_ba
-            parameters["gamma_ba"] = step if limit is None else limit * step.tanh()
+            step = outputs["ba"].view(*draft.bones.direction.shape)
+            parameters["gamma_ba"] = step * self.trainable_bones
         if "bl" in outputs:
-            step = outputs["bl"] * self.trainable_groups
-            parameters["gamma_bl"] = config.limit_bl * step.tanh()
-        if "r" not in outputs:
-            return Proposal(parameters)
-        axis_angle = config.limit_r * outputs["r"].tanh()
-        if config.prior:
-            return Proposal(parameters, axis_angle, config.limit_t * outputs["t"].tanh())
-        x, y, z = outputs["t"].unbind(-1)
-        return Proposal(parameters, axis_angle, torch.stack([x, y, z * z], -1))
+            parameters["gamma_bl"] = outputs["bl"] * self.trainable_groups
+        if "t" in outputs and not config.prior:
+            x, y, z = outputs["t"].unbind(-1)
+            outputs["t"] = torch.stack([x, y, z * z], -1)
+        return Proposal(parameters, outputs.get("r"), outputs.get("t"))

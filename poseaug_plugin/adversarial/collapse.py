@@ -14,10 +14,12 @@ __all__ = ["CollapseReport", "CollapseWatch"]
 
 WINDOW = 200  # updates; the device is waited for once per window
 # Below the first, scores differ from their labels by less than 0.06. Above the second they are
-# far from any label; a discriminator that always answers 0.5 has a loss of 0.25.
-DISCRIMINATOR_LOSS_RANGE = 0.002, 10.0
+# far from any label; a discriminator that always answers 0.5 has a loss of 0.25, and new ones less
+# than 1.5.
+DISCRIMINATOR_LOSS_RANGE = 0.002, 2.0
 MIN_GRAD_NORM = 1e-7  # of the augmentor
-HARDNESS_RANGE = 0.3, 50.0  # the estimator's error on augmented poses over that on originals
+HARDNESS_RANGE = 0.1, 2500.0  # ratio of the squared errors on augmented and original poses
+MIN_DIVERSITY = 0.3  # share of the learned bends that differs between rows
 OF_THE_ESTIMATOR = {"hardness", "grad_norm"}  # measures that depend on its predictions
 
 
@@ -93,6 +95,9 @@ class CollapseWatch:
         hardness, grad_norm = means.get("hardness", 1.0), means.get("grad_norm", 1.0)
         if not low <= hardness <= high:
             reason = f"hardness {hardness:.3g} is outside {low:g} to {high:g}"
+            reports.append(CollapseReport("augmentor", reason))
+        elif not (diversity := means.get("diversity_ba", 1.0)) >= MIN_DIVERSITY:
+            reason = f"it bends all rows alike: only {diversity:.0%} of its bends differ"
             reports.append(CollapseReport("augmentor", reason))
         elif not grad_norm >= MIN_GRAD_NORM:
             reports.append(CollapseReport("augmentor", f"its gradient norm is {grad_norm:.3g}"))

@@ -1,15 +1,21 @@
 """Feedback losses: how hard an augmented pair is for the estimator, and how hard it should be.
 
-There are two forms: the exponential one of the paper, on whole poses, and that of the released
-code, on ratios of weighted joint errors in three tiers. Both compare an augmented pair with the
-pair from which it was made.
+There are three forms: the exponential one of the paper, on whole poses; that of the released code,
+on ratios of weighted joint errors in three tiers; and one on the logarithm of the hardness, a
+controller of it. All compare an augmented pair with the pair from which it was made.
+
+The hardness is the geometric mean, over pairs, of L(X') / L(X), where L is the squared error of the
+estimator: the quantity whose target is beta.
 
 Source: PoseAug (CVPR 2021), section 3.4, the equation of L_fb; the released code.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.bones import gather
@@ -17,10 +23,46 @@ from ..geometry.constants import constant
 from ..geometry.skeleton import Skeleton
 from .losses import outside_band
 
-__all__ = ["exp_feedback", "ratio_feedback", "tier_errors"]
+__all__ = [
+    "exp_feedback",
+    "log_feedback",
+    "mean_log_ratio",
+    "ratio_feedback",
+    "steer",
+    "tier_errors",
+]
 
 TIER_WEIGHT = 5.0, 2.0, 1.0  # hips and shoulders, knees and elbows, ankles and wrists
 MAX_EXPONENT = 10.0  # keeps the loss finite for pairs that are far too hard
+TOLERANCE = math.log(1.2)  # deviation of the log hardness at which `log_feedback` has full slope
+MIN_LOSS = 1e-8  # square metres, below which a loss counts as this large
+
+
+def mean_log_ratio(augmented: Tensor, original: Tensor, rows: Tensor) -> Tensor:
+    """Return the logarithm of the hardness, a scalar: the mean of log(L(X') / L(X)).
+
+    Args:
+        augmented, original: (B,), losses of the pairs, square metres.
+        rows: (B,) bool, the pairs to use. The result is 0 if there is none.
+    """
+    ratio = augmented.clamp_min(MIN_LOSS).log() - original.clamp_min(MIN_LOSS).log()
+    return torch.where(rows, ratio, 0.0).sum() / rows.sum().clamp_min(1)
+
+
+def log_feedback(log_hardness: Tensor, beta: float) -> Tensor:
+    """Return the Huber loss of log(hardness / beta), a scalar.
+
+    Its slope is 1 where the hardness is off its target by more than 20 %, and fades to 0 at the
+    target. See `steer`.
+    """
+    gap = log_hardness - math.log(max(beta, MIN_LOSS))
+    return F.huber_loss(gap, torch.zeros_like(gap), delta=TOLERANCE) / TOLERANCE
+
+
+def steer(log_hardness: Tensor, beta: float) -> Tensor:
+    """Return the derivative of `log_feedback` with respect to the log hardness: -1 to 1."""
+    gap = log_hardness - math.log(max(beta, MIN_LOSS))
+    return (gap / TOLERANCE).clamp(-1, 1)
 
 
 def exp_feedback(augmented: Tensor, original: Tensor, beta: float) -> Tensor:

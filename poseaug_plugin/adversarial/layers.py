@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ParallelLinear", "ParallelNorm", "leaky"]
+__all__ = ["Centring", "ParallelLinear", "ParallelNorm", "leaky"]
 
 
 class ParallelLinear(nn.Module):
@@ -72,6 +72,34 @@ class ParallelNorm(nn.Module):
         centred = x - x.mean(1, keepdim=True)
         scale = self.weight * (centred.square().mean(1, keepdim=True) + 1e-5).rsqrt()
         return torch.addcmul(self.bias, centred, scale)
+
+
+class Centring(nn.Module):
+    """Removes the mean over rows of (B, features), and keeps numbers in -1 to 1 there.
+
+    In training mode it is the mean of the batch, in evaluation mode a running mean, so that the
+    output of a row does not depend on the other rows.
+
+    Source: mean-only batch normalisation, Salimans and Kingma, "Weight Normalization" (NeurIPS
+    2016), section 4.
+
+    Args:
+        features: number of features.
+    """
+
+    MOMENTUM = 0.1  # as in torch's BatchNorm
+
+    mean: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features, dtype=torch.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.mean(0) if self.training else self.mean
+        if self.training:
+            self.mean.lerp_(mean.detach(), self.MOMENTUM)
+        return (x - mean) / (1 + mean.abs())
 
 
 def leaky(x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Source: PoseAug (CVPR 2021), sections 3.3 and 3.4, L_reg and L_fb; the released 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 from ..loop.estimator import Estimator
 from ..schedule import EpochSchedule
-from .feedback import exp_feedback, ratio_feedback, tier_errors
+from .feedback import exp_feedback, log_feedback, mean_log_ratio, ratio_feedback, tier_errors
 from .losses import outside_band, past_limit, squared_error, threshold_penalty
 
 __all__ = [
@@ -32,8 +33,6 @@ __all__ = [
 
 #: Returns the estimator's predictions for pairs, and their targets: root-relative, metres.
 PredictPairs = Callable[[PoseBatch], tuple[Tensor, Tensor]]
-
-MIN_ERROR = 1e-9  # smallest divisor in the measure of hardness
 
 
 def regularisation(
@@ -133,22 +132,34 @@ def check_estimator(
         ) from error
 
 
+class Feedback(NamedTuple):
+    """The feedback of an estimator.
+
+    Attributes:
+        loss: L_fb, weighted, a scalar.
+        log_hardness: logarithm of the hardness, a scalar.
+    """
+
+    loss: Tensor
+    log_hardness: Tensor
+
+
 def estimator_feedback(
     poses: PoseBatch,
     augmented: Mapping[str, PoseBatch],
+    accepted: Tensor,
     predict_pairs: PredictPairs,
     config: PoseAugConfig,
     schedule: EpochSchedule,
     skeleton: Skeleton,
-) -> tuple[Tensor, Tensor]:
-    """Return L_fb and the hardness, two scalars.
-
-    The hardness is the error on the augmented pairs, divided by the error on the original pairs.
+) -> Feedback:
+    """Return the feedback loss and the hardness.
 
     Args:
         poses: the original pairs.
         augmented: under "rt", the augmented pairs. With `config.feedback="range"`, also under
             "ba" the pairs after BA alone.
+        accepted: (B,) bool, the rows of which the hardness is the mean.
         predict_pairs: predicts pairs with the estimator, see `make_predict_pairs`.
         config: the form of the feedback and its options.
         schedule: the epoch, on which the targets depend.
@@ -156,16 +167,20 @@ def estimator_feedback(
     """
     with torch.no_grad():
         original = predict_pairs(poses)
+    predicted = predict_pairs(augmented["rt"])
+    loss_rt, loss = squared_error(*predicted), squared_error(*original)
+    log_hardness = mean_log_ratio(loss_rt, loss, accepted)
+    if config.feedback == "log":
+        feedback = log_feedback(log_hardness, schedule.between(config.beta))
+        return Feedback(config.feedback_weight * feedback, log_hardness)
     if config.feedback == "exp":
-        loss_rt, loss = squared_error(*predict_pairs(augmented["rt"])), squared_error(*original)
-        beta = schedule.between(config.beta)
-        feedback = config.feedback_weight * exp_feedback(loss_rt, loss, beta)
-        return feedback, (loss_rt.detach().mean() / loss.mean().clamp_min(MIN_ERROR)).sqrt()
+        feedback = exp_feedback(loss_rt, loss, schedule.between(config.beta))
+        return Feedback(config.feedback_weight * feedback, log_hardness)
     joints = tuple(i for i, tier in enumerate(skeleton.joint_tiers) if tier)
     tiers = index_tensor(joints, original[0].device)
     error, error_rt, error_ba = (
         tier_errors(*pair, skeleton).index_select(1, tiers)
-        for pair in (original, predict_pairs(augmented["rt"]), predict_pairs(augmented["ba"]))
+        for pair in (original, predicted, predict_pairs(augmented["ba"]))
     )
     # The released code divides by the error of the original pair, even if that is 0.
     options = {"min_error": 0.0} if config.released_quirks else {}
@@ -175,5 +190,4 @@ def estimator_feedback(
     feedback_ba = ratio_feedback(
         error_ba, error, schedule.between(config.ba_ratio), config.ba_band, **options
     )
-    feedback = config.rt_weight * feedback_rt + config.ba_weight * feedback_ba
-    return feedback, error_rt.detach().mean() / error.mean().clamp_min(MIN_ERROR)
+    return Feedback(config.rt_weight * feedback_rt + config.ba_weight * feedback_ba, log_hardness)

@@ -6,12 +6,14 @@ updated first, then, every `d_every` updates, the discriminators on the pairs it
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..augment.sampler import Proposal, Sampler
+from ..augment.augmentation import Augmentation
+from ..augment.sampler import Draft, Proposal, Sampler
 from ..batches.protocol import EstimatorFormat
 from ..geometry.bones import Bones
 from ..geometry.camera import project
@@ -20,13 +22,38 @@ from ..loop.distributed import all_agree, average
 from ..loop.estimator import Estimator
 from ..schedule import EpochSchedule
 from .augmentor import Augmentor
+from .balance import Balance, Term
 from .collapse import OF_THE_ESTIMATOR, CollapseReport, CollapseWatch
 from .discriminators import DISCRIMINATORS, DiscriminatorInput
 from .fake_pool import FakePool
+from .feedback import steer
 from .losses import lsgan_discriminator, lsgan_generator
-from .objectives import estimator_feedback, make_predict_pairs, regularisation
+from .objectives import Feedback, estimator_feedback, make_predict_pairs, regularisation
+from .plausibility import AngleRange, diversity
 
 __all__ = ["Trainer"]
+
+
+@dataclass
+class _Forward:
+    """What an update has made of its rows.
+
+    Attributes:
+        real, fake: what the discriminators compare.
+        draft: the sample of the prior.
+        aug: all parameters.
+        proposal: those of the augmentor.
+        terms: the terms of the augmentor's loss, by name, without the feedback.
+        feedback: the feedback, if there is any.
+    """
+
+    real: DiscriminatorInput
+    fake: DiscriminatorInput
+    draft: Draft
+    aug: Augmentation
+    proposal: Proposal
+    terms: dict[str, Term] = field(default_factory=dict)
+    feedback: Feedback | None = None
 
 
 class Trainer:
@@ -55,7 +82,7 @@ class Trainer:
         self.nets: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.pools: dict[str, FakePool] = {}
-        self.watch = CollapseWatch()
+        self.watch, self.angles = CollapseWatch(), AngleRange(self.skeleton, self.device)
         self.updates = 0
         self.is_reducing = False  # whether an update averages over the ranks now
         self.measures: dict[str, Tensor] = {}
@@ -71,15 +98,17 @@ class Trainer:
         net: nn.Module
         if part == "augmentor":
             net = Augmentor(skeleton, config, weights)
+            terms = ("reg", "angles", "feedback", *self.discriminators)
+            self.balance = Balance(terms, len(net.heads), self.device, config.normalize_gradients)
         else:
             net = DISCRIMINATORS[part].build(skeleton, config, weights)
             self.pools[part] = FakePool(config.pool)
-        self.nets[part] = net.to(self.device)
+        self.nets[part] = net.to(self.device).eval()
         self.optimizers[part] = _adam(net, config.lr)
 
-    def propose(self, centre: Bones) -> Proposal:
-        """Return the parameters that the augmentor proposes for bones of (B, K)."""
-        proposal: Proposal = self.nets["augmentor"](centre, self.sampler.generator)
+    def propose(self, draft: Draft) -> Proposal:
+        """Return the parameters that the augmentor proposes."""
+        proposal: Proposal = self.nets["augmentor"](draft, self.sampler.generator)
         return proposal
 
     def update(
@@ -87,7 +116,8 @@ class Trainer:
     ) -> list[CollapseReport]:
         """Update the augmentor, and, every `d_every` updates, the discriminators.
 
-        Call it inside `estimator.untouched()`.
+        With a prior, discriminators alone learn in the warm-up, from its samples, so that they know
+        something when the augmentor starts. Call it inside `estimator.untouched()`.
 
         Args:
             poses: the rows to train with.
@@ -103,19 +133,21 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * schedule.lr_factor
         device, self.is_reducing = self.device, False
+        moves = schedule.warm or not config.prior
         try:
-            loss, measures, real, fake = self._augmentor_loss(poses, estimator, fmt, schedule)
+            made = self._forward(poses, estimator, fmt, schedule, moves)
         except Exception:
             all_agree(False, device)
             raise
         if not all_agree(True, device):  # the estimator failed on another rank
             return []
         self.is_reducing = True
-        if loss.requires_grad:
-            measures["grad_norm"] = self._step("augmentor", loss)
-        if self.updates % config.d_every == 0:
+        measures = self._measure(made)
+        if moves:
+            measures.update(self._update_augmentor(made, schedule))
+        if self.updates % config.d_every == 0 or not moves:
             for name in self.discriminators:
-                measures.update(self._update_discriminator(name, real, fake))
+                measures.update(self._update_discriminator(name, made.real, made.fake))
         self.updates += 1
         self.measures.update(measures)
         reports = self.watch.add(measures)
@@ -125,10 +157,15 @@ class Trainer:
                 self.reset(report.part)
         return reports
 
-    def _augmentor_loss(
-        self, poses: PoseBatch, estimator: Estimator, fmt: EstimatorFormat, schedule: EpochSchedule
-    ) -> tuple[Tensor, dict[str, Tensor], DiscriminatorInput, DiscriminatorInput]:
-        """Return the augmentor's loss, measures of it, and what the discriminators compare."""
+    def _forward(
+        self,
+        poses: PoseBatch,
+        estimator: Estimator,
+        fmt: EstimatorFormat,
+        schedule: EpochSchedule,
+        moves: bool,
+    ) -> _Forward:
+        """Make augmented pairs, and, if the augmentor moves, the terms of its loss."""
         config, sampler, middle = self.config, self.sampler, poses.middle
         bones = Bones.of(poses.pose_3d, self.skeleton)
         bones, swap = sampler.swap_lengths(poses, bones)
@@ -139,37 +176,83 @@ class Trainer:
             poses = sampler.observe(poses, swapped, poses.camera, limit=1.0)
             real_2d = poses.pose_2d[:, middle]
         real = DiscriminatorInput(bones.frame(middle), real_2d)
+        self.angles.add(real.bones.direction)
 
-        proposal = self.propose(real.bones)
-        aug = sampler.augment(poses, bones, proposal)
+        augmentor = self.nets["augmentor"].train(moves)
+        aug, draft, proposal = sampler.augment(poses, bones)
+        augmentor.eval()
         bent = aug.bend(bones)
         stretched = aug.stretch(bent)
         placed = aug.place(stretched, bones, poses.path)
         augmented = {"rt": sampler.observe(poses, placed, aug.camera, limit=1.0)}
         fake = DiscriminatorInput(stretched.frame(middle), augmented["rt"].pose_2d[:, middle])
+        made = _Forward(real, fake, draft, aug, proposal)
+        if not moves:
+            return made
 
-        measures: dict[str, Tensor] = {}
-        loss = config.reg_weight * regularisation(
-            proposal, real.bones.direction, fake.bones.direction, config
-        )
+        regularised = regularisation(proposal, real.bones.direction, fake.bones.direction, config)
+        made.terms["reg"] = Term(regularised, config.reg_weight)
+        if config.reg_angles:
+            excess = self.angles.excess(fake.bones.direction)
+            made.terms["angles"] = Term(excess, config.reg_angles)
         for name, weight in self.discriminators.items():
             score = self.nets[name](DISCRIMINATORS[name].view(fake))
-            loss = loss + weight * lsgan_generator(score)
+            made.terms[name] = Term(lsgan_generator(score), weight)
         if config.feedback != "off" and schedule.warm:
             if config.feedback == "range":
                 bent_3d = bent.pose_3d + poses.root[:, :, None]
                 augmented["ba"] = sampler.observe(poses, bent_3d, poses.camera, limit=1.0)
-            predict_pairs = make_predict_pairs(estimator, fmt, self.skeleton)
-            feedback, measures["hardness"] = estimator_feedback(
-                poses, augmented, predict_pairs, config, schedule, self.skeleton
+            made.feedback = estimator_feedback(
+                poses,
+                augmented,
+                sampler.accepted(poses, augmented["rt"], placed),
+                make_predict_pairs(estimator, fmt, self.skeleton),
+                config,
+                schedule,
+                self.skeleton,
             )
-            measures["feedback"] = feedback.detach()
-            loss = loss + feedback
-        measures["loss_augmentor"] = loss.detach()
+        return made
+
+    @torch.no_grad()
+    def _measure(self, made: _Forward) -> dict[str, Tensor]:
+        """Return measures of the augmented poses."""
+        real, fake, drafted = (
+            b.direction for b in (made.real.bones, made.fake.bones, made.draft.bones)
+        )
+        self.angles.add(real)
+        measures = {
+            "implausible": self.angles.outside(fake),
+            "implausible_prior": self.angles.outside(drafted),
+        }
         for name in ("gamma_ba", "gamma_bl"):
-            if name in aug.parameters:
-                measures[name] = aug.parameters[name].detach().abs().mean()
-        return loss, measures, real, fake
+            if name in made.aug.parameters:
+                measures[name] = made.aug.parameters[name].abs().mean()
+            if name in made.proposal.parameters:
+                measures[f"diversity_{name[-2:]}"] = diversity(made.proposal.parameters[name])
+        return measures
+
+    def _update_augmentor(self, made: _Forward, schedule: EpochSchedule) -> dict[str, Tensor]:
+        """Update the augmentor, and return measures of its loss."""
+        config, terms, feedback = self.config, dict(made.terms), made.feedback
+        loss = [weight * term for term, weight in terms.values()]
+        measures: dict[str, Tensor] = {}
+        if feedback is not None:
+            log_hardness = feedback.log_hardness.detach().clone()
+            average([log_hardness])
+            measures.update(hardness=log_hardness.exp(), feedback=feedback.loss.detach())
+            loss.append(feedback.loss)
+            terms["feedback"] = Term(feedback.loss, 1.0)
+            if (
+                config.feedback == "log"
+            ):  # its gradient fades at the target, in spite of the balance
+                fade = steer(log_hardness, schedule.between(config.beta))
+                terms["feedback"] = Term(feedback.log_hardness, config.feedback_weight * fade)
+        measures["loss_augmentor"] = torch.stack(loss).sum().detach()
+        outputs = made.proposal.tensors
+        gradients, shares = self.balance.combine(terms, outputs)
+        measures["grad_norm"] = self._step("augmentor", outputs, gradients)
+        average(self.nets["augmentor"].buffers())
+        return measures | {f"share_{name}": share for name, share in shares.items()}
 
     def _update_discriminator(
         self, name: str, real: DiscriminatorInput, fake: DiscriminatorInput
@@ -184,18 +267,26 @@ class Trainer:
         # One call for both: discriminators have no batch normalisation, so rows do not interact.
         real_score, fake_score = net(torch.cat([view(real), fakes])).chunk(2)
         loss = lsgan_discriminator(real_score, fake_score)
-        self._step(name, loss)
+        self._step(name, [loss])
         return {
             f"loss_{name}": loss.detach(),
             f"{name}_real": real_score.detach().mean(),
             f"{name}_fake": fake_score.detach().mean(),
         }
 
-    def _step(self, part: str, loss: Tensor) -> Tensor:
-        """Take an optimizer step of one part with a clipped gradient, and return its norm."""
+    def _step(
+        self, part: str, outputs: list[Tensor], gradients: list[Tensor] | None = None
+    ) -> Tensor:
+        """Take an optimizer step of one part with a clipped gradient, and return its norm.
+
+        Args:
+            part: name of the network.
+            outputs: a loss, or outputs of the network.
+            gradients: the gradient of the loss with respect to each output.
+        """
         parameters = list(self.nets[part].parameters())
         # Not loss.backward(), which would write gradients to the caller's parameters too.
-        grads = torch.autograd.grad(loss, parameters, allow_unused=True)
+        grads = torch.autograd.grad(outputs, parameters, gradients, allow_unused=True)
         used = [(p, g) for p, g in zip(parameters, grads) if g is not None]
         average(grad for _, grad in used)
         for parameter, grad in used:
@@ -216,6 +307,8 @@ class Trainer:
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             "pools": {name: pool.state_dict() for name, pool in self.pools.items()},
             "weights": self._weights.get_state(),
+            "squares": {name: value.clone() for name, value in self.balance.squares.items()},
+            "angles": self.angles.state_dict(),
             "watch": {
                 "sums": dict(self.watch.sums),
                 "counts": dict(self.watch.counts),
@@ -243,6 +336,8 @@ class Trainer:
             row = DISCRIMINATORS[name].view(empty)
             pool.items = row.new_zeros((pool.size, *row.shape[1:]))
         names = {"hardness", "feedback", "grad_norm", "loss_augmentor", "gamma_ba", "gamma_bl"}
+        names |= {"implausible", "implausible_prior", "diversity_ba", "diversity_bl"}
+        names |= {f"share_{name}" for name in self.balance.squares}
         for name in self.discriminators:
             names |= {f"loss_{name}", f"{name}_real", f"{name}_fake"}
         names |= {f"{name}_finite" for name in OF_THE_ESTIMATOR}
@@ -262,6 +357,8 @@ class Trainer:
         for name, pool in self.pools.items():
             pool.load_state_dict(state["pools"][name], self.device)
         self._weights.set_state(state["weights"].cpu())
+        self.balance.squares = {n: x.to(self.device) for n, x in state["squares"].items()}
+        self.angles.load_state_dict(state["angles"])
         sums = {name: value.to(self.device) for name, value in state["watch"]["sums"].items()}
         self.watch = CollapseWatch(sums, dict(state["watch"]["counts"]), state["watch"]["updates"])
 

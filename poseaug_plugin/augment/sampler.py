@@ -26,7 +26,7 @@ from ..geometry.operators import axis_angle_to_matrix
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 from ..loop.distributed import rank
-from .augmentation import Augmentation
+from .augmentation import BONE_OPERATORS, Augmentation
 from .body_measures import BodyMeasures
 from .draws import uniform, weighted
 from .pose_statistics import PoseStatistics
@@ -35,7 +35,7 @@ from .ranges import Ranges
 from .target import Target
 from .view_statistics import ViewStatistics
 
-__all__ = ["Proposal", "Sampler"]
+__all__ = ["Draft", "Proposal", "Sampler"]
 
 CONTACT = 0.5  # mean bone lengths between the bones of two people who touch: 13 cm
 CONTACT_PAIRS = 4096  # that are compared at a time, to save memory
@@ -46,7 +46,8 @@ class Proposal:
     """The learned part of the parameters; empty if nothing is learned.
 
     Attributes:
-        parameters: (B, ...) by operator, added to those of the prior.
+        parameters: (B, ...) by operator, added to those of the prior. With a prior, `gamma_ba` is
+            in the body frame, so that a bend does not depend on the view.
         axis_angle: (B, 3), radians, a rotation after that of the prior.
         t: (B, 3). Without a prior, the position of the root in metres. With a prior, two offsets
             on the image in screen units, and the log of a factor on the distance.
@@ -55,6 +56,26 @@ class Proposal:
     parameters: dict[str, Tensor] = field(default_factory=dict)
     axis_angle: Tensor | None = None
     t: Tensor | None = None
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All tensors, in a fixed order."""
+        view = (x for x in (self.axis_angle, self.t) if x is not None)
+        return [*self.parameters.values(), *view]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What learned networks see of the centre frame of each row, before they add to it.
+
+    Attributes:
+        bones: bones of (B, K). With a prior, they have its bends, lengths and view.
+        place: (B, 4), image offset, log distance and log focal length of the prior's view; None
+            without a prior.
+    """
+
+    bones: Bones
+    place: Tensor | None = None
 
 
 class Sampler:
@@ -68,8 +89,7 @@ class Sampler:
 
     Attributes:
         ranges: what the prior draws from.
-        propose: returns the learned part of the parameters for bones of (B, K), those of the
-            centre frames. The default is an empty `Proposal`.
+        propose: returns the learned part of the parameters. None: nothing is learned.
     """
 
     def __init__(
@@ -87,7 +107,7 @@ class Sampler:
         self.pose_statistics = PoseStatistics(skeleton, device)
         self.target = target
         self.owed_rows = 0.0  # that `ratio` asks for and no batch has had yet, see `mixing`
-        self.propose: Callable[[Bones], Proposal] = lambda _: Proposal()
+        self.propose: Callable[[Draft], Proposal] | None = None
 
     @torch.no_grad()
     def pairs(self, poses: PoseBatch, rows: Tensor) -> tuple[PoseBatch, Tensor]:
@@ -123,7 +143,7 @@ class Sampler:
         self, poses: PoseBatch, bones: Bones
     ) -> tuple[PoseBatch, Tensor, Tensor | None, Augmentation]:
         bones, swap = self.swap_lengths(poses, bones)
-        aug = self.augment(poses, bones)
+        aug, *_ = self.augment(poses, bones)
         pose_3d = aug.place(aug.stretch(aug.bend(bones)), bones, poses.path)
         augmented = self.observe(poses, pose_3d, aug.camera)
         if self.config.keep_detection_error:
@@ -171,43 +191,74 @@ class Sampler:
         gamma_bl = swap_lengths(bones.length[:, poses.middle], self.skeleton, self.generator)
         return bones.stretch(gamma_bl[:, None]), gamma_bl
 
-    def augment(
-        self, poses: PoseBatch, bones: Bones, proposal: Proposal | None = None
-    ) -> Augmentation:
-        """Return the parameters of each row.
+    def augment(self, poses: PoseBatch, bones: Bones) -> tuple[Augmentation, Draft, Proposal]:
+        """Return the parameters of each row, and the learned part of them.
 
-        They are the sum of those of the prior, the learned ones and the bends to a new pose.
+        They are the sum of those of the prior, the bends to a new pose and the learned ones. The
+        networks see the result of the first two, so that they can refine it.
 
         Args:
             poses: the rows.
             bones: their bones, of (B, T, K).
-            proposal: the learned part; None: that of `propose`.
         """
         config, centre, sources = self.config, bones.frame(poses.middle), None
-        learned = self.propose(centre) if proposal is None else proposal
         drawn = self.draw(len(poses)) if config.prior else None
-        terms = [drawn.parameters if drawn else {}, learned.parameters]
+        parameters = dict(drawn.parameters) if drawn else {}
         if self.target is not None and config.ba and config.bl:
-            terms.append({"offset": self.target.offset(centre)})
+            _add(parameters, "offset", self.target.offset(centre))
         if config.varies_poses:
             new, sources = self.pose_statistics.new_poses(
                 centre.body_direction, config, self.generator
             )
             # Back in the camera frame, minus the old unit bones.
             gamma_ba = torch.baddbmm(centre.direction, new, centre.axes.mT, beta=-1)
-            terms.append({"gamma_ba": gamma_ba})
-        parameters: dict[str, Tensor] = {}
-        for name, value in (item for term in terms for item in term.items()):
-            parameters[name] = parameters[name] + value if name in parameters else value
-        R, t, camera = self._view(learned, drawn.view if drawn else None, poses)
-        aug = Augmentation(parameters, R, t, camera, sources)
+            _add(parameters, "gamma_ba", gamma_ba)
         if self.target is not None and config.bl:
-            aug = aug.after_stretch(self.target.gamma_bl(centre))
+            own, gamma_bl = parameters.get("gamma_bl"), self.target.gamma_bl(centre)
+            parameters["gamma_bl"] = gamma_bl if own is None else (1 + own) * (1 + gamma_bl) - 1
+        view = self._drawn_view(drawn.view, poses) if drawn and config.rt else None
+        draft = self._draft(centre, parameters, view)
+        learned = Proposal() if self.propose is None else self.propose(draft)
+        for name, value in learned.parameters.items():
+            in_body_frame = drawn and name == "gamma_ba"
+            _add(parameters, name, value @ centre.axes.mT if in_body_frame else value)
+        R, t, camera = self._view(learned, view, poses)
+        aug = Augmentation(parameters, R, t, camera, sources)
         if self._height is not None:
             stretched = centre if aug.gamma_bl is None else centre.stretch(aug.gamma_bl)
             aug = aug.after_stretch(self._to_height(stretched, self._height))
         leader = poses.leader
-        return aug if leader is None else aug.share_views(leader)
+        return aug if leader is None else aug.share_views(leader), draft, learned
+
+    def _drawn_view(self, view: View, poses: PoseBatch) -> View:
+        """Return the view that the prior has drawn, as it is used.
+
+        It is about the vertical of the caller's poses, with the target's places and sizes; for a
+        row of a group, it is that of its leader.
+        """
+        R, image_offset, distance, leader = view.R, view.image_offset, view.distance, poses.leader
+        if self.config.aligns_vertical:
+            R = R @ self.pose_statistics.vertical_alignment()
+        if self.target is not None:
+            views = self.target.draw_views(zoom(poses.camera, view.focal), self.generator)
+            image_offset, distance = views or (image_offset, distance)
+        if leader is None:
+            return View(R, image_offset, distance, view.focal)
+        return View(R[leader], image_offset[leader], distance[leader], view.focal[leader])
+
+    def _draft(self, centre: Bones, parameters: dict[str, Tensor], view: View | None) -> Draft:
+        """Return the sample of the prior, as far as the networks see it."""
+        if self.propose is None or not self.config.prior:
+            return Draft(centre)
+        bones = centre
+        for name, operator in BONE_OPERATORS.items():
+            if name in parameters:
+                bones = operator.apply(bones, parameters[name])
+        if view is None:
+            return Draft(bones, bones.length.new_zeros(len(bones.length), 4))
+        scales = torch.stack([view.distance, view.focal], -1).log()
+        bones = replace(bones, direction=bones.direction @ view.R.mT)
+        return Draft(bones, torch.cat([view.image_offset, scales], -1))
 
     def _height_weights(self) -> Tensor:
         weights = BodyMeasures(self.skeleton).height
@@ -239,26 +290,21 @@ class Sampler:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return R (B, 3, 3), t (B, 3) and the camera (B, 9)."""
         root, camera = poses.root[:, poses.middle], poses.camera
+        if not self.config.rt:
+            return identity(3, root.dtype, root.device).expand(len(root), 3, 3), root, camera
         rotation = None
         if learned.axis_angle is not None:
             rotation = axis_angle_to_matrix(learned.axis_angle)
-        if not self.config.rt:
-            return identity(3, root.dtype, root.device).expand(len(root), 3, 3), root, camera
         if view is None:  # no prior: all of it is learned
             assert rotation is not None
             assert learned.t is not None
             return rotation, learned.t, camera
-        R, image_offset, distance = view.R, view.image_offset, view.distance
-        camera = zoom(camera, view.focal)
-        if self.target is not None and (views := self.target.draw_views(camera, self.generator)):
-            image_offset, distance = views
-        if rotation is not None:
-            R = rotation @ R
+        R = view.R if rotation is None else rotation @ view.R
+        image_offset, distance = view.image_offset, view.distance
         if learned.t is not None:
             image_offset = image_offset + learned.t[:, :2]
             distance = distance * learned.t[:, 2].exp()
-        if self.config.aligns_vertical:
-            R = R @ self.pose_statistics.vertical_alignment()
+        camera = zoom(camera, view.focal)
         depth = distance[:, None]
         return R, torch.cat([depth * image_offset / camera[:, :2], depth], -1), camera
 
@@ -382,3 +428,8 @@ class Sampler:
         if rank():  # the state is usually that of rank 0, but each rank draws its own numbers
             seed = torch.randint(1 << 62, (), generator=self.generator, device=self.device)
             self.generator.manual_seed(int(seed) + rank())
+
+
+def _add(parameters: dict[str, Tensor], name: str, value: Tensor) -> None:
+    """Add a parameter to the one of the same name, if there is one."""
+    parameters[name] = parameters[name] + value if name in parameters else value

@@ -17,7 +17,16 @@ __all__ = ["plot_run"]
 PANELS = {
     "share of pairs that are used": ("accepted",),
     "problems, count": ("bad_batches", "failed_updates"),
-    "hardness: error augmented / original": ("hardness",),
+    "hardness: squared error augmented / original": ("hardness",),
+    "gradient of the augmentor, shares": (
+        "share_feedback",
+        "share_d3d",
+        "share_d2d",
+        "share_reg",
+        "share_angles",
+    ),
+    "learned change that differs between rows, share": ("diversity_ba", "diversity_bl"),
+    "joint angles outside the data's range, share": ("implausible", "implausible_prior"),
     "feedback and augmentor, loss": ("feedback", "loss_augmentor"),
     "3D discriminator, mean score": ("d3d_real", "d3d_fake"),
     "2D discriminator, mean score": ("d2d_real", "d2d_fake"),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from helpers import H36M, PRESETS, cameras, generator, people, random_poses, settings
 from poseaug_plugin.adversarial.augmentor import Augmentor
 from poseaug_plugin.augment.augmentation import Augmentation
-from poseaug_plugin.augment.sampler import Sampler
+from poseaug_plugin.augment.sampler import Draft, Sampler
 from poseaug_plugin.config import PoseAugConfig
 from poseaug_plugin.geometry.bones import Bones, body_axes, lengths, pose_to_bones, unit
 from poseaug_plugin.geometry.camera import Camera, project
@@ -45,6 +45,7 @@ class Net:
         self.config, self.skeleton = config, skeleton
         self.net = Augmentor(skeleton, config, generator(7))
         self.learned: dict[str, Tensor] = {}
+        self.net.eval()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.net, name)
@@ -54,11 +55,13 @@ class Net:
     ) -> Augmentation:
         sampler, bones = Sampler(self.skeleton, self.config, CPU), Bones.of(pose, self.skeleton)
         sampler.generator = rng
-        proposal = self.net(bones.frame(pose.shape[1] // 2), rng)
-        self.learned = proposal.parameters
+        if self.net.heads:
+            sampler.propose = lambda draft: self.net(draft, rng)
         roots = root[:, None].expand(-1, pose.shape[1], -1)
         poses = PoseBatch(pose[..., :2], pose, roots, camera)
-        return sampler.augment(poses, bones, proposal)
+        aug, self.draft, proposal = sampler.augment(poses, bones)
+        self.learned = proposal.parameters
+        return aug
 
 
 @torch.no_grad()
@@ -101,10 +104,8 @@ def same(one: Augmentation, two: Augmentation) -> bool:
 @pytest.mark.parametrize("networks", ["shared", "separate"])
 def test_new_networks_add_nothing_to_the_prior(networks: str) -> None:
     learned, control = make(networks=networks), make("random")
-    rng = generator(3)
-    torch.randn(learned.nets, 6, 48, generator=rng)  # the noise is drawn before the prior
     pose, root, camera, _ = inputs(6)
-    assert same(sample(learned), control(pose, root, camera, rng))
+    assert same(sample(learned), control(pose, root, camera, generator(3)))
     assert learned.learned
     assert not any(value.any() for value in learned.learned.values())
     assert not same(sample(with_large_outputs(learned)), sample(make(networks=networks)))
@@ -168,7 +169,7 @@ def test_learned_parameters_stay_within_their_limits() -> None:
         make(**CONSTANT, limit_ba=0.25, limit_bl=0.08, limit_r=0.4, limit_t=0.15), 50.0
     )
     aug = sample(net, rows=200)
-    assert float(aug.gamma_ba.abs().max()) == pytest.approx(0.25)
+    assert float(net.learned["gamma_ba"].abs().max()) == pytest.approx(0.25)
     assert float(aug.gamma_bl.abs().max()) == pytest.approx(0.08)
     assert torch.equal(aug.gamma_bl, net.learned["gamma_bl"])
     trace = aug.R.diagonal(dim1=-2, dim2=-1).sum(-1)
@@ -186,7 +187,9 @@ def test_learned_parameters_are_added_to_the_prior() -> None:
     changes = dict(limit_ba=0.3, limit_bl=0.1, limit_r=0.3, limit_t=0.2, swap_lengths=False)
     net = with_constant_outputs(make(**changes, freeze_trunk=False), **outputs)
     aug, prior = sample(net), sample(make(**changes, freeze_trunk=False))
-    assert torch.allclose(aug.gamma_ba - prior.gamma_ba, torch.tensor(0.3 * math.tanh(0.3)))
+    axes = Bones.of(inputs(6)[0][:, 0], H36M).axes
+    in_body_frame = (aug.gamma_ba - prior.gamma_ba) @ axes
+    assert torch.allclose(in_body_frame, torch.tensor(0.3 * math.tanh(0.3)), atol=1e-6)
     assert torch.allclose(aug.gamma_bl - prior.gamma_bl, torch.tensor(0.1 * math.tanh(-0.2)))
     learned_R = axis_angle_to_matrix(0.3 * torch.tensor(outputs["r"]).tanh())
     assert torch.allclose(aug.R, learned_R @ prior.R, atol=1e-6)
@@ -231,6 +234,74 @@ def test_the_image_offset_of_the_root_is_that_of_the_prior_after_the_zoom() -> N
     factor = aug.camera[:, :2] / camera[:, :2]
     assert torch.allclose(factor[:, 0], factor[:, 1])
     assert 0.5 <= float(factor.min()) < 0.55 < 1.8 < float(factor.max()) <= 2
+
+
+# What the networks see
+
+
+def test_the_networks_see_the_body_and_the_view_that_the_prior_has_drawn() -> None:
+    net = with_large_outputs(make(), 0.0)
+    aug, (pose, _, camera, _) = sample(net), inputs(6)
+    seen = net.draft
+    drawn = aug.apply(pose, H36M)[:, 0]
+    assert torch.allclose(seen.bones.pose_3d, drawn - drawn[:, :1], atol=1e-5)
+    offset, log_distance, log_focal = seen.place.split([2, 1, 1], -1)
+    assert torch.allclose(log_distance.exp()[:, 0], aug.t[:, 2])
+    assert torch.allclose(offset, aug.t[:, :2] / aug.t[:, 2:] * aug.camera[:, :2], atol=1e-6)
+    assert torch.allclose(log_focal.exp() * camera[:, :1], aug.camera[:, :1])
+
+
+@pytest.mark.parametrize("preset", NO_PRIOR)
+def test_without_a_prior_the_networks_see_the_original(preset: str) -> None:
+    net = make(preset, swap_lengths=False)
+    sample(net)
+    assert torch.allclose(net.draft.bones.pose_3d, inputs(6)[0][:, 0], atol=1e-6)
+    assert net.draft.place is None
+
+
+def test_the_people_of_a_group_are_seen_in_the_view_of_their_leader() -> None:
+    net = make()
+    pose, root, camera, _ = inputs(4)
+    sampler = Sampler(H36M, net.config, CPU)
+    drafts = []
+    sampler.propose = lambda draft: drafts.append(draft) or net.net(draft, generator())
+    group = torch.tensor([0, 0, 1, 1])
+    poses = PoseBatch(pose[..., :2], pose, root[:, None], camera, group=group)
+    sampler.augment(poses, Bones.of(pose, H36M))
+    (place,) = (draft.place for draft in drafts)
+    assert torch.equal(place[::2], place[1::2])
+    assert not torch.equal(place[0], place[2])
+
+
+@pytest.mark.parametrize("adv2d", [0.0, 1.0])
+def test_the_mean_over_rows_is_removed_unless_a_discriminator_looks_at_it(adv2d: float) -> None:
+    """The 3D discriminator cannot know that all rows were bent alike."""
+    net = with_large_outputs(make(adv2d=adv2d), 3.0)
+    net.train()
+    pose, root, camera, _ = inputs(64)
+    net(pose, root, camera, generator())
+    learned = net.learned
+    assert learned["gamma_ba"].mean(0).abs().max() < 1e-6
+    assert learned["gamma_ba"].abs().max() <= 0.3
+    assert (learned["gamma_bl"].mean(0).abs().max() < 1e-6) == (not adv2d)
+
+
+def test_in_evaluation_mode_a_row_does_not_depend_on_the_others() -> None:
+    net = with_large_outputs(make(), 1.0)
+    pose, root, camera, _ = inputs(64)
+    net.train()
+    for _ in range(60):
+        net(pose, root, camera, generator())
+    train = net.learned["gamma_ba"]
+    net.eval()
+    net(pose, root, camera, generator())
+    assert torch.allclose(net.learned["gamma_ba"], train, atol=1e-3)
+    draft = net.draft
+    alone = Draft(draft.bones.pick(torch.tensor([5])), draft.place[5:6])
+    with torch.no_grad():
+        net.first.weight[:, -48:] = 0  # no noise
+        both = [net.net(d, generator()).parameters["gamma_ba"] for d in (draft, alone)]
+    assert torch.allclose(both[0][5], both[1][0], atol=1e-6)
 
 
 # Networks

@@ -24,8 +24,8 @@ def watch(*updates: dict[str, float]) -> list[list[CollapseReport]]:
         HEALTHY,
         {},
         {"grad_norm": 1e-3},
-        {**HEALTHY, "loss_d3d": 0.003, "hardness": 0.4, "grad_norm": 1e-6},
-        {**HEALTHY, "hardness": 45.0},
+        {**HEALTHY, "loss_d3d": 0.003, "hardness": 0.2, "diversity_ba": 0.5, "grad_norm": 1e-6},
+        {**HEALTHY, "hardness": 2000.0},
     ],
 )
 def test_healthy_training_gives_no_report(measures: dict[str, float]) -> None:
@@ -40,10 +40,13 @@ def test_healthy_training_gives_no_report(measures: dict[str, float]) -> None:
         ({"loss_d2d": math.nan}, "d2d", "its loss is nan"),
         ({"grad_norm": 0.0}, "augmentor", "its gradient norm is 0"),
         ({"grad_norm": math.nan}, "augmentor", "its gradient norm is nan"),
-        ({"hardness": 0.1}, "augmentor", "hardness 0.1 is outside 0.3 to 50"),
-        ({"hardness": 80.0}, "augmentor", "hardness 80 is outside 0.3 to 50"),
+        ({"hardness": 0.05}, "augmentor", "hardness 0.05 is outside 0.1 to 2500"),
+        ({"hardness": 4e3}, "augmentor", "hardness 4e+03 is outside 0.1 to 2500"),
         ({"hardness": math.nan}, "augmentor", "hardness nan is outside"),
-        ({"hardness": 0.1, "grad_norm": 0.0}, "augmentor", "hardness 0.1 is outside"),
+        ({"hardness": 0.05, "grad_norm": 0.0}, "augmentor", "hardness 0.05 is outside"),
+        ({"diversity_ba": 0.02}, "augmentor", "it bends all rows alike: only 2% of its"),
+        ({"diversity_ba": math.nan}, "augmentor", "it bends all rows alike"),
+        ({"loss_d3d": 3.0}, "d3d", "its loss is 3, so it has diverged"),
     ],
 )
 def test_a_collapsed_part_is_reported_once_per_window(
@@ -67,7 +70,7 @@ def test_several_parts_can_collapse_at_once() -> None:
 
 
 def test_the_mean_over_the_window_is_checked() -> None:
-    collapsed = {**HEALTHY, "loss_d3d": 0.0, "hardness": 0.1}
+    collapsed = {**HEALTHY, "loss_d3d": 0.0, "hardness": 0.05}
     assert not any(watch(*[collapsed, HEALTHY] * (WINDOW // 2)))
     # A measure of every second update is averaged over the updates that have it.
     half = {"loss_d3d": 0.003}

@@ -74,7 +74,7 @@ def test_a_new_discriminator_is_restarted_after_a_collapse(monkeypatch: pytest.M
 
 
 def test_a_new_discriminator_trains_the_augmentor(monkeypatch: pytest.MonkeyPatch) -> None:
-    no_other_loss = dict(adv3d=0.0, adv2d=0.0, reg_weight=0.0, feedback="off", lr=1e-3)
+    no_other_loss = dict(adv3d=0.0, adv2d=0.0, reg_weight=0.0, reg_angles=0.0, feedback="off")
     changed = []
     for weight in (0.0, 2.0):
         monkeypatch.setitem(DISCRIMINATORS, "lengths", entry(weight))

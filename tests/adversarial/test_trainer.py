@@ -170,8 +170,11 @@ def test_measures_of_an_update(preset: str) -> None:
     assert update(trained) == []
     discriminators = ["d3d"] if preset == "residual" else ["d3d", "d2d"]
     expected = {"hardness", "feedback", "grad_norm", "loss_augmentor", "gamma_ba", "gamma_bl"}
+    expected |= {"diversity_ba", "diversity_bl", "implausible", "implausible_prior"}
+    expected |= {"share_feedback", "share_reg"}
+    expected |= {"share_angles"} if preset == "residual" else set()
     for name in discriminators:
-        expected |= {f"loss_{name}", f"{name}_real", f"{name}_fake"}
+        expected |= {f"loss_{name}", f"{name}_real", f"{name}_fake", f"share_{name}"}
     assert set(trained.measures) == expected
     assert all(value.isfinite() and not value.requires_grad for value in trained.measures.values())
     assert trained.updates == 1
@@ -185,7 +188,7 @@ def test_discriminators_learn_to_recognise_fakes() -> None:
         assert trained.measures[f"{part}_real"] > trained.measures[f"{part}_fake"] + 0.2
 
 
-NO_LOSS = dict(adv3d=0.0, adv2d=0.0, reg_weight=0.0, feedback="off")
+NO_LOSS = dict(adv3d=0.0, adv2d=0.0, reg_weight=0.0, reg_angles=0.0, feedback="off")
 #: Regularisation of any output; without a prior, because with one the outputs start at 0.
 NO_THRESHOLD = dict(reg_ba=0.0, reg_bl=0.0, prior=False)
 
@@ -204,7 +207,9 @@ def test_the_threshold_regularisation_ignores_the_parameters_of_the_prior() -> N
         ("adv2d", {}),
         ("reg_weight", NO_THRESHOLD),
         ("reg_weight", dict(reg="range", bend_target=0.0, bend_band=0.0)),
+        ("reg_angles", dict(bend=2.0)),
         ("feedback_weight", dict(feedback="exp")),
+        ("feedback_weight", dict(feedback="log")),
         ("ba_weight", dict(feedback="range", rt_weight=0.0, ba_band=0.0)),
         ("rt_weight", dict(feedback="range", ba_weight=0.0, rt_band=0.0)),
     ],
@@ -232,11 +237,12 @@ def test_feedback_equals_the_formula_of_the_paper_if_only_the_view_changes() -> 
     error = poses().pose_3d.square().sum(-1).mean((1, 2))  # the same before and after
     beta = trained.config.beta[1]
     expected = (1 - torch.exp(error - beta * error)).abs().mean()
+    expected = expected * trained.config.feedback_weight
     assert trained.measures["feedback"] == pytest.approx(float(expected), rel=1e-4)
     assert trained.measures["hardness"] == pytest.approx(1.0, rel=1e-4)
 
 
-@pytest.mark.parametrize("feedback", ["exp", "range"])
+@pytest.mark.parametrize("feedback", ["log", "exp", "range"])
 def test_hardness_does_not_depend_on_the_root_position(feedback: str) -> None:
     trained = trainer(feedback=feedback)
     update(trained, model=Origin())
@@ -261,7 +267,7 @@ def test_a_perfect_estimator_gives_finite_losses() -> None:
         def forward(self, pose_2d: torch.Tensor) -> torch.Tensor:
             return self.scale * poses().pose_3d[:, 0]
 
-    for feedback in ("exp", "range"):
+    for feedback in ("log", "exp", "range"):
         trained = trainer(feedback=feedback)
         update(trained, model=Perfect())
         assert all(value.isfinite() for value in trained.measures.values())

@@ -25,7 +25,7 @@ from poseaug_plugin import Event, PoseAugConfig, PoseAugmenter, PoseAugWarning, 
 from poseaug_plugin.adversarial import collapse
 
 H36M = Skeleton.of("h36m_16")
-QUIET = dict(adv3d=0.0, adv2d=0.0, feedback="off", reg_weight=0.0)
+QUIET = dict(adv3d=0.0, adv2d=0.0, feedback="off", reg_weight=0.0, reg_angles=0.0)
 
 
 def updates_of(augmenter: PoseAugmenter, optimizer: Any, steps: int) -> None:
@@ -92,10 +92,12 @@ def test_feedback_moves_the_augmentor() -> None:
 
     assert not moved()
     assert not moved(feedback="exp", feedback_weight=0.0)
+    assert moved(feedback="log")
     assert moved(feedback="exp")
     assert moved(feedback="range")
     assert moved(adv3d=1.0)
     assert moved(adv2d=1.0)
+    assert moved(reg_angles=1.0)
     assert moved(reg_weight=1.0, reg_ba=0.0, prior=False)  # with a prior, outputs start at 0
 
 

@@ -31,7 +31,7 @@ from poseaug_plugin.adversarial.losses import (
 )
 from poseaug_plugin.adversarial.objectives import regularisation
 from poseaug_plugin.adversarial.trainer import Trainer
-from poseaug_plugin.augment.sampler import Proposal, Sampler
+from poseaug_plugin.augment.sampler import Draft, Proposal, Sampler
 from poseaug_plugin.batches.presets import FORMATS
 from poseaug_plugin.geometry.bones import Bones, bones_to_pose, kcs, lengths, pose_to_bones, unit
 from poseaug_plugin.geometry.camera import in_frame, project
@@ -432,6 +432,7 @@ def test_the_preset_has_the_published_numbers() -> None:
     published |= dict(bend_target=0.205, bend_band=0.165, reg_bl=0.1, limit_bl=0.2, limit_ba=None)
     published |= dict(adv2d=1, adv3d=6, reg_weight=3, lr=1e-4, clip=1, update_every=1, d_every=2)
     published |= dict(pool=4096, warmup=2, noise=48, width=256, d_width=256, update_rows=None)
+    published |= dict(normalize_gradients=False, reg_angles=0, warmup_steps=None)
     published |= dict(feedback="range", reg="range", networks="separate", kcs="parts", prior=False)
     assert {name: getattr(config, name) for name in published} == published
 
@@ -515,8 +516,7 @@ def test_all_operators_in_the_published_order() -> None:
     noise = torch.randn(4, ROWS, NOISE, generator=torch.Generator().manual_seed(5))
     plugin.sampler.generator = rng
     bones = Bones.of(poses.pose_3d, H36M)
-    proposal = plugin.propose(bones.frame(0))
-    aug = plugin.sampler.augment(poses, bones, proposal)
+    aug, _, proposal = plugin.sampler.augment(poses, bones)
     fast = aug.apply(poses.pose_3d, H36M)[:, 0]
     relative = [points(p) for p in poses.pose_3d[:, 0]]
     weights = {name: p.detach() for name, p in plugin.nets["augmentor"].named_parameters()}
@@ -896,7 +896,8 @@ def test_lengths_are_swapped_before_everything_else() -> None:
     ratios = torch.stack([torch.stack(swap) for swap in factors])
     assert close(aug.gamma_bl, (1 + torch.stack([bl for _, bl, _, _ in drawn])) * ratios - 1)
     alone = doubled_trainer(swap_lengths=False)
-    proposal = alone.propose(Bones.of(poses.pose_3d[:, 0], H36M))
+    bones = Bones.of(poses.pose_3d[:, 0], H36M)
+    proposal = alone.propose(Draft(bones))
     alone.sampler.propose = lambda _: proposal
     _, _, plain = alone.sampler.sample(poses)
     assert close(plain.gamma_bl, proposal.parameters["gamma_bl"].detach())

@@ -179,7 +179,7 @@ def assert_load_raises(state: Any, pattern: str, **kwargs: Any) -> None:
 
 
 def test_a_state_of_another_config_raises_with_the_difference() -> None:
-    assert_load_raises(state_of(lr=0.002), r"saved with \{'lr': 0.002\}.*has \{'lr': 0.0001\}")
+    assert_load_raises(state_of(lr=0.002), r"saved with \{'lr': 0.002\}.*has \{'lr': 0.001\}")
 
 
 def test_a_state_of_another_skeleton_raises() -> None:

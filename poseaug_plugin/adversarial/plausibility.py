@@ -1,0 +1,66 @@
+"""Measures of what an augmentor makes: plausibility of joint angles, and diversity."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..geometry.bones import kcs
+from ..geometry.skeleton import Skeleton
+
+__all__ = ["AngleRange", "diversity"]
+
+
+class AngleRange:
+    """The range of the angle between each two bones of a body part, over all real poses so far.
+
+    Args:
+        skeleton: the skeleton of the poses. Two bones belong together if a part has both.
+        device: device of the poses.
+
+    Attributes:
+        low, high: smallest and largest cosines (K, K); the range is empty before the first poses.
+    """
+
+    def __init__(self, skeleton: Skeleton, device: torch.device) -> None:
+        size = skeleton.num_bones
+        pairs = torch.zeros(size, size, dtype=torch.bool)
+        for part in skeleton.parts:
+            for bone in part:
+                pairs[bone, list(part)] = True
+        self._pairs = pairs.triu(1).to(device)
+        self.low = torch.ones(size, size, device=device, dtype=torch.float32)
+        self.high = -self.low
+
+    def add(self, direction: Tensor) -> None:
+        """Widen the range by real poses, unit bones (B, K, 3)."""
+        cosine = kcs(direction)
+        self.low = torch.minimum(self.low, cosine.amin(0).to(self.low))
+        self.high = torch.maximum(self.high, cosine.amax(0).to(self.high))
+
+    def outside(self, direction: Tensor) -> Tensor:
+        """Return the share of the angles of poses (B, K, 3) that are outside, a scalar."""
+        cosine = kcs(direction)
+        outside = ((cosine < self.low) | (cosine > self.high)) & self._pairs
+        return outside.sum() / (len(cosine) * self._pairs.sum())
+
+    def excess(self, direction: Tensor) -> Tensor:
+        """Return how far cosines of poses (B, K, 3) are outside: a scalar, summed over pairs."""
+        cosine = kcs(direction)
+        excess = (self.low - cosine).relu() + (cosine - self.high).relu()
+        return (excess * self._pairs).sum() / len(cosine)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"low": self.low.clone(), "high": self.high.clone()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.low, self.high = (state[name].to(self.low) for name in ("low", "high"))
+
+
+def diversity(gamma: Tensor) -> Tensor:
+    """Return the share of the square of gamma (B, ...) that differs between rows, a scalar.
+
+    It is 0 if all rows have the same gamma, and 1 if their mean is 0.
+    """
+    total = gamma.square().mean(0).sum()
+    return torch.where(total > 0, 1 - gamma.mean(0).square().sum() / total, 1.0)

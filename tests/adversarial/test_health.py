@@ -1,0 +1,208 @@
+"""A learned augmentor is on target, diverse, audible and plausible, with a frozen estimator."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from helpers import H36M
+from loop_helpers import Lifter, attached, batch, loader, people, same, small, snapshot, step, train
+from poseaug_plugin import Camera, PoseAugConfig, PoseBatch
+from poseaug_plugin.adversarial.balance import Balance, Term
+from poseaug_plugin.adversarial.feedback import log_feedback, mean_log_ratio, steer
+from poseaug_plugin.adversarial.objectives import regularisation
+from poseaug_plugin.adversarial.plausibility import AngleRange, diversity
+from poseaug_plugin.adversarial.trainer import Trainer
+from poseaug_plugin.augment.sampler import Proposal, Sampler
+from poseaug_plugin.batches.presets import FORMATS
+from poseaug_plugin.geometry.bones import Bones
+from poseaug_plugin.loop.estimator import Estimator
+from poseaug_plugin.schedule import EpochSchedule
+
+CPU, POSEAUG = torch.device("cpu"), FORMATS["poseaug"]
+UPDATES = 170
+
+
+def poses(rows: int, seed: int) -> PoseBatch:
+    data = people(rows, seed=seed)
+    return POSEAUG.read((data.pose_3d, data.pose_2d, None, data.camera), H36M, Camera())
+
+
+@pytest.fixture(scope="module")
+def lifter() -> nn.Module:
+    """A lifter that has been trained on people like those of the tests, without augmentation."""
+    torch.manual_seed(0)
+    model = Lifter(norm=False, dropout=0.0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    data = poses(512, 99)
+    for _ in range(300):
+        error = model(data.pose_2d[:, 0]) - data.pose_3d[:, 0]
+        optimizer.zero_grad()
+        error.square().mean().backward()
+        optimizer.step()
+    return model.eval()
+
+
+def run(lifter: nn.Module, updates: int = UPDATES, **changes: Any) -> dict[str, float]:
+    """Means of the measures over the last 40 updates with a frozen estimator."""
+    defaults = dict(width=48, d_width=32, bend=0.3, lr=3e-3, d_every=2)
+    config = small("residual", **{**defaults, **changes})
+    trainer, estimator = Trainer(Sampler(H36M, config, CPU)), Estimator(lifter)
+    history = []
+    for i in range(updates):
+        schedule = EpochSchedule(None, 1, done=int(i >= 20))
+        with estimator.untouched():
+            assert trainer.update(poses(64, i), estimator, POSEAUG, schedule) == []
+        history.append({name: float(value) for name, value in trainer.measures.items()})
+    return {name: statistics.fmean(h[name] for h in history[-40:]) for name in history[-1]}
+
+
+@pytest.fixture(scope="module")
+def prior_hardness(lifter: nn.Module) -> float:
+    return run(lifter, 60, lr=0.0)["hardness"]
+
+
+@pytest.mark.parametrize("factor", [0.6, 1.0, 2.0])
+def test_the_hardness_reaches_its_target(
+    lifter: nn.Module, prior_hardness: float, factor: float
+) -> None:
+    beta = factor * prior_hardness
+    means = run(lifter, beta=(beta, beta))
+    assert means["hardness"] == pytest.approx(beta, rel=0.2)
+    assert min(means["diversity_ba"], means["diversity_bl"]) > 0.95
+    assert means["implausible"] < 1.1 * means["implausible_prior"] + 5e-4
+
+
+@pytest.mark.parametrize("beta", [1e-3, 1e3])
+def test_far_from_the_target_feedback_and_discriminator_are_both_audible(
+    lifter: nn.Module, beta: float
+) -> None:
+    means = run(lifter, 80, beta=(beta, beta))
+    assert 0.1 < means["share_feedback"] / means["share_d3d"] < 10
+
+
+def test_the_feedback_of_the_paper_is_audible_too(lifter: nn.Module) -> None:
+    means = run(lifter, 60, feedback="exp", beta=(2.0, 2.0))
+    assert 0.1 < means["share_feedback"] / means["share_d3d"] < 10
+
+
+# The warm-up
+
+
+@pytest.mark.parametrize("changes", [dict(warmup=1), dict(warmup=0, warmup_steps=2)])
+def test_discriminators_learn_before_the_augmentor_moves(changes: dict[str, Any]) -> None:
+    augmenter, model, optimizer = attached(small("residual", d_every=4, **changes))
+    wrapped = augmenter.wrap(loader())  # two batches
+    train(model, optimizer, wrapped, epochs=1)
+    nets = snapshot(augmenter)[0]["engine"]["trainer"]["nets"]
+    new = Trainer(Sampler(H36M, augmenter.config, CPU)).state_dict()["nets"]
+    assert same(nets["augmentor"], snapshot(new)[0]["augmentor"])
+    assert not same(nets["d3d"], snapshot(new)[0]["d3d"])
+    assert augmenter.stats()["augmented"] > 0
+    train(model, optimizer, wrapped, epochs=1)
+    nets = snapshot(augmenter)[0]["engine"]["trainer"]["nets"]
+    assert not same(nets["augmentor"], snapshot(new)[0]["augmentor"])
+
+
+def test_a_warm_up_in_steps_is_resumed() -> None:
+    augmenter, model, optimizer = attached(small("residual", warmup_steps=3))
+    for i in range(3):
+        step(model, optimizer, augmenter(batch(seed=i)))
+    assert "share_d3d" not in augmenter.stats()
+    other, model, optimizer = attached(small("residual", warmup_steps=3))
+    other.load_state_dict(augmenter.state_dict())
+    step(model, optimizer, other(batch(seed=3)))
+    assert other.stats()["share_d3d"] > 0
+
+
+# The parts
+
+
+def test_the_regularisation_can_fire_within_the_limits() -> None:
+    config = PoseAugConfig.default(learned=True)
+    for name, shape, limit in (
+        ("gamma_ba", (4, 15, 3), config.limit_ba),
+        ("gamma_bl", (4, 9), config.limit_bl),
+    ):
+        gamma = torch.full(shape, 0.9 * limit, requires_grad=True)
+        loss = regularisation(
+            Proposal({name: gamma}), torch.zeros(4, 15, 3), torch.zeros(4, 15, 3), config
+        )
+        (grad,) = torch.autograd.grad(loss, gamma)
+        assert loss > 0
+        assert grad.all()
+
+
+def test_the_hardness_is_the_geometric_mean_of_the_ratios_of_the_pairs_in_use() -> None:
+    augmented, original = torch.tensor([4.0, 9.0, 100.0]), torch.tensor([1.0, 1.0, 1.0])
+    rows = torch.tensor([True, True, False])
+    assert mean_log_ratio(augmented, original, rows).exp() == pytest.approx(6.0)
+    assert mean_log_ratio(augmented, original, ~rows & rows) == 0
+    assert mean_log_ratio(augmented, 0 * original, rows).isfinite()
+
+
+def test_the_controller_fades_at_its_target() -> None:
+    beta = 3.0
+    for hardness, slope in ((30.0, 1.0), (3.0, 0.0), (0.3, -1.0)):
+        log_hardness = torch.tensor(hardness).log().requires_grad_()
+        (grad,) = torch.autograd.grad(log_feedback(log_hardness, beta), log_hardness)
+        assert float(grad) == pytest.approx(slope, abs=1e-6)
+        assert steer(log_hardness, beta).item() == pytest.approx(slope, abs=1e-6)
+    inside = torch.tensor(3.3).log().requires_grad_()
+    (grad,) = torch.autograd.grad(log_feedback(inside, beta), inside)
+    assert float(grad) == pytest.approx(steer(inside, beta).item())
+    assert 0.4 < float(grad) < 0.6
+
+
+def test_normalised_gradients_have_the_size_of_their_weights() -> None:
+    """A loss that is a million times smaller is heard as well; zero gradients are left out."""
+    output = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    other = torch.zeros(50, 2, requires_grad=True)
+    large, small_one = (output * output.detach()).mean(), 1e-6 * output[:, :3].sum()
+    terms = {"large": Term(large, 1.0), "small": Term(small_one, 3.0), "none": Term(large, 0.0)}
+    balance = Balance(terms, 2, CPU, True)
+    (combined, unused), shares = balance.combine(terms, [output, other])
+    expected = output / output.square().mean().sqrt() + torch.tensor([3.0] * 3 + [0.0] * 3)
+    assert torch.allclose(combined * 50, expected, atol=1e-5)
+    assert not unused.any()
+    assert [round(float(shares[name]), 5) for name in terms] == [0.25, 0.75, 0.0]
+    (plain, _), shares = Balance(terms, 2, CPU, False).combine(terms, [output, other])
+    sum_of_losses = large + 3 * small_one
+    assert torch.allclose(plain, torch.autograd.grad(sum_of_losses, output)[0])
+    assert shares["small"] < 1e-3
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_running_means_alone() -> None:
+    output = torch.ones(4, 2, requires_grad=True)
+    balance = Balance(["a"], 1, CPU, True)
+    balance.combine({"a": Term(output.sum(), 1.0)}, [output])
+    before = balance.squares["a"].clone()
+    balance.combine({"a": Term(output.sum() * torch.nan, 1.0)}, [output])
+    assert torch.equal(balance.squares["a"], before)
+
+
+def test_diversity_is_the_share_that_differs_between_rows() -> None:
+    one, other = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert diversity(torch.stack([one, one])) == 0
+    assert diversity(torch.stack([one, -one])) == 1
+    assert diversity(torch.stack([one, other])) == pytest.approx(0.5)
+    assert diversity(torch.zeros(3, 2)) == 1
+
+
+def test_angles_outside_the_range_of_the_real_poses_are_counted() -> None:
+    real = Bones.of(poses(200, 0).pose_3d[:, 0], H36M)
+    angles = AngleRange(H36M, CPU)
+    assert angles.outside(real.direction) == 1  # nothing is known yet
+    angles.add(real.direction)
+    assert angles.outside(real.direction) == 0
+    assert angles.excess(real.direction) == 0
+    bent = real.bend(0.8 * torch.randn(200, 15, 3, generator=torch.Generator().manual_seed(0)))
+    assert 0.05 < angles.outside(bent.direction) < 0.5
+    assert angles.excess(bent.direction) > angles.excess(real.bend(torch.zeros(15, 3)).direction)
+    copy = AngleRange(H36M, CPU)
+    copy.load_state_dict(angles.state_dict())
+    assert torch.equal(copy.outside(bent.direction), angles.outside(bent.direction))
