@@ -1,13 +1,23 @@
-"""A griffe extension: doctests in docstrings are shown as code, wherever they stand."""
+"""Griffe extensions: doctests are shown as code, and options with their defaults alone."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from griffe import Extension, Object
+from griffe import Attribute, ExprCall, Extension, Object
 
 _DOCTEST = re.compile(r"(?m)^( *)>>> .*\n?(?:^\1\S.*\n?|^\1 +.*\n?)*")
+
+
+class Defaults(Extension):
+    """Shows a field `option(default, ...)` or `number(default, ...)` as its default."""
+
+    def on_attribute_instance(self, *, attr: Attribute, **_: Any) -> None:
+        """Change the value of one attribute."""
+        value = attr.value
+        if isinstance(value, ExprCall) and str(value.function) in ("option", "number"):
+            attr.value = value.arguments[0]
 
 
 class Doctests(Extension):
