@@ -5,18 +5,29 @@ batches, and in its in-place edits, clipping, schedules and evaluation.
 
 | script | a batch | 3D | loop |
 | --- | --- | --- | --- |
-| VideoPose3D, 1, 27 frames | camera, 3D, 2D: numpy float64, buffers reused | slot, centre frame | `next_epoch()`, flips, target zeroed, lr by epoch, a model of its own for evaluation |
-| HumanEva in VideoPose3D | None, 3D, 2D | slot | the same |
-| VideoPose3D semi | the same, zipped with unlabelled ones | slot | pose and trajectory model, one optimizer, 1 / z |
+| VideoPose3D | camera, 3D, 2D: numpy float64, buffers reused | slot, centre frame | `next_epoch()`, flips, target zeroed, lr by epoch, a model of its own for evaluation |
+| VideoPose3D, 27 frames | the same, windows of 2D | slot, centre frame | the same |
+| VideoPose3D, HumanEva | None, 3D, 2D | slot | the same |
+| VideoPose3D, HumanEva, 27 frames | None, 3D, windows of 2D | slot, centre frame | the same |
+| VideoPose3D, semi-supervised | the same, zipped with unlabelled ones | slot | pose and trajectory model, one optimizer, 1 / z |
 | PoseFormer | camera, 3D, 2D | slot, centre frame | `.module`, the camera converted in the loop |
-| SemGCN, linear | 3D, 2D, action | root-relative | lr by step, zero_grad after forward, gradients off globally to evaluate |
-| PoseAug baseline | 3D, 2D, action, camera | absolute | made root-relative in the loop |
+| PoseFormerV2 | None, 3D, 2D | slot, centre frame | `.module`, no camera |
+| SemGCN | 3D, 2D, action | root-relative | lr by step, zero_grad after forward, gradients off globally to evaluate |
+| SemGCN, linear | 3D, 2D, action | root-relative | flat input, no hip in the output |
+| GraFormer | 3D, 2D, action | root-relative | the model takes a mask |
+| PoseAug, baseline | 3D, 2D, action, camera | absolute | made root-relative in the loop |
 | Martinez (weigq) | 2D, 3D, flat | mm, standardised, no hip | pixels without nose, clipping |
 | ST-GCN | list of 8 | slot, all frames | two models, permuted inputs, camera and root's depth in the loss |
+| ST-GCN, `crop_uv` | the same, 2D and camera in pixels | slot, all frames | the same |
+| MHFormer | list of 8 | slot, all frames | one model, all frames predicted |
 | MotionBERT | 2D + confidence, 2.5D | image space | `.module`, target edited in place, three losses |
+| MotionAGFormer | 2D + confidence, 2.5D | image space | the same, root subtracted from the target |
 | MotionAGFormer, MPI-INF-3DHP | 2D + confidence, 3D | mm / 1024, root 14 | velocity loss |
 | AdaptPose | 3D, 2D, action, camera; (B, 1, T, 16, C) | absolute | zero rows filtered out |
-| mmpose | dict of lists: (2J, 1), data samples | root-relative | the loss inside the model, clipping |
+| mmpose, VideoPoseLifting | dict of lists: (2J, 1), data samples | root-relative | the loss inside the model, clipping |
+| mmpose, VideoPoseLifting, 27 frames | the same, (2J, 27), `keypoints_3d` | root-relative, centre frame | flips of 2D and target alone |
+| mmpose, ImagePoseLifting | the same, (2J, 1) | standardised, no hip | 2D in pixels, standardised |
+| mmpose, MotionBERT | the same, (T, J, 3) with visibility | 2.5D, root subtracted | velocity loss |
 """  # noqa: E501
 
 from __future__ import annotations
@@ -32,7 +43,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from loop_helpers import CAM9, People, people, reproject
-from poseaug_plugin import Skeleton
+from poseaug_plugin import BatchFormat, Skeleton
 from poseaug_plugin.batches.presets import martinez
 
 IDEAL = (2.29, 2.29, 0, 0, 0, 0, 0, 0, 0)  # assumed by the plugin if a batch has no camera
@@ -402,6 +413,25 @@ class PoseFormer(VideoPose3D):
         self.decay(0.99)
 
 
+class PoseFormerV2(PoseFormer):
+    """The same without cameras."""
+
+    format, has_camera = "poseformerv2", False
+
+    def train(self) -> None:
+        self.model.train()
+        for _, batch_3d, batch_2d in self.loader.next_epoch():
+            inputs_3d = torch.from_numpy(batch_3d.astype("float32"))
+            inputs_2d = torch.from_numpy(batch_2d.astype("float32"))
+            inputs_3d[:, :, 0] = 0
+            self.optimizer.zero_grad()
+            loss = mpjpe(self.model(inputs_2d), inputs_3d)
+            self.losses.append(loss.item())
+            loss.backward()
+            self.optimizer.step()
+        self.decay(0.99)
+
+
 class VideoPose3DSemi(VideoPose3D):
     """Labelled and unlabelled batches together, two models with one optimizer."""
 
@@ -498,6 +528,29 @@ class SemGCNLinear(SemGCN):
     def lift(self, inputs_2d: Tensor, targets_3d: Tensor) -> tuple[Tensor, Tensor]:
         rows = len(inputs_2d)
         return self.model(inputs_2d.view(rows, -1)).view(rows, -1, 3), targets_3d[:, 1:]
+
+
+class Masked(Frames):
+    """Takes a mask, as GraFormer's attention does."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x * mask[..., None])
+
+
+class GraFormer(SemGCN):
+    """main_GraFormer.py: SemGCN's batches, and a model with a mask."""
+
+    format = "graformer"
+
+    @staticmethod
+    def predict(model: nn.Module, x: Tensor) -> Tensor:
+        return model(x, torch.ones(1, 16))
+
+    def net(self) -> nn.Module:
+        return Masked(16, 16)
+
+    def lift(self, inputs_2d: Tensor, targets_3d: Tensor) -> tuple[Tensor, Tensor]:
+        return self.model(inputs_2d, torch.ones(1, 16)), targets_3d
 
 
 class PoseAugBaseline(SemGCN):
@@ -639,6 +692,58 @@ class STGCN(Script):
         return off_in(batch[0], unslotted(batch[1]), batch[2])
 
 
+class STGCNCrop(STGCN):
+    """The same with --crop_uv 1: 2D and cameras in pixels of a (1000, 1000) image."""
+
+    format = BatchFormat(camera=0, pose_3d=1, pose_2d=2, root="slot", screen=(1000, 1000))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = [
+            (_in_pixels(cam), pose_3d, (pose_2d + 1) * np.float32(500), *rest)
+            for cam, pose_3d, pose_2d, *rest in self.rows
+        ]
+        self.loader = DataLoader(self.rows, batch_size=8, shuffle=True)
+
+    def off(self, batch: Any) -> np.ndarray:
+        camera = np.asarray(batch[0], np.float64).copy()
+        camera[:, :2] /= 500
+        camera[:, 2:4] = camera[:, 2:4] / 500 - 1
+        pose_2d = np.asarray(batch[2], np.float64) / 500 - 1
+        return off_in(camera, unslotted(batch[1]), pose_2d)
+
+
+def _in_pixels(camera: np.ndarray) -> np.ndarray:
+    pixels = camera.copy()
+    pixels[:2] *= 500
+    pixels[2:4] = (pixels[2:4] + 1) * 500
+    return pixels
+
+
+class MHFormer(STGCN):
+    """main.py of MHFormer: ST-GCN's batches, and one model that predicts all frames."""
+
+    format, predict = "mhformer", None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Frames(17, 17)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, amsgrad=True)
+
+    def step(self, loader: Any, training: bool) -> float:
+        self.model.train(training)
+        errors = []
+        for _cam, gt_3d, input_2d, _action, _subject, _scale, _box, _number in loader:
+            output_3d = self.model(input_2d)
+            out_target = gt_3d.clone()
+            out_target[:, :, 0] = 0
+            loss = mpjpe(output_3d, out_target)
+            errors.append(loss.item())
+            if training:
+                self.finish(loss)
+        return float(np.mean(errors))
+
+
 def with_confidence(pose_2d: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     return np.concatenate([pose_2d, confidence.astype(np.float32)], -1)
 
@@ -687,6 +792,21 @@ class MotionBERT(Script):
     def off(self, batch: Any) -> np.ndarray:
         pose_2d, target = (np.asarray(x, np.float64) for x in batch)
         return _worst(target[..., :2] - pose_2d[..., :2])
+
+
+class MotionAGFormer(MotionBERT):
+    """train.py: MotionBERT's batches; the root is subtracted from the target in the loop."""
+
+    format = "motionagformer"
+
+    def train(self) -> None:
+        self.model.train()
+        for x, y in self.loader:
+            with torch.no_grad():
+                y[..., 2] = y[..., 2] - y[:, 0:1, 0:1, 2]
+            predicted = self.model(x)
+            self.finish(mpjpe(predicted, y) + 20 * mpjpe(predicted.diff(dim=1), y.diff(dim=1)))
+        self.decay(0.99)
 
 
 class MotionAGFormer3DHP(MotionBERT):
@@ -750,9 +870,9 @@ class AdaptPose(SemGCN):
 class Lifts(nn.Module):
     """A model with the signature of mmpose's: inputs, samples, mode."""
 
-    def __init__(self) -> None:
+    def __init__(self, out: int = 17) -> None:
         super().__init__()
-        self.head = Frames(17, 17)
+        self.head = Frames(17, out)
 
     def forward(self, inputs: Tensor, samples: Any = None, mode: str = "tensor") -> Any:
         predicted = self.head(inputs[..., 0].unflatten(1, (17, 2)))
@@ -829,6 +949,123 @@ class MMPose(Script):
         return [torch.stack(batch["inputs"]), torch.stack(labels), paths]
 
 
+class MMPose27(MMPose):
+    """Windows of 2D, the centre frame's 3D, and the window's in `keypoints_3d`; some mirrored."""
+
+    frames = 27
+
+    def __init__(self) -> None:
+        super().__init__()
+        who = clips("h36m_17", 20, self.frames, cam=IDEAL)
+        human = Skeleton.of("h36m_17")
+        sides = [*human.left, *human.right], [*human.right, *human.left]
+        self.rows = []
+        for i in range(20):
+            pose_2d, pose_3d = who.pose_2d[i].copy(), who.pose_3d[i].copy()
+            if i % 2:  # as RandomFlipAroundRoot, which leaves `keypoints_3d` as it is
+                for x in (pose_2d, pose_3d):
+                    x[..., 0] *= -1
+                    x[:, sides[0]] = x[:, sides[1]]
+            middle = self.frames // 2
+            label = pose_3d[middle, None] - pose_3d[middle, None, :1]
+            sample = SimpleNamespace(
+                metainfo=dict(img_path=f"{i}.jpg", target_root=pose_3d[middle, 0]),
+                gt_instance_labels=SimpleNamespace(lifting_target_label=torch.from_numpy(label)),
+                keypoints_3d=who.pose_3d[i],
+            )
+            inputs = torch.from_numpy(pose_2d.transpose(1, 2, 0).reshape(34, self.frames).copy())
+            self.rows.append(dict(inputs=inputs, data_samples=sample))
+        self.loader = self.batches(shuffle=True)
+        self.model = LiftsWindows()
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
+
+    def off(self, batch: Any) -> np.ndarray:
+        """Of the centre frame."""
+        centre = np.asarray(batch[0])[:, :, self.frames // 2]
+        return off_in_any(batch[1], centre.reshape(-1, 1, 17, 2))
+
+
+class LiftsWindows(Lifts):
+    """The centre frame's 3D from a window (B, 2J, T)."""
+
+    def forward(self, inputs: Tensor, samples: Any = None, mode: str = "tensor") -> Any:
+        return super().forward(inputs[..., inputs.shape[-1] // 2, None], samples, mode)
+
+
+class MMPoseImage(MMPose):
+    """ImagePoseLifting: 2D in pixels and 3D without the hip, both standardised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        who = clips("h36m_17", 20, 1)
+        pixels = (who.pose_2d[:, 0] + 1) * 500
+        relative = who.relative[:, 0, 1:]
+        self.stat_2d, self.stat_3d = ((x.mean(0), x.std(0)) for x in (pixels, relative))
+        self.format = dict(
+            pose_2d="inputs",
+            pose_3d="data_samples.gt_instance_labels.lifting_target_label",
+            joints_3d=tuple(range(1, 17)),
+            screen=(1000, 1000),
+            stat_2d=self.stat_2d,
+            stat_3d=self.stat_3d,
+            skeleton="h36m_17",
+        )
+        for i, row in enumerate(self.rows):
+            x = (pixels[i] - self.stat_2d[0]) / self.stat_2d[1]
+            y = (relative[i] - self.stat_3d[0]) / self.stat_3d[1]
+            row["inputs"] = torch.from_numpy(x.reshape(34, 1).astype(np.float32))
+            label = torch.from_numpy(y[None].astype(np.float32))
+            row["data_samples"].gt_instance_labels.lifting_target_label = label
+        self.model = Lifts(out=16)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
+
+    def off(self, batch: Any) -> np.ndarray:
+        pixels = np.asarray(batch[0]).reshape(-1, 17, 2) * self.stat_2d[1] + self.stat_2d[0]
+        pose_3d = np.asarray(batch[1]).reshape(-1, 16, 3) * self.stat_3d[1] + self.stat_3d[0]
+        pose_3d = np.pad(pose_3d, ((0, 0), (1, 0), (0, 0)))
+        return off_in_any(pose_3d[:, None], pixels[:, None] / 500 - 1)
+
+
+class MMPoseMotionBERT(MMPose):
+    """MotionBERTLabel: clips with visibility, and 2.5D with the root subtracted."""
+
+    format = "mmpose_motionbert"
+
+    def __init__(self) -> None:
+        super().__init__()
+        who = clips("h36m_17", 20, 9, cam=IDEAL)
+        z = who.pose_3d[..., 2:]
+        image = np.concatenate([who.pose_2d, (z - z[:, :, :1]) * IDEAL[0] / z[:, :, :1]], -1)
+        image = image - image[:, :, :1]
+        visible = with_confidence(who.pose_2d, np.ones((*who.pose_2d.shape[:3], 1)))
+        for i, row in enumerate(self.rows):
+            row["inputs"] = torch.from_numpy(visible[i])
+            label = torch.from_numpy(image[i])
+            row["data_samples"].gt_instance_labels.lifting_target_label = label
+        self.model = LiftsClips()
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
+
+    def off(self, batch: Any) -> np.ndarray:
+        pose_2d, target = (np.asarray(x, np.float64) for x in batch[:2])
+        return _worst(target[..., :2] - (pose_2d - pose_2d[:, :, :1])[..., :2])
+
+
+class LiftsClips(Lifts):
+    """All frames' 3D from clips with visibility (B, T, J, 3)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = Frames(17, 17, 3)
+
+    def forward(self, inputs: Tensor, samples: Any = None, mode: str = "tensor") -> Any:
+        predicted = self.head(inputs)
+        if mode == "tensor":
+            return predicted
+        label = torch.stack([s.gt_instance_labels.lifting_target_label for s in samples])
+        loss = mpjpe(predicted, label) + 20 * mpjpe(predicted.diff(dim=1), label.diff(dim=1))
+        return {"loss_pose3d": loss}
+
+
 SCRIPTS: dict[str, type[Script]] = {
     "videopose3d": VideoPose3D,
     "videopose3d 27 frames": VideoPose3D27,
@@ -836,13 +1073,21 @@ SCRIPTS: dict[str, type[Script]] = {
     "videopose3d humaneva 27 frames": HumanEva27,
     "videopose3d semi": VideoPose3DSemi,
     "poseformer": PoseFormer,
+    "poseformerv2": PoseFormerV2,
     "semgcn gcn": SemGCN,
     "semgcn linear": SemGCNLinear,
+    "graformer": GraFormer,
     "poseaug baseline": PoseAugBaseline,
     "martinez": Martinez,
     "stgcn": STGCN,
+    "stgcn crop_uv": STGCNCrop,
+    "mhformer": MHFormer,
     "motionbert": MotionBERT,
+    "motionagformer": MotionAGFormer,
     "motionagformer 3dhp": MotionAGFormer3DHP,
     "adaptpose": AdaptPose,
     "mmpose": MMPose,
+    "mmpose 27 frames": MMPose27,
+    "mmpose image": MMPoseImage,
+    "mmpose motionbert": MMPoseMotionBERT,
 }
