@@ -59,10 +59,11 @@ WARNINGS = {
     "and an epoch is counted whenever the shortest of them ends. If your epochs are those of a "
     "longer one, wrap only that one, and pass the batches of the others to augmenter(batch).",
     "few_accepted": "almost no augmented pair can be used, so training is nearly plain: {} of them "
-    "leave the image and {} have a joint nearer than depth=. Set distance=, image_offset= and "
-    "focal= in config= so that your people, as large as they are, fit into the image (distances "
-    "are in metres), or frame_height= if the image is higher. A scene of several people is used if "
-    "all of them fit and none comes into contact with another.",
+    "leave the image and {} have a joint nearer than depth=. Leave distance=, focal=, depth= and "
+    "image_offset= out of config=, so that they are fitted to your people, or set them so that "
+    "people of that size fit into the image (distances are in metres); set frame_height= if the "
+    "image is higher. A scene of several people is used if all of them fit and none comes into "
+    "contact with another.",
     "target_few": "target_2d has only {} poses that differ, so the proportions of the people there "
     "are uncertain {}. Pass a few hundred poses of different moments.",
     "target_strange": "target_2d does not look like the 2D of the training data: its people are "

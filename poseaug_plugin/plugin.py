@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .augment.augmentation import Augmentation
 from .augment.mixing import mix_batch
+from .augment.ranges import Ranges
 from .augment.target import Target
 from .batches.check import CheckReport
 from .batches.presets import resolve_format
@@ -462,8 +463,8 @@ class PoseAugmenter:
             batches: number of batches to check.
 
         Returns:
-            A `CheckReport` for each batch: fields, joints, bone lengths, reprojection residual, and
-            the problems found.
+            A `CheckReport` for each batch: fields, joints, bone lengths, reprojection residual, the
+            ranges that the prior would have, and the problems found.
 
         Raises:
             BatchError: a batch cannot be read, or there is none.
@@ -471,7 +472,21 @@ class PoseAugmenter:
         inner = unwrapped(loader)
         temporary = Windows.for_a_look(inner, self._windows, self._reader.known_format)
         with full_precision(self._estimator.device), temporary as windows:
-            return self._reader.report(inner, batches, windows.split if windows else None)
+            split = windows.split if windows else None
+            return self._reader.report(inner, batches, split, self._with_ranges)
+
+    def _with_ranges(
+        self, report: CheckReport, poses: PoseBatch, skeleton: Skeleton
+    ) -> CheckReport:
+        """Add the ranges that the prior has, or would have after this batch."""
+        if not self.config.prior:
+            return report
+        ranges = Ranges.for_batch(self.config, skeleton, poses)
+        doubts = () if report.problems else ranges.doubts(self.config, skeleton, poses)
+        if self._engine is not None and self._counters.counts["batches"]:
+            ranges = self._engine.sampler.ranges
+        numbers = {name: float(number) for name, number in ranges.numbers().items()}
+        return replace(report, ranges=numbers, doubts=(*report.doubts, *doubts))
 
     # Updates
 

@@ -118,6 +118,21 @@ class Ranges:
         statistics.add(poses)
         return cls.of(config, skeleton, poses.root.device).fitted(config, statistics)
 
+    def doubts(
+        self, config: PoseAugConfig, skeleton: Skeleton, poses: PoseBatch
+    ) -> tuple[str, ...]:
+        """Tell if `config.distance` has nothing in common with where the people of a batch are."""
+        if config.distance is None or not config.rt:
+            return ()
+        fitted = Ranges.for_batch(config.replace(distance=None), skeleton, poses).numbers()
+        near, far = float(fitted["distance_low"]), float(fitted["distance_high"])
+        if config.distance[0] <= far and near <= config.distance[1]:
+            return ()
+        return (
+            f"distance={config.distance} in config= is far from where your people are. Without "
+            f"distance=, it is fitted to them: {near:.2g} to {far:.2g} m",
+        )
+
     def numbers(self) -> dict[str, Tensor]:
         """Return the ranges that may be fitted, by name, see `PoseAugmenter.stats`."""
         found = {"joint_offset": self.joint_offset, "depth": self.depth}

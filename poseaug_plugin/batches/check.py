@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import BatchError, DataError, PoseAugError
@@ -28,12 +28,15 @@ from .protocol import Format
 __all__ = ["CheckReport", "inspect"]
 
 LONGEST_BONE = 0.03, 0.8  # metres; a thigh is 0.4 to 0.5, a hand's longest bone 0.1
+LONGEST_BONE_OF_ANY = 0.01, 3.0  # metres; of skeletons that are no preset, such as animals
 RESIDUAL = 0.05  # root mean square, normalised screen units
-DEPTH = 0.2, 100.0  # metres to the root
+DEPTH = 0.5, 250.0  # to the root, in longest bones: 0.2 to 110 m for an adult
 # Data beyond these limits may be right, but rarely is.
 DOUBTED_RESIDUAL = 0.025
 DOUBTED_ASYMMETRY = 0.05
-USUAL_DISTANCE = 2.0, 10.0  # metres
+USUAL_DISTANCE = 4.0, 22.0  # in longest bones: 2 to 10 m for an adult
+USUAL_BONE = 0.15, 0.8  # metres; that of a skeleton without sides, such as a hand, may be shorter
+THIGH, PALM = 0.45, 0.09  # metres; the longest bones of a body and of a hand
 IMAGE_SPACE = 0.01  # screen units between 2D and the 3D's x and y
 # Frames of one person keep their size and move little; people of one image do neither.
 PEOPLE_SPREAD, PEOPLE_STEP = 0.01, 0.3  # share of the body size; metres
@@ -58,6 +61,7 @@ class CheckReport:
     distance: float  # metres from the camera at which the 3D has the size of the 2D, median
     problems: tuple[str, ...]
     doubts: tuple[str, ...] = ()
+    ranges: Mapping[str, float] = field(default_factory=dict)  # of the prior, as in stats()
 
     @property
     def ok(self) -> bool:
@@ -80,11 +84,25 @@ class CheckReport:
             f"rows {self.rows}, frames {self.frames}, joints {self.joints}",
             f"longest bone {self.longest_bone:.3f} m, left/right differ by {self.asymmetry:.1%}",
             f"reprojection residual {self.residual:.4f} (right data: up to 0.02)",
-            f"people are {self.distance:.1f} m from the camera",
+            f"people are {self.distance:.3g} m from the camera",
+            *_described(self.ranges),
             *(f"PROBLEM    {problem}" for problem in self.problems),
             *(f"DOUBT      {doubt}" for doubt in self.doubts),
         ]
         return "\n".join(lines if self.problems else [*lines, "no problem found"])
+
+
+def _described(ranges: Mapping[str, float]) -> Iterator[str]:
+    """The ranges of the prior in one line, if there is a prior."""
+    if ranges:
+        (near, far), focal, x, y = (
+            [ranges[f"{name}_{end}"] for end in ("low", "high")]
+            for name in ("distance", "focal", "image_offset_x", "image_offset_y")
+        )
+        yield (
+            f"augmented people: {near:.2g} to {far:.2g} m away, focal length x {focal[0]:.2g} to "
+            f"{focal[1]:.2g}, root at x {x[0]:.2f} to {x[1]:.2f}, y {y[0]:.2f} to {y[1]:.2f}"
+        )
 
 
 def inspect(
@@ -119,8 +137,9 @@ def inspect(
     depth = float(poses.root[..., 2].median())
     problems = _wrong_kind(found, known)  # one of these explains all that follows
     if not problems:
-        problems = list(_problems(found, known.unit if known else None))
-        problems[:0] = (known and _wrong_root(batch, known, skeleton)) or _wrong_depth(depth)
+        problems = list(_problems(found, known.unit if known else None, skeleton))
+        wrong_root = _wrong_root(batch, known, skeleton) if known else []
+        problems[:0] = wrong_root or _wrong_depth(depth, found.longest_bone)
     others = _others(batch, known, skeleton) if known and problems and find_other else ()
     return CheckReport(
         format=fmt,
@@ -135,7 +154,7 @@ def inspect(
         problems=(*others, *problems),
         doubts=()
         if problems
-        else (*_doubts(found), *_stale_fields(batch, known, len(whole) // whole.people)),
+        else (*_doubts(found, skeleton), *_stale_fields(batch, known, len(whole) // whole.people)),
     )
 
 
@@ -218,29 +237,30 @@ def _wrong_root(batch: Any, fmt: BatchFormat, skeleton: Skeleton) -> list[str]:
     return [f"the 3D looks like root={kind!r}, not root={fmt.root!r}: pass root={kind!r} in batch="]
 
 
-def _wrong_depth(depth: float) -> list[str]:
-    near, far = DEPTH
+def _wrong_depth(depth: float, longest_bone: float) -> list[str]:
+    near, far = (limit * longest_bone for limit in DEPTH)
     if near <= depth <= far:
         return []
     return [
-        f"people are {depth:.3g} m from the camera, expected {near} to {far} m: the 2D is not "
-        "in screen units (pixels need screen=(w, h), standardised 2D stat_2d=(mean, std)), "
-        "or the 3D is not in metres"
+        f"people are {depth:.3g} m from the camera, expected {near:.2g} to {far:.3g} m for their "
+        "size: the 2D is not in screen units (pixels need screen=(w, h), standardised 2D "
+        "stat_2d=(mean, std)), or the 3D is not in metres"
     ]
 
 
-def _problems(found: Diagnostics, unit: float | None) -> Iterator[str]:
+def _problems(found: Diagnostics, unit: float | None, skeleton: Skeleton) -> Iterator[str]:
     """Problems with their cures.
 
     Args:
         unit: the format's metres per unit; None if it does not tell.
     """
-    low, high = LONGEST_BONE
+    low, high = LONGEST_BONE if skeleton in SKELETONS.values() else LONGEST_BONE_OF_ANY
+    usual = THIGH if skeleton.left else PALM
     if not low <= found.longest_bone <= high:
         given = unit or 1.0
         guess = min(
             (1e-3, 1e-2, 1.0, 1e3),
-            key=lambda u: abs(math.log10(max(found.longest_bone / given * u / 0.45, 1e-30))),
+            key=lambda u: abs(math.log10(max(found.longest_bone / given * u / usual, 1e-30))),
         )
         if unit is None:
             cure = "read must return metres, and the joints in the skeleton's order"
@@ -296,9 +316,10 @@ def _problems(found: Diagnostics, unit: float | None) -> Iterator[str]:
         )
 
 
-def _doubts(found: Diagnostics) -> Iterator[str]:
+def _doubts(found: Diagnostics, skeleton: Skeleton) -> Iterator[str]:
     """Unusual numbers with their likely causes."""
-    near, far = USUAL_DISTANCE
+    near, far = (limit * found.longest_bone for limit in USUAL_DISTANCE)
+    short, long = USUAL_BONE
     if found.residual > DOUBTED_RESIDUAL:
         yield (
             f"the residual is {found.residual:.3f}, more than the error of detected 2D: the 2D "
@@ -311,8 +332,15 @@ def _doubts(found: Diagnostics) -> Iterator[str]:
         )
     if not near <= found.distance <= far:
         yield (
-            f"people are {found.distance:.1f} m from the camera, usually {near:g} to {far:g} m: "
-            "the 2D may not be in screen units, or the camera may be another one (camera=)"
+            f"people are {found.distance:.3g} m from the camera, usually {near:.2g} to {far:.2g} m "
+            "for their size. If yours are not, the 2D is not in screen units, or the camera is "
+            "another one (camera=). Augmented people are placed accordingly, unless distance= in "
+            "config= says where"
+        )
+    if not (short if skeleton.left else 0) <= found.longest_bone <= long:
+        yield (
+            f"the longest bone is {found.longest_bone:.2g} m; an adult's is about {THIGH} m. If "
+            "yours are not of that size, the 3D is in another unit than unit= in batch= says"
         )
     if found.positive:
         yield "no 2D coordinate is negative: in screen units the centre of the image is at 0"

@@ -110,12 +110,17 @@ class BatchReader:
         return replace(poses, valid=poses.valid & good, pose_3d=pose_3d), (~good).sum()
 
     def report(
-        self, loader: Any, batches: int, split: Callable[[Any], tuple[Any, Any]] | None = None
+        self,
+        loader: Any,
+        batches: int,
+        split: Callable[[Any], tuple[Any, Any]] | None = None,
+        complete: Callable[[CheckReport, PoseBatch, Skeleton], CheckReport] | None = None,
     ) -> list[CheckReport]:
         """Check the first batches of a loader; nothing of them is kept.
 
         Args:
             split: see `Windows.split`.
+            complete: adds to each report.
 
         Raises:
             BatchError: a batch cannot be read, or there is none.
@@ -125,8 +130,8 @@ class BatchReader:
             if not hasattr(loader, "__iter__") and hasattr(loader, "next_epoch"):
                 loader = loader.next_epoch()
             for given in itertools.islice(as_iterable(loader), batches):
-                *_, measured = self._inspect(split(given)[1] if split else given)
-                found.append(measured)
+                _, skeleton, poses, measured = self._inspect(split(given)[1] if split else given)
+                found.append(complete(measured, poses, skeleton) if complete else measured)
         if not found:
             raise BatchError(
                 "the loader yielded no batch; is its dataset empty, or an iterator used up?"

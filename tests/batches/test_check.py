@@ -29,6 +29,7 @@ from loop_helpers import (
 )
 from poseaug_plugin import BatchError, BatchFormat, CheckReport, DataError, Skeleton
 from poseaug_plugin.batches.infer import infer_format
+from poseaug_plugin.data import synthetic_hands
 from poseaug_plugin.data.h36m import load_h36m
 
 H36M = Skeleton.of("h36m_16")
@@ -369,6 +370,59 @@ def test_unusual_data_is_a_doubt_and_raises_nothing() -> None:
     (right,) = reports([(relative, pose_2d, None)], "semgcn")
     assert right.doubts == ()
     assert 4 < right.distance < 5.5
+
+
+HANDS = synthetic_hands.make()[0][:256]
+OF_HANDS = dict(pose_3d=0, pose_2d=1, camera=2, root="absolute")
+
+
+def of_hands(scale: float = 1.0, config: object = None) -> CheckReport:
+    """What check says of hands, `scale` times as large and as far away."""
+    augmenter, _, _ = attached(config or "default", OF_HANDS, skeleton="hand_21")
+    given = (scale * HANDS.pose_3d, HANDS.pose_2d, HANDS.camera)
+    (report,) = augmenter.check([given])
+    return report
+
+
+def test_hands_are_not_doubted_and_the_report_tells_the_ranges_that_suit_them() -> None:
+    report = of_hands()
+    assert (report.problems, report.doubts) == ((), ())
+    assert 0.2 < report.ranges["distance_low"] < 0.4 < report.ranges["distance_high"] < 0.9
+    assert re.search(r"augmented people: 0\.\d+ to 0\.\d+ m away, focal length x 0\.5", str(report))
+
+
+def test_the_unit_of_hands_is_guessed_from_a_hand() -> None:
+    for scale, unit in ((1000, "0.001"), (100, "0.01")):
+        assert f"it looks like unit={unit}" in " ".join(of_hands(scale).problems)
+
+
+def test_a_distance_far_from_the_people_is_doubted() -> None:
+    """At the distance of people in a room, a hand is a dot."""
+    report = of_hands(config=dict(distance=(2.5, 6.5)))
+    assert report.ok
+    (doubt,) = report.doubts
+    assert re.search(r"distance=\(2.5, 6.5\) .* Without distance=.* 0\.\d+ to 0\.\d+ m", doubt)
+    assert report.ranges["distance_low"] == 2.5
+    assert of_hands(config=dict(distance=(0.4, 1.0))).doubts == ()
+
+
+def test_the_bones_of_an_animal_may_be_longer_than_a_thigh() -> None:
+    """But the unit is doubted. Preset skeletons are those of people and hands."""
+    pose_3d, pose_2d, _, camera = batch(rows=32)
+    giant = (4 * pose_3d, pose_2d, camera)
+    h36m = Skeleton.of("h36m_16")
+    other = Skeleton((*h36m.parents, 9), h36m.left, h36m.right)
+    tail = torch.tensor([0.0, -0.2, 0.1])
+    animal = torch.cat([giant[0], giant[0][:, 9:10] + 4 * tail], 1)
+    seen = torch.as_tensor(reproject(animal, camera)).float()
+    fmt = dict(pose_3d=0, pose_2d=1, camera=2, root="absolute")
+    augmenter, _, _ = attached("default", batch=fmt, skeleton=other)
+    (report,) = augmenter.check([(animal, seen, camera)])
+    assert report.ok
+    assert any("unit= in batch=" in doubt for doubt in report.doubts)
+    augmenter, _, _ = attached("default", batch=fmt, skeleton=h36m)
+    (report,) = augmenter.check([giant])
+    assert not report.ok
 
 
 def test_the_skeleton_that_fits_is_named() -> None:

@@ -1,6 +1,7 @@
 """The examples run from their command lines, and the printed numbers are the measured ones."""
 
 import importlib
+import re
 import runpy
 from pathlib import Path
 
@@ -23,5 +24,16 @@ def test_the_other_loops_run_with_their_three_lines(script, capsys):
     module = importlib.import_module(script)
     module.main(["--epochs", "1", "--rows", "1200", "--batch-size", "128", "--device", "cpu"])
     assert "cross-dataset" in capsys.readouterr().out
+    source = Path(module.__file__).read_text()
+    assert [f"# {i} of 3" in source for i in (1, 2, 3)] == [True] * 3
+
+
+def test_hands_are_placed_where_hands_are(capsys):
+    module = importlib.import_module("hands")
+    module.main(["--epochs", "1", "--batch-size", "512", "--device", "cpu"])
+    printed = capsys.readouterr().out
+    low, high = re.search(r"hands are (0\.\d+) to (0\.\d+) m away", printed).groups()
+    assert 0.2 < float(low) < 0.4 < float(high) < 0.9
+    assert all(f"{name}: MPJPE, mm: same studio" in printed for name in ("plain", "plugin"))
     source = Path(module.__file__).read_text()
     assert [f"# {i} of 3" in source for i in (1, 2, 3)] == [True] * 3
