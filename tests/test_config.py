@@ -146,9 +146,11 @@ def test_presets() -> None:
     paper, released = PoseAugConfig.paper(), PoseAugConfig.released()
     for published in (paper, released):
         assert not published.prior
-        assert (published.adv3d, published.adv2d, published.limit_bl) == (6, 1, 0.2)
+        assert published.limit_bl == 0.2
         assert published.limit_ba is None
         assert published.limit_r == pytest.approx(math.pi)
+    assert (paper.adv3d, paper.adv2d, paper.normalize_gradients) == (1, 1, True)
+    assert (released.adv3d, released.adv2d, released.normalize_gradients) == (6, 1, False)
     assert (paper.feedback, paper.reg, paper.networks) == ("exp", "threshold", "shared")
     assert (released.feedback, released.reg, released.networks) == ("range", "range", "separate")
     assert released.freeze_trunk

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..augment.augmentation import Augmentation
+from ..augment.draws import uniform
 from ..augment.sampler import Draft, Proposal, Sampler
 from ..batches.protocol import EstimatorFormat
 from ..geometry.bones import Bones
@@ -175,8 +176,7 @@ class Trainer:
             swapped = bones.pose_3d + poses.root[:, :, None]
             poses = sampler.observe(poses, swapped, poses.camera, limit=1.0)
             real_2d = poses.pose_2d[:, middle]
-        real = DiscriminatorInput(bones.frame(middle), real_2d)
-        self.angles.add(real.bones.direction)
+        self.angles.add(bones.frame(middle).direction)
 
         augmentor = self.nets["augmentor"].train(moves)
         aug, draft, proposal = sampler.augment(poses, bones)
@@ -185,7 +185,9 @@ class Trainer:
         stretched = aug.stretch(bent)
         placed = aug.place(stretched, bones, poses.path)
         augmented = {"rt": sampler.observe(poses, placed, aug.camera, limit=1.0)}
-        fake = DiscriminatorInput(stretched.frame(middle), augmented["rt"].pose_2d[:, middle])
+        real_2d, fake_2d = self._compared_2d(real_2d, augmented["rt"].pose_2d[:, middle])
+        real = DiscriminatorInput(bones.frame(middle), real_2d)
+        fake = DiscriminatorInput(stretched.frame(middle), fake_2d)
         made = _Forward(real, fake, draft, aug, proposal)
         if not moves:
             return made
@@ -212,6 +214,18 @@ class Trainer:
                 self.skeleton,
             )
         return made
+
+    def _compared_2d(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the 2D poses (B, J, 2) that the 2D discriminator compares.
+
+        With a target, the real ones are the target's. Place and size, which the target's own
+        distributions give, are removed then.
+        """
+        target = self.sampler.target
+        if target is None or "d2d" not in self.discriminators or not len(target.whole):
+            return real, fake
+        rows = uniform(self.sampler.generator, len(fake)) * len(target.whole)
+        return target.normalised[rows.to(torch.int64)], target.normalise(fake)
 
     @torch.no_grad()
     def _measure(self, made: _Forward) -> dict[str, Tensor]:

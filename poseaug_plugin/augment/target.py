@@ -148,6 +148,12 @@ class Target:
         centred = pose_2d - pose_2d[:, self.skeleton.root, None]
         return torch.where(visible[..., None], centred / self.size[self.whole, None, None], 0.0)
 
+    def normalise(self, pose_2d: Tensor) -> Tensor:
+        """Return poses (B, J, 2) in the form of `normalised`; all joints are visible."""
+        size = self.measures.measure(pose_2d)[0] @ self._weight
+        centred = pose_2d - pose_2d[:, self.skeleton.root, None]
+        return centred / size.clamp_min(EPS)[:, None, None]
+
     # What a sample uses
 
     def gamma_bl(self, bones: Bones) -> Tensor:

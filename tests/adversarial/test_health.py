@@ -18,6 +18,7 @@ from poseaug_plugin.adversarial.objectives import regularisation
 from poseaug_plugin.adversarial.plausibility import AngleRange, diversity
 from poseaug_plugin.adversarial.trainer import Trainer
 from poseaug_plugin.augment.sampler import Proposal, Sampler
+from poseaug_plugin.augment.target import Target
 from poseaug_plugin.batches.presets import FORMATS
 from poseaug_plugin.geometry.bones import Bones
 from poseaug_plugin.loop.estimator import Estimator
@@ -206,3 +207,20 @@ def test_angles_outside_the_range_of_the_real_poses_are_counted() -> None:
     copy = AngleRange(H36M, CPU)
     copy.load_state_dict(angles.state_dict())
     assert torch.equal(copy.outside(bent.direction), angles.outside(bent.direction))
+
+
+def test_with_a_target_its_poses_are_the_real_ones_of_the_2d_discriminator() -> None:
+    """Root at 0 and a mean bone length of 1 for both; the place and the size play no part."""
+    seen = poses(300, 5).pose_2d[:, 0]
+    config = small("residual", adv2d=1.0)
+    target = Target(seen, H36M, CPU)
+    trainer = Trainer(Sampler(H36M, config, CPU, target))
+    real, fake = torch.rand(40, 16, 2), poses(40, 6).pose_2d[:, 0]
+    real_2d, fake_2d = trainer._compared_2d(real, fake)
+    known = {tuple(row) for row in target.normalised.flatten(1).tolist()}
+    assert all(tuple(row) in known for row in real_2d.flatten(1).tolist())
+    assert not fake_2d[:, 0].any()
+    assert torch.allclose(trainer._compared_2d(real, 0.4 + 3 * fake)[1], fake_2d, atol=1e-4)
+    assert len({tuple(row) for row in real_2d.flatten(1).tolist()}) > 20
+    without = Trainer(Sampler(H36M, config, CPU))
+    assert torch.equal(without._compared_2d(real, fake)[0], real)
