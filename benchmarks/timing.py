@@ -20,6 +20,7 @@ __all__ = [
     "count_flops",
     "growth_exponent",
     "peak_bytes",
+    "processor_clock",
     "quartiles",
     "ratios",
     "time_interleaved",
@@ -38,7 +39,11 @@ class Quartiles(NamedTuple):
 
 
 def time_interleaved(
-    functions: Mapping[str, Work], rounds: int, device: str = "cpu", title: str = ""
+    functions: Mapping[str, Work],
+    rounds: int,
+    device: str = "cpu",
+    title: str = "",
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Times:
     """Seconds of each function in each round. A round calls every function once.
 
@@ -50,17 +55,23 @@ def time_interleaved(
         first = number % len(names)
         for name in names[first:] + names[:first]:
             _synchronize(device)
-            start = time.perf_counter()
+            start = clock()
             functions[name]()
             _synchronize(device)
             if number:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(clock() - start)
     return times
 
 
 def _synchronize(device: str) -> None:
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
+
+
+def processor_clock(device: str) -> Callable[[], float]:
+    """Processor time on one thread of a CPU, which other load hardly changes; else wall time."""
+    alone = device == "cpu" and torch.get_num_threads() == 1
+    return time.process_time if alone else time.perf_counter
 
 
 def quartiles(values: Sequence[float]) -> Quartiles:

@@ -74,6 +74,7 @@ def works(inside: Inside) -> dict[str, Work]:
         "read": lambda: fmt.read(inside.batch, skeleton, Camera()),
         "write": lambda: fmt.write(inside.batch, whole, everyone, skeleton),
         "one sample": lambda: sampler.sample(poses),
+        "check": lambda: inside.augmenter.check([inside.batch], 1),
         "augmenter(batch)": lambda: inside.augmenter(inside.batch),
     }
     if trainer is None:

@@ -25,6 +25,7 @@ from ..timing import (
     count_flops,
     growth_exponent,
     peak_bytes,
+    processor_clock,
     quartiles,
     ratios,
     time_interleaved,
@@ -34,6 +35,7 @@ from .loops import LOADERS, MODELS, Inside, Loop, block, on_device, steady
 from .operations import OperationCounter, profiled_operations
 from .published_step import PublishedStep
 from .scaling import AXES, FixedBatchLoop
+from .windows import WINDOWS, WindowLoop
 
 __all__ = ["BASIC", "SECTIONS"]
 
@@ -52,7 +54,9 @@ def loops(args: Args) -> Iterator[Row]:
         blocks: dict[str, Work] = {
             name: partial(loop.run, steps) for name, loop in training.items()
         }
-        times = time_interleaved(blocks, args.rounds, device, f"{model}, {rows} rows, {device}")
+        times = time_interleaved(
+            blocks, args.rounds, device, f"{model}, {rows} rows, {device}", processor_clock(device)
+        )
         operations = {name: count_flops(work) / steps for name, work in blocks.items()}
         for name in blocks:
             yield {
@@ -61,6 +65,28 @@ def loops(args: Args) -> Iterator[Row]:
                 "of arithmetic": operations[name] / operations["plain"],
                 **arithmetic(operations[name], times[name], steps),
             }
+
+
+def windows(args: Args) -> Iterator[Row]:
+    """Training loops on windows of frames, compared with the plain loop of the same round."""
+    steps = block(args.methods)
+    for device in args.device:
+        for model, (make, rows, frames) in WINDOWS.items():
+            torch.manual_seed(args.seed)
+            training = {
+                name: WindowLoop(make(), rows, frames, device, steady(name, args.seed))
+                for name in ("plain", *args.methods)
+            }
+            blocks: dict[str, Work] = {
+                name: partial(loop.run, steps) for name, loop in training.items()
+            }
+            title = f"{model}, {rows} windows of {frames}, {device}"
+            times = time_interleaved(blocks, args.rounds, device, title, processor_clock(device))
+            for name in blocks:
+                yield {
+                    **dict(device=device, model=model, windows=rows, frames=frames, method=name),
+                    **compare(times, name, "plain", steps),
+                }
 
 
 def loaders(args: Args) -> Iterator[Row]:
@@ -75,7 +101,11 @@ def loaders(args: Args) -> Iterator[Row]:
                     loop = Loop(pairs, rows, MODELS["mlp256"](), device, config, make)
                     blocks[name] = partial(loop.load, 8)
                 times = time_interleaved(
-                    blocks, args.rounds, device, f"{kind}, {rows} rows, {device}"
+                    blocks,
+                    args.rounds,
+                    device,
+                    f"{kind}, {rows} rows, {device}",
+                    processor_clock(device),
                 )
                 for name in blocks:
                     yield {
@@ -144,7 +174,7 @@ def components(args: Args) -> Iterator[Row]:
             counts = {name: config.d_every * choose_repeats(work) for name, work in calls.items()}
             blocks = {name: partial(repeat, work, counts[name]) for name, work in calls.items()}
             title = f"{method}, {model}, {rows} rows, {device}"
-            times = time_interleaved(blocks, args.rounds, device, title)
+            times = time_interleaved(blocks, args.rounds, device, title, processor_clock(device))
             for name, work in calls.items():
                 operations = count_flops(partial(repeat, work, config.d_every)) / config.d_every
                 each = [1e3 * seconds / counts[name] for seconds in times[name]]
@@ -191,7 +221,10 @@ def scaling(args: Args) -> Iterator[Row]:
                 sizes = axis.sizes[: args.sizes]
                 timed = {str(n): FixedBatchLoop(*axis.shape(n), config, device) for n in sizes}
                 blocks: dict[str, Work] = {n: partial(x.run, steps) for n, x in timed.items()}
-                times = time_interleaved(blocks, args.rounds, device, f"{name}, {method}, {device}")
+                title = f"{name}, {method}, {device}"
+                times = time_interleaved(
+                    blocks, args.rounds, device, title, processor_clock(device)
+                )
                 medians = [quartiles(seconds).median for seconds in times.values()]
                 for n in sizes:
                     compared = compare(times, str(n), str(sizes[0]), steps)
@@ -265,6 +298,7 @@ def counted_operations(args: Args) -> Iterator[Row]:
 
 SECTIONS: dict[str, Callable[[Args], Iterator[Row]]] = {
     "loops": loops,
+    "windows": windows,
     "loaders": loaders,
     "memory": memory,
     "imports": imports,

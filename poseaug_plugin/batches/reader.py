@@ -103,8 +103,8 @@ class BatchReader:
         """
         poses = self.format.read(batch, self.skeleton, self._camera)
         fields = [getattr(poses, name).flatten(1) for name in COORDINATES]
-        largest = torch.linalg.vector_norm(torch.cat(fields, 1), torch.inf, dim=1)
-        good = largest < FARTHEST  # False for NaN
+        # Not an infinity norm, which is ten times slower on a CPU.
+        good = torch.cat(fields, 1).abs().amax(1) < FARTHEST  # False for NaN
         zero = constant((0.0,), torch.float32, good.device)
         pose_3d = torch.where(good.view(-1, 1, 1, 1), poses.pose_3d, zero)
         return replace(poses, valid=poses.valid & good, pose_3d=pose_3d), (~good).sum()

@@ -159,7 +159,8 @@ def body_axes(bones: Tensor, skeleton: Skeleton) -> Tensor:
     up = bones[..., others[-1], :] if len(others) > 1 else right + left
     backward = torch.linalg.cross(across, up, dim=-1)
     up = torch.linalg.cross(backward, across, dim=-1)
-    return F.normalize(torch.stack([across, up, backward], -1), dim=-2, eps=EPS**3)
+    # Stacked as rows, since norms of columns are twenty times slower on a CPU.
+    return F.normalize(torch.stack([across, up, backward], -2), dim=-1, eps=EPS**3).mT
 
 
 def directions(pose_3d: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:

@@ -5,16 +5,26 @@ import itertools
 import json
 import sys
 import textwrap
+import time
 
 import pytest
 import torch
 from torch import nn
 
 from benchmarks import environment, timing
-from benchmarks.overhead import cli, loops, operations, published_step, scaling, sections
+from benchmarks.overhead import (
+    cli,
+    loops,
+    operations,
+    published_step,
+    scaling,
+    sections,
+    windows,
+)
 from benchmarks.tables import format_value
 from poseaug_plugin.data.synthetic import make
 from poseaug_plugin.geometry.skeleton import SKELETONS
+from poseaug_plugin.lifters import TemporalLifter
 
 SMALL = ["--models", "mlp256", "--batches", "16", "--device", "cpu", "--rounds", "2"]
 PRESETS = ["random", "residual"]
@@ -265,7 +275,7 @@ def test_a_folder_that_is_not_a_checkout_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("rows", [8, 64])
 @pytest.mark.parametrize(
-    ("preset", "most", "profiled"), [("default", 195, 860), ("random", 110, 460)]
+    ("preset", "most", "profiled"), [("default", 197, 870), ("random", 110, 470)]
 )
 def test_a_batch_costs_a_bounded_number_of_operations(pairs, preset, most, profiled, rows):
     """On a GPU each costs a launch: 5 to 10 microseconds, however few the rows."""
@@ -289,3 +299,25 @@ def test_the_operations_are_told_by_folder():
         ]
         assert sum(folders) == row["no views"] < row["all, by the profiler"]
         assert row["adversarial"] == 0
+
+
+def test_windows_are_augmented_in_the_loop(monkeypatch):
+    small = {
+        "tcn": (lambda: TemporalLifter(width=8), 8, 27),
+        "transformer": (lambda: windows.SpaceTimeTransformer(8, 1, 2, frames=9), 4, 9),
+    }
+    monkeypatch.setattr(sections, "WINDOWS", small)
+    rows = cli.main([*SMALL, "--windows", "--methods", "random"])["windows"]
+    assert [(row["model"], row["method"]) for row in rows] == list(
+        itertools.product(small, ["plain", "random"])
+    )
+    for build, count, frames in small.values():
+        loop = windows.WindowLoop(build(), count, frames, "cpu", loops.steady("random"))
+        loop.run(2)
+        assert loop.augmenter.stats()["augmented"] > 0
+
+
+def test_processor_time_does_not_count_sleep():
+    clock = timing.processor_clock("cpu")
+    times = timing.time_interleaved({"sleep": lambda: time.sleep(0.05)}, 1, clock=clock)
+    assert times["sleep"][0] < 0.04
