@@ -70,7 +70,7 @@ def animate_clips(
     limits = extent(view(clip, "camera")[0] for clip in poses.values())
     figure, axes = new_figure([shape(limits)], len(poses), 2.4, with_legend=False)
     canvas = FigureCanvasAgg(figure)
-    images = []
+    images: list[Image.Image] = []
     for number in range(min(map(len, poses.values()))):
         for axis, (title, clip) in zip(axes[0], poses.items()):
             for line in list(axis.lines):
@@ -79,6 +79,9 @@ def animate_clips(
             draw_pose(axis, points, tree, depth)
             frame(axis, limits)
             axis.set_title(title, fontsize=10)
+        if not images:
+            canvas.draw()  # type: ignore[no-untyped-call, unused-ignore]
+            figure.set_layout_engine("none")  # the layout of the first frame is that of all
         canvas.draw()  # type: ignore[no-untyped-call, unused-ignore]
         pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call, unused-ignore]
         images.append(Image.fromarray(pixels[..., :3].copy()).quantize(64))

@@ -16,7 +16,7 @@ __all__ = ["plot_run"]
 #: Panels: title, and the keys that are drawn in it where they are there.
 PANELS = {
     "share of pairs that are used": ("accepted",),
-    "problems, count": ("bad_batches", "failed_updates"),
+    "problems, count": ("bad_batches", "bad_rows", "failed_updates"),
     "hardness: squared error augmented / original": ("hardness",),
     "gradient of the augmentor, shares": (
         "share_feedback",
@@ -42,7 +42,8 @@ def plot_run(
 
     Args:
         history: what `augmenter.stats()` returned at several times, or the file of a
-            `loggers.CSVLogger`. New keys get a panel each.
+            `loggers.CSVLogger`. Other keys get a panel each if they change in the second
+            half.
         path: file to write. None: only return the figure.
 
     Raises:
@@ -56,7 +57,10 @@ def plot_run(
         )
     known = {key for keys in PANELS.values() for key in keys}
     known |= {"steps", "batches", "steps_with_batch", "epochs", "rows", "augmented", "updates"}
-    everything = dict.fromkeys(key for row in rows for key in row)
+    later = rows[len(rows) // 2 :]  # numbers that have settled by then, as ranges do, are no curves
+    everything = dict.fromkeys(
+        key for row in later for key in row if len({entry.get(key) for entry in later}) > 1
+    )
     panels = {**PANELS, **{key: (key,) for key in everything if key not in known}}
     shown = {
         title: [key for key in keys if any(row.get(key) is not None for row in rows)]

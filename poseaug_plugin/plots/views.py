@@ -16,7 +16,7 @@ from .drawing import save
 
 __all__ = ["plot_views", "view_angles"]
 
-SETS = ("#2a78d6", "#eb6834", "#2f9e6e", "#7b4fbf")
+SETS = ("#2a78d6", "#eb6834", "#2f9e6e", "#7b4fbf", "#c2a400", "#b03060")
 CPU = torch.device("cpu")
 
 

@@ -138,10 +138,14 @@ def test_a_clip_is_a_strip_and_a_gif(tmp_path: Path) -> None:
 
 def test_curves_of_a_run(tmp_path: Path) -> None:
     augmenter = attached(learned=True)
-    history = [{**augmenter.stats(), "steps": float(step), "new key": 1.0} for step in range(4)]
+    history = [
+        {**augmenter.stats(), "steps": float(step), "new key": step % 2.0, "settled": 2.0}
+        for step in range(4)
+    ]
     titles = [axis.get_title() for axis in plots.plot_run(history, tmp_path / "a.png").axes]
     assert "share of pairs that are used" in titles
     assert "new key" in titles
+    assert "settled" not in titles
     with open(tmp_path / "run.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, history[0])
         writer.writeheader()
