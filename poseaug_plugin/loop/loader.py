@@ -59,14 +59,17 @@ class _Iteration:
     began: int | None = None  # epochs counted when its first batch was augmented; None before
     steps: int | None = None  # of the optimizer when a batch was last requested
     request: int = 0  # number of that request
+    batches: int = 0  # requested so far
 
 
 class _SharedState:
     """What all iterators of one wrapped loader share."""
 
-    def __init__(self, augmenter: AugmentsBatches) -> None:
-        self.augmenter = augmenter
+    def __init__(self, loader: Any, augmenter: AugmentsBatches) -> None:
+        self.augmenter, self._loader = augmenter, loader
         self._requests = 0
+        self._single = 0  # iterations of a single batch that the loop trained on
+        self._latest: _Iteration | None = None
         self._training: _Iteration | None = None  # the iteration that the loop trains on
 
     def real_and_augmented(self, batch: Any) -> list[Any]:
@@ -100,9 +103,14 @@ class _SharedState:
         An iteration that was left early ends when the loop trains on a later one. It does not end
         if a single batch is only looked at, or if two iterators are used side by side.
         """
+        if current.batches == 0:
+            self._count_single(self._latest)
+            self._latest = current
+        current.batches += 1
         self._requests += 1
         steps, previous = self.augmenter.steps, self._training
         stepped = current.steps is not None and steps > current.steps
+        self._single = 0 if stepped else self._single
         if (
             stepped
             and previous is not current
@@ -114,6 +122,15 @@ class _SharedState:
                 if current.began is not None:  # it began after that epoch
                     current.began = self.augmenter.epochs
         current.steps, current.request = steps, self._requests
+
+    def _count_single(self, latest: _Iteration | None) -> None:
+        """Count an epoch for as many `next(iter(loader))`, each with a step, as it has batches."""
+        if latest is None or latest.batches != 1 or latest.request != self._requests:
+            return
+        self._single += latest.began is not None and self.augmenter.steps > (latest.steps or 0)
+        if self._single and self._single >= _length(self._loader):
+            self._single = 0
+            self.augmenter.end_epoch(self.augmenter.epochs)
 
     def end(self, iteration: _Iteration) -> None:
         """Count an iteration as an epoch, at most once."""
@@ -140,7 +157,7 @@ class AugmentedLoader:
                 "the loader twice per epoch; wrap a DataLoader or another iterable that can be "
                 "started again."
             )
-        vars(self).update(_loader=loader, _shared=_SharedState(augmenter))
+        vars(self).update(_loader=loader, _shared=_SharedState(loader, augmenter))
 
     def __iter__(self) -> Iterator[Any]:
         _check_prepared(self._loader)
@@ -203,6 +220,14 @@ class AugmentedIterator(AugmentedLoader):
         if "_iterator" not in vars(self):
             vars(self)["_iterator"] = iter(self)
         return next(vars(self)["_iterator"])
+
+
+def _length(loader: Any) -> float:
+    """Number of batches; infinite if it is not known."""
+    try:
+        return len(loader)
+    except TypeError:
+        return float("inf")
 
 
 def wrap_loader(loader: Any, augmenter: AugmentsBatches) -> AugmentedLoader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import itertools
 import pickle
 import warnings
 from collections.abc import Iterator
@@ -94,6 +95,16 @@ def test_a_learning_rate_scheduler_may_be_used() -> None:
 
 
 # The loader
+
+
+class Endless:
+    """An iterable without a length."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.cycle(self.loader)
 
 
 class ListLoader:
@@ -311,6 +322,19 @@ def test_an_iteration_left_early_counts_when_the_next_one_is_trained_on() -> Non
     for epoch in range(4):
         train_batches(wrapped, model, optimizer, 3)
         assert augmenter.stats()["epochs"] == epoch
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["length", "no length"])
+def test_a_batch_from_each_iterator_counts_an_epoch_for_as_many_as_there_are(known: bool) -> None:
+    """`next(iter(loader))` for each step."""
+    augmenter, model, optimizer = attached()
+    loader = ListLoader(4)
+    wrapped = augmenter.wrap(loader if known else Endless(loader))
+    for number in range(13):
+        assert augmenter.stats()["epochs"] == (max(0, number - 1) // 4 if known else 0)
+        each = next(iter(wrapped))
+        model(each[1]).square().mean().backward()
+        optimizer.step()
 
 
 def test_looking_at_single_batches_ends_no_epoch() -> None:
