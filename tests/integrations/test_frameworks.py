@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import importlib
+import re
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -353,6 +355,81 @@ def test_mmengine_batches_may_be_lists(mmengine, monkeypatch, tmp_path):
     _, pose_2d = pairs()
     changed = (model.trained_on[0][0].view(BATCH, 16, 2) != pose_2d[:BATCH]).flatten(1).any(1)
     assert changed.sum() == BATCH // 2
+
+
+CONFIG = Path(__file__).parents[2] / "examples/configs/mmpose_videopose3d.py"
+#: What mmpose's config of this name brings: model, data, optimizer and the default hooks.
+BASE = """
+default_scope = "mmengine"
+work_dir = "work"
+experiment_name = "config"
+log_level = "ERROR"
+model = dict(type="LifterOfFrames")
+train_pipeline = [dict(type="RandomFlipAroundRoot", keypoints_flip_cfg=dict())]
+train_dataloader = dict(
+    batch_size=8,
+    dataset=dict(type="Frames"),
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    collate_fn=dict(type="pseudo_collate"),
+)
+train_cfg = dict(by_epoch=True, max_epochs=2)
+optim_wrapper = dict(optimizer=dict(type="Adam", lr=1e-3))
+custom_hooks = [dict(type="SyncBuffersHook")]
+"""
+
+
+def test_the_config_for_mmpose_trains(mmengine, monkeypatch, tmp_path):
+    """With mmengine's own Runner; in place of mmpose's base, one with a small model and data."""
+    monkeypatch.chdir(tmp_path)
+    registry = importlib.import_module("mmengine.registry")
+    base = importlib.import_module("mmengine.model").BaseModel
+
+    class LifterOfFrames(base):
+        def __init__(self):
+            super().__init__()
+            self.lifter = nn.Linear(34, 51)
+
+        def forward(self, inputs, data_samples, mode):
+            pose = self.lifter(torch.stack(list(inputs)).flatten(1)).view(-1, 1, 17, 3)
+            if mode == "tensor":
+                return pose
+            labels = [s.gt_instance_labels.lifting_target_label for s in data_samples]
+            return {"loss": (pose - torch.stack(labels)).square().mean()}
+
+    class Frames(torch.utils.data.Dataset):
+        def __init__(self, pipeline):
+            self.pipeline = pipeline
+            few = people(ROWS)
+            nose = few[:, :, 8:10].mean(2, keepdim=True)  # between thorax and head
+            pose = torch.cat([few[:, :, :9], nose, few[:, :, 9:]], 2)
+            self.inputs = project(pose, Camera().intrinsics).flatten(2).mT
+            self.targets = pose - pose[:, :, :1]
+
+        def __len__(self):
+            return ROWS
+
+        def __getitem__(self, row):
+            label = SimpleNamespace(lifting_target_label=self.targets[row])
+            sample = SimpleNamespace(gt_instance_labels=label)
+            return {"inputs": self.inputs[row], "data_samples": sample}
+
+    monkeypatch.setitem(registry.MODELS._module_dict, "LifterOfFrames", LifterOfFrames)
+    monkeypatch.setitem(registry.DATASETS._module_dict, "Frames", Frames)
+    (tmp_path / "base.py").write_text(BASE)
+    source = re.sub(
+        r"_base_ = \[.*?\]", '_base_ = ["base.py"]', CONFIG.read_text(), flags=re.DOTALL
+    )
+    (tmp_path / "config.py").write_text(source)
+    config = mmengine.config.Config.fromfile(tmp_path / "config.py")
+    runner = importlib.import_module("mmengine.runner").Runner.from_cfg(config)
+    runner.train()
+    names = [type(hook).__name__ for hook in runner.hooks]
+    assert "SyncBuffersHook" in names  # of the base, kept
+    stats = runner.hooks[names.index("PoseAugHook")].augmenter.stats()
+    assert (stats["steps"], stats["epochs"], stats["bad_batches"]) == (6, 2, 0)
+    assert stats["accepted"] > 0.9
+    flip = {"type": "RandomFlipAroundRoot", "keypoints_flip_cfg": {"center_x": 500}}
+    assert runner.train_dataloader.dataset.pipeline == [flip]
 
 
 # Both
