@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -95,7 +95,7 @@ def _restore(
             "options in config=."
         )
     skeleton = None if state["skeleton"] is None else Skeleton(**state["skeleton"])
-    if skeleton and own and (skeleton.parents, skeleton.left) != (own.parents, own.left):
+    if skeleton and own and replace(skeleton, names=None) != replace(own, names=None):
         raise CheckpointError(
             f"the state was saved with a skeleton with parents {skeleton.parents} and left "
             f"{skeleton.left}, this augmenter's has {own.parents} and {own.left}; pass the saved "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Iterator
@@ -385,3 +386,46 @@ def test_append_repeats_the_fields_of_nested_mappings() -> None:
     assert len(result["x"]) == len(result["meta"]["name"]) == 2 * ROWS
     assert result["meta"]["name"][2:4] == ["S1", "S1"]
     assert (result["meta"]["fps"], len(original["meta"]["name"])) == (50, ROWS)
+
+
+# Awkward shares: what is rounded off in a batch is made good in later ones
+
+
+@pytest.mark.parametrize(("rows", "ratio"), [(7, 0.3), (5, 0.99), (3, 1 / 3), (16, 0.07)])
+def test_after_every_batch_the_number_of_rows_is_that_of_the_ratio_rounded_down(
+    rows: int, ratio: float
+) -> None:
+    augmenter, _, _ = attached(small("random", ratio=ratio))
+    original = batch(rows=rows)
+    for number in range(1, 12):
+        augmenter(original)
+        assert augmenter.stats()["rows"] == int(number * ratio * rows + 1e-6)
+
+
+def test_a_ratio_of_one_replaces_every_row_of_every_batch() -> None:
+    augmenter, _, _ = attached(small("random", ratio=1.0))
+    for rows in (1, 7, 2, 30):
+        before = augmenter.stats()["rows"]
+        augmenter(batch(rows=rows))
+        assert augmenter.stats()["rows"] - before == rows
+
+
+@pytest.mark.filterwarnings("ignore:almost no augmented pair")  # these people touch each other
+@pytest.mark.parametrize("ratio", [0.15, 0.37, 0.72, 1.0])
+def test_scenes_of_different_sizes_are_whole_and_their_share_holds(ratio: float) -> None:
+    """Scenes of 1 to 5 people: after each batch the share is off by half a scene at most."""
+    fmt = dict(pose_3d=0, pose_2d=1, camera=3, groups=4, root="absolute")
+    augmenter, _, _ = attached(small("random", ratio=ratio), fmt)
+    sizes = [3, 1, 5, 2, 4]
+    scene = torch.tensor([i for i, size in enumerate(sizes) for _ in range(size)])
+    rows = len(scene)
+    original = (*batch(rows=rows), scene)
+    for number in range(1, 25):
+        before = augmenter.stats()["rows"]
+        changed = changed_rows(original[0], augmenter(original)[0])
+        tried = augmenter.stats()["rows"] - before
+        whole = {sum(picked) for k in range(6) for picked in itertools.combinations(sizes, k)}
+        assert tried in whole
+        taken = [int(scene[row]) for row in changed]
+        assert all(taken.count(i) in (0, size) for i, size in enumerate(sizes))
+        assert abs(augmenter.stats()["rows"] - number * ratio * rows) <= 2.5

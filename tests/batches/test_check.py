@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,9 @@ from loop_helpers import (
     streams,
     train,
 )
-from poseaug_plugin import BatchError, BatchFormat, CheckReport, DataError, Skeleton
+from poseaug_plugin import BatchError, BatchFormat, Camera, CheckReport, DataError, Skeleton
+from poseaug_plugin.batches import check
+from poseaug_plugin.batches.diagnostics import Diagnostics
 from poseaug_plugin.batches.infer import infer_format
 from poseaug_plugin.data import synthetic_hands
 from poseaug_plugin.data.h36m import load_h36m
@@ -461,3 +464,85 @@ def test_real_motion_raises_nothing(kind: str, root: str) -> None:
 def test_a_single_row_is_measured_without_a_warning(order: str) -> None:
     (report,) = reports([batch(order, rows=1)], order)
     assert report.ok
+
+
+# Both sides of every limit
+
+
+def measured(**changes: Any) -> Diagnostics:
+    """Right data, but for the changes."""
+    who = people(32)
+    given = torch.from_numpy(who.pose_3d[:, 0]), torch.from_numpy(who.pose_2d[:, 0])
+    camera = torch.from_numpy(who.camera)
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, camera=2, root="absolute")
+    found = Diagnostics.of(fmt.read((*given, camera), H36M, Camera()), H36M)
+    others = {"residual_behind": 1.0, "residual_scaled": 1.0}  # no other explanation fits
+    return dataclasses.replace(found, **{**others, **changes})
+
+
+#: A measure, the last value without a finding, the first one with it, and the finding.
+LIMITS = [
+    ("longest_bone", 0.031, 0.029, "longest bone"),
+    ("longest_bone", 0.79, 0.81, "longest bone"),
+    ("residual", 0.0499, 0.0501, "does not project"),
+    ("asymmetry", 0.299, 0.301, "left and right bones differ"),
+    ("residual_placed", 0.0499, 0.0501, "from its own root position"),
+]
+DOUBTS = [
+    ("residual", 0.0249, 0.0251, "residual is"),
+    ("asymmetry", 0.0499, 0.0501, "left and right bones differ"),
+    ("longest_bone", 0.151, 0.149, "adult"),
+    ("distance", 4.01 * 0.45, 3.99 * 0.45, "from the camera"),
+    ("distance", 21.9 * 0.45, 22.1 * 0.45, "from the camera"),
+]
+KINDS = [
+    ("size_2d", 9.9, 10.1, "pixels"),
+    ("focal", 29.9, 30.1, "pixels"),
+    ("length_spread", 0.0099, 0.0101, "different people"),
+    ("root_step", 0.299, 0.301, "different people"),
+]
+
+
+@pytest.mark.parametrize(("name", "right", "wrong", "finding"), LIMITS)
+def test_problems_begin_at_their_limits(
+    name: str, right: float, wrong: float, finding: str
+) -> None:
+    def findings(value: float) -> str:
+        return " ".join(check._problems(measured(**{name: value}), 1.0, H36M))
+
+    assert finding not in findings(right)
+    assert finding in findings(wrong)
+
+
+@pytest.mark.parametrize(("name", "right", "wrong", "finding"), DOUBTS)
+def test_doubts_begin_at_their_limits(name: str, right: float, wrong: float, finding: str) -> None:
+    def findings(value: float) -> str:
+        changes = {"longest_bone": 0.45, "distance": 4.5, name: value}
+        if name == "longest_bone":
+            changes["distance"] = 10 * value
+        return " ".join(check._doubts(measured(**changes), H36M))
+
+    assert not findings(right)
+    assert finding in findings(wrong)
+
+
+@pytest.mark.parametrize(("name", "right", "wrong", "finding"), KINDS)
+def test_wrong_kinds_begin_at_their_limits(
+    name: str, right: float, wrong: float, finding: str
+) -> None:
+    others = {"length_spread": 0.02, "root_step": 0.4} if finding == "different people" else {}
+    fmt = BatchFormat(pose_3d=0, pose_2d=1)
+    assert not check._wrong_kind(measured(**{**others, name: right}), fmt)
+    assert finding in check._wrong_kind(measured(**{**others, name: wrong}), fmt)[0]
+
+
+@pytest.mark.parametrize(("depth", "right"), [(0.51, 1), (0.49, 0), (249.0, 1), (251.0, 0)])
+def test_depth_is_judged_in_longest_bones(depth: float, right: int) -> None:
+    for longest_bone in (0.1, 0.45):
+        assert bool(check._wrong_depth(depth * longest_bone, longest_bone)) is not bool(right)
+
+
+@pytest.mark.parametrize(("behind", "told"), [(0.019, True), (0.021, False)])
+def test_a_flipped_z_is_told_if_it_halves_the_residual(behind: float, told: bool) -> None:
+    found = measured(residual=0.04, residual_behind=behind)
+    assert ("towards the camera" in " ".join(check._problems(found, 1.0, H36M))) is told

@@ -432,3 +432,17 @@ def test_whole_numbers_are_rounded(old: Any) -> None:
     assert made.dtype == old.dtype
     rows = overwrite([old[0]], new[:1], torch.tensor([True]))
     assert rows[0].tolist() == [2, -2]
+
+
+@pytest.mark.parametrize(
+    ("zero_2d", "zero_3d", "valid"), [(0, 0, True), (1, 0, False), (0, 1, False), (1, 1, False)]
+)
+def test_a_row_is_padding_if_either_field_is_all_zeros(
+    zero_2d: int, zero_3d: int, valid: bool
+) -> None:
+    who = people(3)
+    pose_3d, pose_2d = (torch.from_numpy(field[:, 0]) for field in (who.pose_3d, who.pose_2d))
+    pose_2d[1] *= 1 - zero_2d
+    pose_3d[1] *= 1 - zero_3d
+    fmt = BatchFormat(pose_2d=0, pose_3d=1, root="absolute")
+    assert fmt.read((pose_2d, pose_3d), H36M, Camera()).valid.tolist() == [True, valid, True]

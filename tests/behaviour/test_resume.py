@@ -25,7 +25,8 @@ from loop_helpers import (
     train,
     trained,
 )
-from poseaug_plugin import CheckpointError, PoseAugConfig, PoseAugmenter
+from poseaug_plugin import CheckpointError, PoseAugConfig, PoseAugmenter, Skeleton
+from poseaug_plugin.adversarial import collapse
 
 
 def new_run(config: PoseAugConfig) -> tuple[PoseAugmenter, Any, Any]:
@@ -184,6 +185,46 @@ def test_a_state_of_another_config_raises_with_the_difference() -> None:
 
 def test_a_state_of_another_skeleton_raises() -> None:
     assert_load_raises(state_of(), r"parents \(-1, 0, 1, 2, 0", skeleton="h36m_17")
+
+
+@pytest.mark.parametrize("change", ["sides exchanged", "right in another order", "no sides"])
+def test_a_state_of_a_skeleton_with_other_sides_raises(change: str) -> None:
+    own = Skeleton.of("h36m_16")
+    other = {
+        "sides exchanged": lambda: Skeleton(own.parents, own.right, own.left),
+        "right in another order": lambda: Skeleton(
+            own.parents, (*own.left[3:], *own.left[:3]), (*own.right[3:], *own.right[:3])
+        ),
+        "no sides": lambda: Skeleton(own.parents),
+    }[change]()
+    assert_load_raises(state_of(), "skeleton with parents", skeleton=other)
+
+
+def test_a_state_saved_inside_a_collapse_window_detects_the_collapse_at_the_same_update(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(collapse, "WINDOW", 6)
+    monkeypatch.setattr(collapse, "HARDNESS_RANGE", (0.0, 1e-9))
+
+    def run(saved_after: int | None) -> list[int]:
+        reported: list[int] = []
+
+        def note(event: Any) -> None:
+            if event.kind == "collapse":
+                reported.append(int(event.augmenter.stats()["updates"]))
+
+        augmenter, _, optimizer = attached(small("residual"), callbacks=[note])
+        for number in range(8):
+            if number == saved_after:
+                state = augmenter.state_dict()
+                augmenter.detach()
+                augmenter, _, optimizer = attached(small("residual"), callbacks=[note])
+                augmenter.load_state_dict(state)
+            augmenter(batch(seed=number))
+            optimizer.step()
+        return reported
+
+    assert run(None) == run(2) == run(5) == [6]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from helpers import H36M, PRESETS, generator, gradients_are_right, random_poses, random_tree
+from helpers import (
+    H36M,
+    PRESETS,
+    STANDING,
+    generator,
+    gradients_are_right,
+    people,
+    random_poses,
+    random_tree,
+)
 from poseaug_plugin.errors import SkeletonError
 from poseaug_plugin.geometry.bones import (
+    Bones,
+    body_axes,
     bones_to_pose,
     index_tensor,
     kcs,
@@ -129,3 +140,43 @@ def test_a_first_call_in_inference_mode_does_not_break_later_training() -> None:
         loss(random_poses(H36M))
     (gradient,) = torch.autograd.grad(loss(pose := random_poses(H36M).requires_grad_()), pose)
     assert gradient.abs().sum() > 0
+
+
+def test_body_axes_of_a_standing_person_point_right_up_and_backward() -> None:
+    """The person faces the camera: his right is at the image's left, and y points down."""
+    axes = body_axes(unit(STANDING), H36M)
+    across, up, backward = axes.unbind(-1)
+    assert across.tolist() == pytest.approx([-1, 0, 0], abs=1e-6)
+    assert up[1] < -0.99
+    assert backward[2] > 0.99
+
+
+def test_body_axes_of_few_root_bones() -> None:
+    """Two bones: the second axis is along their sum. One: the axes are those of the camera."""
+    two = torch.tensor([[1.0, -1.0, 0.0], [-1.0, -1.0, 0.0]])
+    across, up, backward = body_axes(unit(two), Skeleton([-1, 0, 0])).unbind(-1)
+    assert across.tolist() == pytest.approx([1, 0, 0])
+    assert up.tolist() == pytest.approx([0, -1, 0])
+    assert backward.tolist() == pytest.approx([0, 0, -1])
+    chain = Skeleton([-1, 0, 1])
+    axes = body_axes(torch.randn(5, 4, 2, 3, dtype=torch.float64), chain)
+    assert torch.equal(axes, torch.eye(3, dtype=torch.float64).expand(5, 4, 3, 3))
+
+
+def test_body_axes_use_the_last_of_several_root_bones() -> None:
+    wrist = Skeleton([-1, 0, 0, 0])
+    bones = torch.tensor([[1.0, 0, 0], [-1.0, 0, 0], [0, 0, 1.0]])
+    _, up, _ = body_axes(bones, wrist).unbind(-1)
+    assert up.tolist() == pytest.approx([0, 0, 1])
+
+
+def test_copies_of_bones_have_their_own_axes() -> None:
+    """Axes are cached: those of picked rows and single frames are picked with them."""
+    bones = Bones.of(people(4, 3), H36M)
+    fresh = Bones.of(people(4, 3)[[2, 0]], H36M)
+    assert torch.allclose(bones.pick(torch.tensor([2, 0])).axes, fresh.axes)
+    assert bones.axes is bones.axes
+    assert torch.allclose(bones.pick(torch.tensor([2, 0])).axes, fresh.axes)
+    assert torch.allclose(bones.frame(1).axes, bones.axes[:, 1])
+    bent = bones.bend(torch.full((4, 1, 15, 3), 0.7))
+    assert not torch.allclose(bent.axes, bones.axes)

@@ -199,3 +199,16 @@ def test_camera_from_pixels() -> None:
 def test_invalid_cameras_raise(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Camera(**arguments)
+
+
+def test_camera_from_pixels_converts_every_argument() -> None:
+    made = Camera.from_pixels((1000, 900), (520, 330), 1000, 600, (0.1, 0.2, 0.3), (0.4, 0.5))
+    assert made.f == pytest.approx((2.0, 1.8))
+    assert made.c == pytest.approx((0.04, 0.06))
+    assert (made.k, made.p, made.height) == ((0.1, 0.2, 0.3), (0.4, 0.5), 0.6)
+
+
+@pytest.mark.parametrize(("y", "accepted"), [(0.99, True), (1.01, False), (-1.01, False)])
+def test_the_image_is_square_if_no_height_is_given(y: float, accepted: bool) -> None:
+    pose_3d, pose_2d = torch.tensor([[[0.0, 0.0, 4.0]]]), torch.tensor([[[0.0, y]]])
+    assert bool(in_frame(pose_3d, pose_2d, depth=0.5)) is accepted

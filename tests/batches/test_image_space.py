@@ -1,0 +1,71 @@
+"""Image space with two focal lengths, an image centre that is not at 0, clips, and both roots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from helpers import H36M, people
+from poseaug_plugin import BatchFormat, Camera
+from poseaug_plugin.batches.image_space import TRUNK, from_image, relative_from_image, to_image
+from poseaug_plugin.geometry.bones import lengths, pose_to_bones
+from poseaug_plugin.geometry.camera import project
+
+LENS = Camera(f=(2.4, 1.9), c=(0.1, -0.2))
+
+
+def cameras(rows: int) -> Tensor:
+    return LENS.intrinsics.repeat(rows, 1)
+
+
+def clips(rows: int = 4, frames: int = 3) -> Tensor:
+    """People whose trunk is as long as image space assumes, moving."""
+    pose = people(rows, frames)
+    trunk = lengths(pose_to_bones(pose, H36M))[..., list(H36M.trunk)].sum(-1)
+    return pose * (TRUNK / trunk)[..., None, None]
+
+
+def test_image_space_is_projection_and_depth_by_the_first_focal_length() -> None:
+    pose = torch.tensor([[[[0.2, -0.1, 4.0], [0.6, 0.3, 5.0]]]])
+    uvd = to_image(pose, cameras(1), root=0)[0, 0]
+    assert uvd[0].tolist() == pytest.approx([2.4 * 0.05 + 0.1, 1.9 * -0.025 - 0.2, 0.0])
+    assert uvd[1].tolist() == pytest.approx([2.4 * 0.12 + 0.1, 1.9 * 0.06 - 0.2, 1.0 * 2.4 / 4.0])
+
+
+def test_people_are_recovered_from_image_space() -> None:
+    pose = clips()
+    found = from_image(to_image(pose, cameras(4), H36M.root), cameras(4), H36M)
+    assert torch.allclose(found, pose, atol=1e-4)
+
+
+def test_predictions_are_recovered_relative_to_the_root() -> None:
+    """A prediction may have another place in the image: only its shape counts."""
+    pose = clips()
+    root = pose[:, :, H36M.root]
+    uvd = to_image(pose, cameras(4), H36M.root)
+    moved = uvd + torch.tensor([0.3, -0.2, 0.1])
+    for given in (uvd, moved):
+        found = relative_from_image(given, root, cameras(4), H36M)
+        assert torch.allclose(found, pose - root[:, :, None], atol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize("root", ["absolute", "relative"])
+def test_a_batch_in_image_space_is_read_and_written(root: Any, frames: int) -> None:
+    pose = clips(4, frames)
+    uvd = to_image(pose, cameras(4), H36M.root)
+    pose_2d = project(pose, cameras(4)[:, None])
+    at = uvd[:, :, H36M.root, None]
+    given = {"x": pose_2d, "y": uvd - at if root == "relative" else uvd}
+    fmt = BatchFormat(pose_2d="x", pose_3d="y", space="image", root=root)
+    poses = fmt.read(given, H36M, LENS)
+    assert torch.allclose(poses.absolute, pose, atol=1e-4)
+    assert torch.allclose(poses.root, pose[:, :, H36M.root], atol=1e-4)
+    assert not poses.pose_3d[:, :, H36M.root].any()
+    written = fmt.write(given, poses, torch.ones(4, dtype=torch.bool), H36M)
+    assert torch.allclose(written["y"], given["y"], atol=1e-5)
+    predicted = fmt.outputs(given["y"], poses, H36M)
+    assert torch.allclose(predicted, poses.pose_3d, atol=1e-4)
