@@ -214,6 +214,7 @@ def main() -> None:
     batch = draw_batch(pairs, 64, generator)
     plots.plot_augmented(augmenter, batch, ROOT / "examples/quickstart.png")
     plots.plot_sources(augmenter, batch, FOLDER / "sources.png")
+    plots.augmented_page(augmenter, batch, FOLDER / "poses.html", rows=12)
     many = draw_batch(pairs, 1500, generator)
     after, accepted, _ = augmenter.preview(many)
     sets = {
