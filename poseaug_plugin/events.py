@@ -65,7 +65,7 @@ WARNINGS = {
     "image is higher. A scene of several people is used if all of them fit and none comes into "
     "contact with another.",
     "target_few": "target_2d has only {} poses that differ, so the proportions of the people there "
-    "are uncertain {}. Pass a few hundred poses of different moments.",
+    "are uncertain {}. Pass a hundred poses or more, of different moments.",
     "target_strange": "target_2d does not look like the 2D of the training data: its people are "
     "upside down, or its joints are in another order. Use y downwards and the joints of the "
     "training batches, or name them in target_2d=dict(pose_2d=poses, joints_2d=...).",

@@ -82,9 +82,9 @@ class PoseAugmenter:
             (N, J, 2), also with a confidence as third channel, the name of a .npy or .npz file, or
             a loader. Its units and joints are those of the training batches; otherwise
             `dict(pose_2d=poses, screen=(w, h), joints_2d=...)`. Joints that are NaN, at (0, 0) or
-            of confidence 0 are missing. A few hundred poses of different moments are enough.
-            Augmented people get the proportions of the people there, and stand where they stand,
-            as large as they appear. See `augment.target`.
+            of confidence 0 are missing. A hundred poses of different moments are enough.
+            Augmented people get the proportions and joint positions there, stand where people stand
+            there, and appear as large. See `augment.target`.
 
     Raises:
         AttachError: the optimizer does not train the model, or has an augmenter already.
