@@ -34,6 +34,7 @@ DEPTH = 0.5, 250.0  # to the root, in longest bones: 0.2 to 110 m for an adult
 # Data beyond these limits may be right, but rarely is.
 DOUBTED_RESIDUAL = 0.025
 DOUBTED_ASYMMETRY = 0.05
+DOUBTED_OUTSIDE = 0.1  # share of frames
 USUAL_DISTANCE = 4.0, 22.0  # in longest bones: 2 to 10 m for an adult
 USUAL_BONE = 0.15, 0.8  # metres; that of a skeleton without sides, such as a hand, may be shorter
 THIGH, PALM = 0.45, 0.09  # metres; the longest bones of a body and of a hand
@@ -341,6 +342,12 @@ def _doubts(found: Diagnostics, skeleton: Skeleton) -> Iterator[str]:
         yield (
             f"the longest bone is {found.longest_bone:.2g} m; an adult's is about {THIGH} m. If "
             "yours are not of that size, the 3D is in another unit than unit= in batch= says"
+        )
+    if found.outside > DOUBTED_OUTSIDE:
+        yield (
+            f"{found.outside:.0%} of the people are outside the image: screen= is that of another "
+            "image, or rows are mirrored in pixels about the image's corner instead of its centre "
+            "(mirror after the conversion to screen units, or x to w - x)"
         )
     if found.positive:
         yield "no 2D coordinate is negative: in screen units the centre of the image is at 0"

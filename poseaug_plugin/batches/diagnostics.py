@@ -33,6 +33,7 @@ class Diagnostics:
     distance: float  # metres to the fitted root, median
     centred: bool  # whether every person's 2D is centred on the same point
     positive: bool  # whether no 2D coordinate is negative
+    outside: float  # share of frames with most joints outside the image
     size_2d: float  # absolute 2D coordinate, median over joints and frames
     focal: float  # the cameras' focal length, median
     image_space: float  # root mean square distance of root-relative 2D and the 3D's x and y
@@ -70,6 +71,7 @@ class Diagnostics:
             distance=float(root[:, 2].median()),
             centred=many and move and bool(spread.min() < 1e-5),
             positive=many and bool((seen >= 0).all()),
+            outside=_outside(seen, poses.frame_height),
             size_2d=float(seen.abs().median()),
             focal=float(poses.camera[:, :2].median()),
             image_space=float(
@@ -83,6 +85,11 @@ class Diagnostics:
             length_spread=_length_spread(poses.pose_3d, skeleton),
             root_step=_root_step(root.view(*poses.pose_3d.shape[:2], 3)),
         )
+
+
+def _outside(seen: Tensor, height: float) -> float:
+    off = (seen.abs() > seen.new_tensor([1.0, height])).any(-1)
+    return float((off.float().mean(1) > 0.5).float().mean())
 
 
 def _spread(rows: Tensor) -> float:

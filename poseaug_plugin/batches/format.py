@@ -173,7 +173,7 @@ class BatchFormat:
             camera=lens,
             valid=valid,
             has_root=has_root,
-            has_camera=self.camera is not None,
+            has_camera=self._has_camera(batch),
             extra_2d=extra,
             group=self._groups(batch, pose_2d, people),
             people=people,
@@ -297,8 +297,11 @@ class BatchFormat:
         rooted[:, :, skeleton.root] = 0
         return rooted
 
+    def _has_camera(self, batch: Any) -> bool:
+        return self.camera is not None and self._raw(batch, "camera") is not None
+
     def _camera(self, batch: Any, pose_2d: Tensor, default: Camera, people: int) -> Tensor:
-        if self.camera is None or self._raw(batch, "camera") is None:
+        if not self._has_camera(batch):
             return default.intrinsics_on(pose_2d.device).repeat(len(pose_2d), 1)
         rows = len(pose_2d) // people
         camera = self._field(batch, "camera")

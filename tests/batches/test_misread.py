@@ -165,6 +165,28 @@ def test_matrices_in_screen_units_are_read_and_written_back() -> None:
     assert torch.allclose(project(again.absolute, again.camera[:, None]), again.pose_2d, atol=1e-4)
 
 
+def test_people_who_are_mirrored_out_of_the_image_are_doubted() -> None:
+    """ST-GCN with crop_uv and mmpose's configs mirror pixels about 0, not about the middle."""
+    pose_3d, pose_2d, pixels = pixel_batch()
+    mirrored = [pose_3d.clone(), pose_2d.clone(), pixels.clone()]
+    for field, column in zip(mirrored, (0, 0, 2)):
+        field[::2, ..., column] *= -1
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, camera=2, root="absolute", screen=(1920, 1080))
+    assert "50% of the people are outside the image" in doubts(tuple(mirrored), fmt)
+    assert "outside" not in doubts((pose_3d, pose_2d, pixels), fmt)
+
+
+@pytest.mark.parametrize("camera", [None, 2])
+def test_an_assumed_camera_is_not_held_against_the_batch(camera: int | None) -> None:
+    """VideoPose3D's batches have None in the camera's place where there is none."""
+    pose_3d = people(64)
+    lens = Camera(f=(1.5, 1.5), c=(0.0, 0.0)).intrinsics
+    batch = pose_3d, project(pose_3d, lens), None
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, camera=camera, root="absolute")
+    assert not fmt.read(batch, H36M, Camera()).has_camera
+    assert not problems(batch, fmt)
+
+
 # The frame
 
 
@@ -330,7 +352,7 @@ def test_images_may_have_names() -> None:
     group = fmt.read((pose_3d, pose_2d, names), H36M, Camera()).group
     assert group is not None
     assert group.tolist() == [0, 0, 1, 2, 1, 3, 3, 3]
-    assert "one number or name for each row" in raised((pose_3d, pose_2d, [object()] * 8), fmt)
+    assert "for each of 8 rows" in raised((pose_3d, pose_2d, names[:7]), fmt)
 
 
 def test_windows_without_their_3d_are_told_with_the_cure() -> None:
