@@ -121,7 +121,7 @@ class Comparison:
                 f"{_change(mean[last, test], mean[name, test])} {meaning}"
                 for name, meaning in (
                     ("plain", "plain training"),
-                    ("random", "the control `random`, which learns nothing from the poses"),
+                    ("random", "the control `random` (views, bodies and bends at random)"),
                 )
                 if name in self.methods and name != last
             ]
