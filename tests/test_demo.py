@@ -59,7 +59,7 @@ def test_the_table_has_the_measured_numbers(few: demo.Comparison) -> None:
 
 def test_it_says_what_the_numbers_mean() -> None:
     text = " ".join(str(made(plain=100, control=80, ours=60)).split())
-    assert "`default` has 40 % less error than plain training and 25 % less error than the control" in text
+    assert "`default` has 40 % less error than plain training and 25 % less error than the" in text
     assert "studio, `default` has the same error as plain training and the same error as" in text
     assert "One seed" in text
     worse = " ".join(str(made(plain=100, control=80, ours=120)).split())
