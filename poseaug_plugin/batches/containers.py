@@ -121,10 +121,10 @@ def repeat_rows(batch: Any, rows: int, times: int = 2) -> Any:
     order = torch.arange(rows).repeat_interleave(times)
     if are_rows(batch) and len(batch) == rows:
         return repeated(batch)
-    made = {}
+    fields = {}
     for key in keys_of(batch):
         try:
-            made[key] = repeated(get_field(batch, key))
+            fields[key] = repeated(get_field(batch, key))
         except BatchError:
             raise
         except Exception as error:  # of any kind: fields may be objects of any class
@@ -132,7 +132,7 @@ def repeat_rows(batch: Any, rows: int, times: int = 2) -> Any:
                 f"field {key!r} has an entry for each row but cannot be repeated: {error!r}. "
                 "Yield it as an array or tensor, or choose mix='replace'."
             ) from error
-    return set_fields(batch, made)
+    return set_fields(batch, fields)
 
 
 def duplicate(value: Any) -> Any:
@@ -302,38 +302,38 @@ def _replaced(batch: Any, new: Mapping[Any, Any]) -> Any:
     if isinstance(batch, Mapping):
         try:
             # All but the values is copied: the mapping may keep them in another mapping.
-            made: Any = copy.deepcopy(batch, {id(value): value for value in batch.values()})
+            copied: Any = copy.deepcopy(batch, {id(value): value for value in batch.values()})
             for key, value in new.items():
-                made[key] = value
+                copied[key] = value
         except TypeError:  # read-only
             return type(batch)({**batch, **new})  # type: ignore[call-arg]
-        return made
+        return copied
     if isinstance(batch, (list, tuple)):
         names, items = list(getattr(batch, "_fields", ())), list(batch)
         for key, value in new.items():
             items[names.index(key) if isinstance(key, str) else key] = value
         return _of_type(batch, items)
     if _is_dataclass(batch):
-        made = copy.copy(batch)
+        copied = copy.copy(batch)
         for key, value in new.items():
-            object.__setattr__(made, key, value)  # it may be frozen
-        return made
-    made = duplicate(batch)
-    made = copy.copy(batch) if made is batch else made
+            object.__setattr__(copied, key, value)  # it may be frozen
+        return copied
+    copied = duplicate(batch)
+    copied = copy.copy(batch) if copied is batch else copied
     for key, value in new.items():
-        setattr(made, key, value)
-    return made
+        setattr(copied, key, value)
+    return copied
 
 
 def _of_type(old: Any, items: list[Any]) -> Any:
     """A list or tuple of the class of `old`, whatever arguments its constructor takes."""
     if isinstance(old, list):
-        made = copy.copy(old)
-        made[:] = items
-        return made
-    made = tuple.__new__(type(old), items)
-    vars(made).update(vars(old)) if hasattr(old, "__dict__") else None
-    return made
+        copied = copy.copy(old)
+        copied[:] = items
+        return copied
+    copied = tuple.__new__(type(old), items)
+    vars(copied).update(vars(old)) if hasattr(old, "__dict__") else None
+    return copied
 
 
 def overwrite(old: Any, new: Tensor, rows: Tensor) -> Any:
@@ -349,8 +349,8 @@ def overwrite(old: Any, new: Tensor, rows: Tensor) -> Any:
     if isinstance(old, (list, tuple)):
         if rows.ndim > 1:
             return _of_type(old, [overwrite(*entry) for entry in zip(old, new, rows)])
-        taken = zip(old, new, rows.tolist())
-        return _of_type(old, [_like(o, n) if take else o for o, n, take in taken])
+        triples = zip(old, new, rows.tolist())
+        return _of_type(old, [_like(o, n) if take else o for o, n, take in triples])
     keep = rows.to(old.device).view(*rows.shape, *[1] * (old.ndim - rows.ndim))
     return torch.where(keep, _rounded(new.detach(), old), old)
 

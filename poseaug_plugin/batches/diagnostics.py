@@ -43,19 +43,19 @@ class Diagnostics:
     @classmethod
     def of(cls, poses: PoseBatch, skeleton: Skeleton) -> Diagnostics:
         """Measure a batch."""
-        frames, seen = poses.pose_3d.flatten(0, 1), poses.pose_2d.flatten(0, 1)
+        frames, pose_2d = poses.pose_3d.flatten(0, 1), poses.pose_2d.flatten(0, 1)
         camera = poses.camera[:, None].expand(-1, poses.pose_2d.shape[1], 9).flatten(0, 1)
-        root = fit_root(seen, frames, camera)
+        root = fit_root(pose_2d, frames, camera)
         behind = frames * frames.new_tensor([1, 1, -1])
-        flat, screen = (x - x.mean(1, keepdim=True) for x in (frames[..., :2], seen))
+        flat, screen = (x - x.mean(1, keepdim=True) for x in (frames[..., :2], pose_2d))
         # The 2D in metres at the person's distance. Its scale in x and in y, by least squares:
         screen = screen / camera[:, None, :2] * root[:, None, 2:]
         x, y = ((flat * screen).sum((0, 1)) / (flat * flat).sum((0, 1)).clamp_min(1e-9)).tolist()
         aspect = y / x if x * y > 0 else 1.0
-        square = seen / seen.new_tensor([1.0, aspect])
-        box = (seen.amax(1) + seen.amin(1)) / 2
-        middles = torch.stack([box, seen.mean(1), seen[:, skeleton.root]])  # (3, N, 2)
-        many = len(seen) >= 4 and _spread(seen) > 1e-3
+        square = pose_2d / pose_2d.new_tensor([1.0, aspect])
+        box = (pose_2d.amax(1) + pose_2d.amin(1)) / 2
+        middles = torch.stack([box, pose_2d.mean(1), pose_2d[:, skeleton.root]])  # (3, N, 2)
+        many = len(pose_2d) >= 4 and _spread(pose_2d) > 1e-3
         move = not poses.has_root or _spread(poses.root.flatten(0, 1)) > 1e-3
         longest, asymmetry = _bones(frames, skeleton)
         placed = poses.has_root and poses.has_camera
@@ -63,19 +63,19 @@ class Diagnostics:
         return cls(
             longest_bone=longest,
             asymmetry=asymmetry,
-            residual=_off(frames + root[:, None], seen, camera),
-            residual_placed=_off(poses.absolute.flatten(0, 1), seen, camera) if placed else None,
-            residual_behind=_residual(behind, seen, camera),
+            residual=_off(frames + root[:, None], pose_2d, camera),
+            residual_placed=_off(poses.absolute.flatten(0, 1), pose_2d, camera) if placed else None,
+            residual_behind=_residual(behind, pose_2d, camera),
             aspect=aspect,
             residual_scaled=_residual(frames, square, camera),
             distance=float(root[:, 2].median()),
             centred=many and move and bool(spread.min() < 1e-5),
-            positive=many and bool((seen >= 0).all()),
-            outside=_outside(seen, poses.frame_height),
-            size_2d=float(seen.abs().median()),
+            positive=many and bool((pose_2d >= 0).all()),
+            outside=_outside(pose_2d, poses.frame_height),
+            size_2d=float(pose_2d.abs().median()),
             focal=float(poses.camera[:, :2].median()),
             image_space=float(
-                (_relative(frames, skeleton)[..., :2] - _relative(seen, skeleton))
+                (_relative(frames, skeleton)[..., :2] - _relative(pose_2d, skeleton))
                 .square()
                 .sum(-1)
                 .mean(-1)
@@ -87,8 +87,8 @@ class Diagnostics:
         )
 
 
-def _outside(seen: Tensor, height: float) -> float:
-    off = (seen.abs() > seen.new_tensor([1.0, height])).any(-1)
+def _outside(pose_2d: Tensor, height: float) -> float:
+    off = (pose_2d.abs() > pose_2d.new_tensor([1.0, height])).any(-1)
     return float((off.float().mean(1) > 0.5).float().mean())
 
 
@@ -97,14 +97,14 @@ def _spread(rows: Tensor) -> float:
     return float((rows.amax(0) - rows.amin(0)).max())
 
 
-def _residual(frames: Tensor, seen: Tensor, camera: Tensor) -> float:
+def _residual(frames: Tensor, pose_2d: Tensor, camera: Tensor) -> float:
     """Residual of root-relative poses (N, J, 3) from the root position that fits best."""
-    return _off(frames + fit_root(seen, frames, camera)[:, None], seen, camera)
+    return _off(frames + fit_root(pose_2d, frames, camera)[:, None], pose_2d, camera)
 
 
-def _off(pose_3d: Tensor, seen: Tensor, camera: Tensor) -> float:
+def _off(pose_3d: Tensor, pose_2d: Tensor, camera: Tensor) -> float:
     """Residual of absolute poses (N, J, 3) against 2D (N, J, 2), screen units."""
-    off = project(pose_3d, camera) - seen
+    off = project(pose_3d, camera) - pose_2d
     return float(off.square().sum(-1).mean(-1).sqrt().median())
 
 

@@ -74,8 +74,10 @@ class FieldCodec:
             x = (x - constant(self.offset, x.dtype, x.device)) / self.scale
         if self.stat is not None:
             mean, std = self._stat(x)
-            kept = 0.0 if old is None else self.layout.canonical(old)[..., : self.channels].to(x)
-            x = torch.where(std > 0, (x - mean) / torch.where(std > 0, std, 1.0), kept)
+            unchanged = (
+                0.0 if old is None else self.layout.canonical(old)[..., : self.channels].to(x)
+            )
+            x = torch.where(std > 0, (x - mean) / torch.where(std > 0, std, 1.0), unchanged)
         if extra is not None:
             x = torch.cat([x, extra if self._has_all else gather(extra, self.joints)], -1)
         return self.layout.shaped(x)

@@ -164,8 +164,8 @@ class BatchFormat:
             root = fit_root(gather(pose_2d, observed), gather(relative, observed), lens[:, None])
         if len(observed) < skeleton.num_joints:  # joints without 2D get the projection of their 3D
             missing = tuple(j for j in range(skeleton.num_joints) if j not in observed)
-            seen = project(gather(relative, missing) + root[:, :, None], lens[:, None])
-            pose_2d.index_copy_(2, index_tensor(missing, pose_2d.device), seen)
+            projected = project(gather(relative, missing) + root[:, :, None], lens[:, None])
+            pose_2d.index_copy_(2, index_tensor(missing, pose_2d.device), projected)
         return PoseBatch(
             pose_2d=pose_2d,
             pose_3d=relative,

@@ -70,10 +70,10 @@ class EstimatorFormat(Format, Protocol):
     ...         return PoseBatch(pose_2d.clone(), pose_3d - root[:, :, None], root, intrinsics)
     ...
     ...     def write(self, batch, poses, rows, skeleton):
-    ...         made = poses.pose_2d[:, 0], poses.absolute[:, 0] * 1000
+    ...         fields = poses.pose_2d[:, 0], poses.absolute[:, 0] * 1000
     ...         return tuple(
     ...             torch.where(rows.to(old.device)[:, None, None], new.to(old), old)
-    ...             for old, new in zip(batch, made)
+    ...             for old, new in zip(batch, fields)
     ...         )
     ...
     ...     def inputs(self, poses, pose_2d):

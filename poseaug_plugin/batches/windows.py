@@ -32,7 +32,7 @@ class Windows:
     def __init__(self, generator: Any, fmt: BatchFormat) -> None:
         self.generator, self._fmt = generator, fmt
         _unpack(generator)  # an earlier augmenter may have been dropped without `detach()`
-        self._kept = generator.poses_2d, generator.batch_2d
+        self._originals = generator.poses_2d, generator.batch_2d
         self._channels = generator.batch_2d.shape[-1]
         clips = zip(generator.poses_2d, generator.poses_3d)
         generator.poses_2d = [np.concatenate(pair, -1) for pair in clips]
@@ -57,16 +57,16 @@ class Windows:
     ) -> Iterator[Windows | None]:
         """The loader's one of `packed`, or else a new one that is undone after the block."""
         found = next((windows for windows in packed if windows.generator is loader), None)
-        made = None if found else cls.of(loader, fmt)
+        temporary = None if found else cls.of(loader, fmt)
         try:
-            yield found or made
+            yield found or temporary
         finally:
-            if made:
-                made.undo()
+            if temporary:
+                temporary.undo()
 
     def undo(self) -> None:
         """Restore the generator's own lists and buffers."""
-        self.generator.poses_2d, self.generator.batch_2d = self._kept
+        self.generator.poses_2d, self.generator.batch_2d = self._originals
 
     def split(self, batch: Any) -> tuple[Any, Any]:
         """The batch as it is without the plugin, and the same with the window's 3D as its target.
@@ -78,7 +78,7 @@ class Windows:
             packed, target = get_field(batch, fmt.pose_2d), get_field(batch, fmt.pose_3d)
         except (TypeError, LookupError):  # not a batch; reading it raises the error
             return batch, batch
-        if packed.shape[-1] == self._channels:  # made before packing, or after undo
+        if packed.shape[-1] == self._channels:  # from before packing, or after undo
             return batch, batch
         pose_2d = np.ascontiguousarray(packed[..., : self._channels])
         plain = set_fields(batch, {fmt.pose_2d: pose_2d})
