@@ -27,7 +27,6 @@ from poseaug_plugin.geometry.operators import (
 )
 from poseaug_plugin.lifters import SimpleBaseline
 from poseaug_plugin.plots.drawing import (
-    COLOURS,
     draw_pose,
     extent,
     frame,
@@ -38,6 +37,7 @@ from poseaug_plugin.plots.drawing import (
     shape,
     view,
 )
+from poseaug_plugin.plots.sides import COLOURS
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs/pictures"
@@ -83,7 +83,7 @@ def upright(pose_3d: Tensor) -> Tensor:
 def plot_views_by_option(pose_3d: Tensor) -> None:
     """One pose under low, middle and high values of each option of the view."""
     degrees = torch.pi / 180
-    options = {
+    options: dict[str, tuple[int, list[float], str, float]] = {
         "yaw": (0, [-120, -60, 0, 60, 120], "{:.0f}°", degrees),
         "tilt": (1, [-17, 0, 11, 23, 34], "{:.0f}°", degrees),
         "roll": (2, [-6, -3, 0, 3, 6], "{:.0f}°", degrees),

@@ -177,6 +177,26 @@ def test_every_section_of_options_is_in_the_documents():
     assert shown == sections
 
 
+def test_the_readme_has_the_numbers_of_the_results():
+    """Both the README and the first screen of the results repeat means of the full table."""
+    full = (ROOT / "benchmarks/RESULTS.md").read_text().split("### Exact 2D, all")[1]
+    means = {
+        (estimator, method): (source, cross)
+        for estimator, method, source, cross in re.findall(
+            r"(?m)^\| (.+?) \| `?(\w+)`? \| ([\d.]+) ± [\d.]+ \| ([\d.]+) ±",
+            full.split("\n### ")[0],
+        )
+    }
+    for document in (README, ROOT / "benchmarks/RESULTS.md"):
+        _, rows = table(document, "| in-domain: plain | `random` | `default` |")
+        for row in rows.splitlines()[2:6]:
+            estimator, *cells = (cell.strip() for cell in row.strip("|").split("|"))
+            shown = [cell.split(" ")[0] for cell in cells[:6]]
+            for i, method in enumerate(("plain", "random", "default")):
+                if (estimator, method) != ("VideoPose, 1 frame", "random"):  # one run diverged
+                    assert (shown[i], shown[3 + i]) == means[estimator, method]
+
+
 def test_the_changelog_lists_the_renamed_options():
     rows = re.findall(
         r"^ *\| `(\w+)` \| `(\w+)` \|$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE

@@ -36,7 +36,7 @@ Limits = tuple[float, float, float, float]
 PALE = "#c9c8c4"
 #: Axes of the camera frame that each view shows to the right and downwards, and along which it
 #: looks. From the side, the camera is at the left of the picture.
-VIEWS = {"camera": ((0, 1), (2, 1)), "side": ((2, 1), (0, -1)), "above": ((0, 2), (1, 1))}
+VIEWS = {"camera": ((0, 1), (2, 1)), "side": ((2, 1), (0, -1))}
 
 
 def new_figure(
@@ -74,7 +74,7 @@ def view(pose_3d: Tensor, name: str) -> tuple[Tensor, Tensor]:
 
     Args:
         pose_3d: (..., J, 3), camera frame.
-        name: `"camera"`, `"side"` or `"above"`.
+        name: `"camera"` or `"side"`.
     """
     shown, (along, sign) = VIEWS[name]
     return pose_3d[..., shown], sign * pose_3d[..., along]
