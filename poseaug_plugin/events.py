@@ -64,8 +64,8 @@ WARNINGS = {
     "people of that size fit into the image (distances are in metres); set frame_height= if the "
     "image is higher. A scene of several people is used if all of them fit and none comes into "
     "contact with another.",
-    "target_few": "target_2d has only {} poses that differ, so the proportions of the people there "
-    "are uncertain {}. Pass a hundred poses or more, of different moments.",
+    "target_few": "the {} poses of target_2d are too few or too much alike: the proportions of the "
+    "people there are uncertain {}. Pass a hundred poses or more of different people and moments.",
     "target_strange": "target_2d does not look like the 2D of the training data: its people are "
     "upside down, or its joints are in another order. Use y downwards and the joints of the "
     "training batches, or name them in target_2d=dict(pose_2d=poses, joints_2d=...).",

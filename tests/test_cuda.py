@@ -24,6 +24,7 @@ from poseaug_plugin.augment.augmentation import Augmentation
 from poseaug_plugin.augment.sampler import Sampler
 from poseaug_plugin.batches.presets import FORMATS
 from poseaug_plugin.config import PoseAugConfig
+from poseaug_plugin.data import synthetic
 from poseaug_plugin.geometry.bones import Bones
 from poseaug_plugin.geometry.camera import Camera, project
 from simulated_cuda import SimulatedCuda
@@ -77,12 +78,12 @@ def host(value: Any) -> Tensor:
 
 
 def attached(
-    config: PoseAugConfig, fmt: Any = "poseaug", device: str = "cuda"
+    config: PoseAugConfig, fmt: Any = "poseaug", device: str = "cuda", **options: Any
 ) -> tuple[PoseAugmenter, Lifter, torch.optim.Optimizer]:
     torch.manual_seed(0)
     model = Lifter().to(device).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    return PoseAugmenter(model, optimizer, fmt, 2, config=config), model, optimizer
+    return PoseAugmenter(model, optimizer, fmt, 2, config=config, **options), model, optimizer
 
 
 def train(model: Lifter, optimizer: torch.optim.Optimizer, pose_2d: Any) -> None:
@@ -325,6 +326,35 @@ def test_the_plugin_moves_with_the_model(name: str) -> None:
                 state.update({key: state[key].to(device) for key in ("exp_avg", "exp_avg_sq")})
             train(model, optimizer, augmenter(list(batch(rows=ROWS)))[1])
     assert augmenter.stats()["updates"] == 3 * augmenter.config.trains
+
+
+@pytest.mark.parametrize(("start", "end"), [("cpu", "cuda"), ("cuda", "cpu")])
+def test_unlabelled_poses_move_with_the_state(start: str, end: str) -> None:
+    poses = synthetic.make()[2].pose_2d[::10]
+    first, *_ = attached(CONFIGS["default"](), device=start, target_2d=poses)
+    first(list(batch(rows=ROWS)))
+    second, *_ = attached(CONFIGS["default"](), device=end, target_2d=poses)
+    second.load_state_dict(first.state_dict())
+    one, two = first.target, second.target
+    assert one is not None
+    assert two is not None
+    assert two.log_factor.device.type == end
+    assert torch.equal(host(one.log_factor), host(two.log_factor))
+    with no_bad_batch(second):
+        second(list(batch(rows=ROWS, seed=1)))
+
+
+def test_unlabelled_poses_are_not_waited_for(cuda: SimulatedCuda | None) -> None:
+    if cuda is None:
+        pytest.skip("the waits are counted on the simulated device")
+    poses = synthetic.make()[2].pose_2d[::10]
+    augmenter, _, optimizer = attached(CONFIGS["default"](), target_2d=poses)
+    for seed in range(3):
+        given = placed(list(batch(rows=ROWS, seed=seed)), "cuda")
+        cuda.waits.clear()
+        augmenter(given)
+        optimizer.step()
+    assert not cuda.waits
 
 
 # Waits

@@ -154,7 +154,7 @@ class BodyMeasures:
         """
         if not self.places:
             return shift.new_zeros(self.skeleton.num_joints, 3)
-        return (shift @ _matrices(self, shift.device).moves).view(-1, 3)
+        return torch.mv(_matrices(self, shift.device).moves.T, shift).view(-1, 3)
 
     @cached_property
     def _spans(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[float, ...]]:

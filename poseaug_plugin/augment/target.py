@@ -213,12 +213,13 @@ class Target:
         count = accepted.sum()
         weight, any_row = accepted / count.clamp_min(1), count.clamp_max(1)
         quantile = self.quantile.index_select(0, self._group)
-        below = weight @ (length < size[:, None] * quantile).to(size)
-        excess = (below @ _group_mean(self.skeleton, self.device) - PERCENTILE) * self.known
+        below = (length < size[:, None] * quantile).to(size)
+        below = below @ _group_mean(self.skeleton, self.device)
+        excess = (torch.mv(below.T, weight) - PERCENTILE) * self.known
         excess = excess - self.known * excess.sum() / self.known.sum().clamp_min(1)  # size is free
         gain = any_row * GAIN / (1 + self.batches / GAIN_BATCHES)
         self.log_factor = self.log_factor + gain * excess
-        below = weight @ (place < size[:, None] * self.median).to(size)
+        below = torch.mv((place < size[:, None] * self.median).to(size).T, weight)
         self.shift = self.shift + gain / 2 * (below - 0.5) * self.known_shift
         # What a size depends on besides focal length and distance: body, pose and orientation.
         depth, focal = augmented.root[:, augmented.middle, 2], augmented.camera[:, :2].mean(1)

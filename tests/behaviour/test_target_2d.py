@@ -114,7 +114,7 @@ def test_a_damaged_state_is_refused(entry: str, poses: Tensor) -> None:
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (lambda x: x[:5], "only 5 poses"),
+        (lambda x: x[:5], "the 5 poses of target_2d"),
         (lambda x: x * torch.tensor([1.0, -1.0]), "upside down"),
         (lambda x: batch(rows=64)[1], "the training data"),
     ],
