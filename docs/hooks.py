@@ -41,6 +41,16 @@ TABLES: dict[str, Callable[..., str]] = {
 }
 
 
+def on_config(config: Any) -> Any:
+    """List each page of `benchmarks/` that `nav` does not name at the end of the results."""
+    results = next(section["Results"] for section in config.nav if "Results" in section)
+    for path in sorted(ROOT.glob("benchmarks/*.md")):
+        if f"benchmarks/{path.name}" not in str(config.nav):
+            title = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+            results.append({title: f"benchmarks/{path.name}"})
+    return config
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages and pictures that are not in `docs/`."""
     for pattern in OUTSIDE:

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from helpers import people
-from poseaug_plugin import Camera, PoseAugmenter, PoseBatch, Skeleton
+from poseaug_plugin import Camera, PoseAugmenter, PoseBatch, Skeleton, SkeletonError
 from poseaug_plugin.geometry.bones import Bones
 from poseaug_plugin.geometry.camera import project
 from poseaug_plugin.lifters import SimpleBaseline
@@ -215,6 +215,17 @@ def test_the_page_runs_in_a_browser(tmp_path: Path) -> None:
     assert title
     assert json.loads(html.unescape(title[1])) == [True, True, pytest.approx(-0.4), 1]
     assert shown.count("<option") == 3
+
+
+def test_the_skeleton_is_known_after_a_batch() -> None:
+    model = SimpleBaseline(width=8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    augmenter = PoseAugmenter(model, optimizer, "poseaug")
+    with pytest.raises(SkeletonError, match="pass skeleton="):
+        _ = augmenter.skeleton
+    poses = augmenter.read(batch(5))
+    assert augmenter.skeleton == H36M
+    assert torch.allclose(poses.absolute[:, 0], batch(5)[0], atol=1e-5)
 
 
 def test_importing_changes_no_backend() -> None:
