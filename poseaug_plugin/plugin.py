@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -17,7 +18,7 @@ from .augment.target import Target
 from .batches.check import CheckReport
 from .batches.presets import resolve_format
 from .batches.protocol import EstimatorFormat, Format, check_learnable
-from .batches.reader import BatchReader
+from .batches.reader import BatchReader, as_iterable, restored_streams
 from .batches.unlabelled import read_unlabelled
 from .batches.windows import Windows
 from .checkpoint import restore
@@ -41,6 +42,7 @@ from .loop.distributed import all_agree, synchronised, world_size
 from .loop.estimator import Estimator, Predict, full_precision
 from .loop.hooks import Attachment, inner_optimizer
 from .loop.loader import unwrapped, wrap_loader
+from .report import ErrorReport, error_report, measure_rows
 from .schedule import EpochSchedule
 from .stats import described
 
@@ -487,6 +489,53 @@ class PoseAugmenter:
             ranges = self._engine.sampler.ranges
         numbers = {name: float(number) for name, number in ranges.numbers().items()}
         return replace(report, ranges=numbers, doubts=(*report.doubts, *doubts))
+
+    def report(self, loader: Iterable[Any], batches: int = 8) -> ErrorReport:
+        """Measure where the model fails: by yaw, tilt, distance, place, pose and joint.
+
+        The rows of some batches are augmented, and the model predicts them in evaluation mode.
+        Nothing is changed, and the random states are restored.
+
+        Args:
+            loader: the training loader, wrapped or not.
+            batches: number of batches to measure.
+
+        Returns:
+            An `ErrorReport`. `print(report)` shows it as text, `plots.plot_report(report)` as a
+            picture.
+
+        Raises:
+            PoseAugError: the batches cannot be read, there is none, or no augmented pair is in
+                frame.
+            ConfigError: the batch format has no `inputs` and `outputs`.
+        """
+        inner = unwrapped(loader)
+        temporary = Windows.for_a_look(inner, self._windows, self._reader.known_format)
+        measured = []
+        with full_precision(self._estimator.device), temporary as windows, restored_streams(inner):
+            if not hasattr(inner, "__iter__") and hasattr(inner, "next_epoch"):
+                inner = inner.next_epoch()
+            for batch in itertools.islice(as_iterable(inner), batches):
+                poses, engine = self._read(windows.split(batch)[1] if windows else batch)
+                check_learnable(self._reader.format)
+                sampler = engine.sampler
+                state = sampler.generator.get_state()
+                augmented, accepted, _ = sampler.sample(poses)
+                sampler.generator.set_state(state)
+                if not accepted.any():
+                    continue
+                with self._estimator.untouched():
+                    rows = measure_rows(
+                        poses,
+                        augmented,
+                        accepted,
+                        self._estimator,
+                        cast(EstimatorFormat, self._reader.format),
+                        self._reader.skeleton,
+                        sampler.pose_statistics,
+                    )
+                measured.append(rows)
+        return error_report(measured, self._reader.skeleton)
 
     # Updates
 

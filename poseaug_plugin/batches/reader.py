@@ -23,7 +23,7 @@ from .check import CheckReport, inspect
 from .infer import infer_format
 from .protocol import Format, guess_skeleton
 
-__all__ = ["BatchReader"]
+__all__ = ["BatchReader", "as_iterable", "restored_streams"]
 
 FARTHEST = 1e6  # metres or screen units; float32 squares of more lose all precision
 
@@ -126,7 +126,7 @@ class BatchReader:
             BatchError: a batch cannot be read, or there is none.
         """
         found = []
-        with _restored_streams(loader):
+        with restored_streams(loader):
             if not hasattr(loader, "__iter__") and hasattr(loader, "next_epoch"):
                 loader = loader.next_epoch()
             for given in itertools.islice(as_iterable(loader), batches):
@@ -157,7 +157,7 @@ class BatchReader:
 
 
 @contextlib.contextmanager
-def _restored_streams(loader: Any) -> Iterator[None]:
+def restored_streams(loader: Any) -> Iterator[None]:
     """Restores the random generators that a loader draws its order from."""
     python, array = random.getstate(), np.random.get_state()
     own = getattr(loader, "random_state", None)  # of VideoPose3D's generator

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .clips import animate_clips, plot_clips
     from .drawing import draw_pose
+    from .errors import plot_report
     from .page import augmented_page, write_page
     from .poses import plot_augmented, plot_pose, plot_sources
     from .runs import plot_run
@@ -24,6 +25,7 @@ __all__ = [
     "plot_augmented",
     "plot_clips",
     "plot_pose",
+    "plot_report",
     "plot_run",
     "plot_sources",
     "plot_views",
@@ -35,6 +37,7 @@ __all__ = [
 _MODULES = {
     "clips": ("animate_clips", "plot_clips"),
     "drawing": ("draw_pose",),
+    "errors": ("plot_report",),
     "page": ("augmented_page", "write_page"),
     "poses": ("plot_augmented", "plot_pose", "plot_sources"),
     "runs": ("plot_run",),
