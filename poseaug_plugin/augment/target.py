@@ -40,6 +40,8 @@ SEEN = 0.05  # share of the poses in which a bone must be visible to be compared
 #: Correction by the first batch, per unit of probability: about a step of Newton's method.
 GAIN = 0.4
 GAIN_BATCHES = 10  # after which the correction is half as large
+#: Limits of what is learned: twice or half as long, 0.6 mean bone lengths (15 cm) from its place.
+LARGEST_LOG_FACTOR, LARGEST_SHIFT = 0.7, 0.6
 MOMENTUM = 0.02  # weight of a new batch in the running moments, as in `pose_statistics`
 BLOCKS = 10  # of consecutive poses, whose spread gives the standard errors
 SAVED = ("pose_2d", "visible", "log_factor", "shift", "reach")  # tensors of the state
@@ -218,9 +220,11 @@ class Target:
         excess = (torch.mv(below.T, weight) - PERCENTILE) * self.known
         excess = excess - self.known * excess.sum() / self.known.sum().clamp_min(1)  # size is free
         gain = any_row * GAIN / (1 + self.batches / GAIN_BATCHES)
-        self.log_factor = self.log_factor + gain * excess
+        log_factor = self.log_factor + gain * excess
+        self.log_factor = log_factor.clamp(-LARGEST_LOG_FACTOR, LARGEST_LOG_FACTOR)
         below = torch.mv((place < size[:, None] * self.median).to(size).T, weight)
-        self.shift = self.shift + gain / 2 * (below - 0.5) * self.known_shift
+        shift = self.shift + gain / 2 * (below - 0.5) * self.known_shift
+        self.shift = shift.clamp(-LARGEST_SHIFT, LARGEST_SHIFT)
         # What a size depends on besides focal length and distance: body, pose and orientation.
         depth, focal = augmented.root[:, augmented.middle, 2], augmented.camera[:, :2].mean(1)
         reach = torch.where(accepted, (size * depth / focal).log(), 0.0)

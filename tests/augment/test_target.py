@@ -168,6 +168,15 @@ def test_one_person_before_one_camera() -> None:
     assert off(learned_factor(sampler)) < 0.06
 
 
+def test_what_nobody_looks_like_stays_within_limits() -> None:
+    noise = 0.3 * torch.randn(500, 16, 2, generator=torch.Generator().manual_seed(4))
+    target = sampler_with(noise, batches=80).target
+    assert target.log_factor.abs().max() <= 0.7
+    assert target.shift.abs().max() <= 0.6
+    made = augmented(sampler_with(noise, batches=40))
+    assert made.isfinite().all()
+
+
 def test_the_standard_error_shrinks_with_the_number_of_poses() -> None:
     errors = [
         float(Target(deployment()[:: len(deployment()) // rows], H36M, CPU).error.mean())
