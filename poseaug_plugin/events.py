@@ -50,7 +50,8 @@ WARNINGS = {
     "the wrapped loader. If you do, call model.train() before the loop.",
     "no_steps": "the training loop does not step the optimizer that was passed to PoseAugmenter: "
     f"{BATCHES_WITHOUT_STEP} batches were augmented, and it took no step. Pass optimizer= the one "
-    "that the loop steps; the plugin's own networks are updated after its steps.",
+    "that the loop steps; the plugin's own networks are updated after its steps. If the steps are "
+    "replayed from a CUDA graph, which calls no hook, nothing is wrong unless learned=True.",
     "no_epochs": f"{BATCHES_WITHOUT_EPOCH:,} batches were augmented and no epoch has ended, so "
     "the schedules (ratio, warm-up, feedback, learning rate) stay at their start. Call "
     "augmenter.end_epoch() after each epoch if the loop calls augmenter(batch) itself, or if its "

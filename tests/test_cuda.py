@@ -198,6 +198,7 @@ def test_every_kind_of_batch_is_augmented_at_any_place(kind: str, place: str) ->
                 assert type(new) is type(old)
                 assert (new.dtype, new.shape) == (old.dtype, old.shape)
                 assert place == "numpy" or new.device == old.device
+                assert place == "numpy" or new.is_pinned() == old.is_pinned()
             assert all(torch.equal(host(x), y) for x, y in zip(tensors_of(given), before))
             assert any(not torch.equal(host(old), host(new)) for old, new in pairs)
     assert augmenter.stats()["augmented"] > 0

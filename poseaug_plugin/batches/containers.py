@@ -352,7 +352,15 @@ def overwrite(old: Any, new: Tensor, rows: Tensor) -> Any:
         triples = zip(old, new, rows.tolist())
         return _of_type(old, [_like(o, n) if take else o for o, n, take in triples])
     keep = rows.to(old.device).view(*rows.shape, *[1] * (old.ndim - rows.ndim))
-    return torch.where(keep, _rounded(new.detach(), old), old)
+    new = _rounded(new.detach(), old)
+    if new.stride() != old.stride():  # so that the result is laid out in memory as `old`
+        new = torch.empty_like(old).copy_(new)
+    return _pinned_as(old, torch.where(keep, new, old))
+
+
+def _pinned_as(old: Tensor, new: Tensor) -> Tensor:
+    """A tensor in page-locked memory if `old` is, so that `non_blocking` copies of it work."""
+    return new.pin_memory() if old.is_pinned() else new
 
 
 def describes_rows(value: Any, rows: int) -> bool:
@@ -386,7 +394,7 @@ def representable(old: Any, new: Tensor) -> Tensor | None:
 def _like(old: Any, new: Tensor) -> Any:
     """One row of a list, in the type and dtype of `old`."""
     if isinstance(old, Tensor):
-        return _rounded(new.detach(), old)
+        return _pinned_as(old, _rounded(new.detach(), old))
     if isinstance(old, np.ndarray):
         return _values(new, old.dtype)
     return new.detach().cpu().numpy().tolist()

@@ -24,16 +24,47 @@ def full_precision(device: torch.device) -> Iterator[None]:
         no_autocast = torch.autocast(device.type, enabled=False)
     except RuntimeError:  # a device without autocast
         no_autocast = contextlib.nullcontext()
-    precision = torch.get_float32_matmul_precision()
-    with no_autocast:
-        if precision == "highest":
-            yield
-            return
+    with no_autocast, _full_matmul_precision():
+        yield
+
+
+@contextlib.contextmanager
+def _full_matmul_precision() -> Iterator[None]:
+    matmuls: list[Any] = [
+        torch.backends.cuda.matmul,
+        getattr(torch.backends.mkldnn, "matmul", None),
+    ]
+    backends = [matmul for matmul in matmuls if hasattr(matmul, "fp32_precision")]
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        precision = torch.get_float32_matmul_precision()
+    except RuntimeError:  # the caller has set `fp32_precision`, which does not mix with this
+        precision = ""
+    if precision == "highest":
+        yield
+        return
+    if precision:
         torch.set_float32_matmul_precision("highest")
-        try:
-            yield
-        finally:
+    else:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        if precision:
             torch.set_float32_matmul_precision(precision)
+        for backend, own in zip(backends, before):
+            backend.fp32_precision = own
+
+
+@contextlib.contextmanager
+def _without_cudnn(condition: bool) -> Iterator[None]:
+    before = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = before and not condition
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = before
 
 
 class Estimator:
@@ -129,7 +160,9 @@ class Estimator:
         modules = list(self.model.modules())
         flags = [m.training for m in modules]
         self._callers_flag = self._outer.training
-        with torch.random.fork_rng(devices=cuda), full_precision(device):
+        # The RNN kernels of cuDNN have no backward pass in evaluation mode; those of torch have.
+        slow_rnn = bool(cuda) and any(isinstance(m, nn.RNNBase) for m in modules)
+        with torch.random.fork_rng(devices=cuda), full_precision(device), _without_cudnn(slow_rnn):
             try:
                 for module in modules:
                     module.training = False

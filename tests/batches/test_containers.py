@@ -21,6 +21,7 @@ from poseaug_plugin.batches.containers import (
     describe,
     duplicate,
     get_field,
+    overwrite,
     repeat_rows,
     representable,
     set_fields,
@@ -267,3 +268,15 @@ def test_numbers_without_dimensions_have_no_skeleton() -> None:
     fmt = BatchFormat(pose_3d=0, pose_2d=1)
     with pytest.raises(ValueError, match="no preset skeleton has 0 joints"):
         fmt.guess_skeleton((np.ones(()), 2.0))
+
+
+@pytest.mark.parametrize("dims", [(0, 1, 2), (0, 2, 1), (2, 1, 0)])
+@pytest.mark.parametrize("view", [False, True])
+def test_a_field_keeps_its_layout_in_memory(dims: tuple[int, ...], view: bool) -> None:
+    old = torch.rand(4, 4, 4).permute(dims)
+    old = old if view else old.contiguous()
+    for new in (torch.rand(4, 4, 4), torch.rand(4, 4, 4).permute(2, 0, 1)):
+        made = overwrite(old, new, torch.arange(4) < 2)
+        assert made.stride() == old.stride()
+        assert torch.equal(made[:2], new[:2])
+        assert torch.equal(made[2:], old[2:])

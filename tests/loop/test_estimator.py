@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from loop_helpers import Lifter, batch, same, snapshot, streams
 from poseaug_plugin import AttachError
-from poseaug_plugin.loop.estimator import Estimator
+from poseaug_plugin.loop.estimator import Estimator, full_precision
+from simulated_cuda import SimulatedCuda
 
 
 def call(estimator: Estimator, pose_2d: Tensor | None = None) -> Any:
@@ -127,3 +128,56 @@ def test_an_optimizer_of_some_parameters_is_accepted() -> None:
     Estimator(model).check_optimizer(torch.optim.SGD(both, lr=0.1))
     with pytest.raises(AttachError, match=r"the SGD holds none of the parameters of Lifter"):
         Estimator(model).check_optimizer(torch.optim.SGD(Lifter().parameters(), lr=0.1))
+
+
+MATMULS = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
+
+
+def precisions() -> list[Any]:
+    """All settings of the precision of products, with "mixed" where torch refuses to tell."""
+    values: list[Any] = [matmul.fp32_precision for matmul in MATMULS]
+    try:
+        values.append(torch.get_float32_matmul_precision())
+    except RuntimeError:
+        values.append("mixed")
+    return values
+
+
+@pytest.mark.skipif(
+    not hasattr(MATMULS[0], "fp32_precision"), reason="this torch has one way to set it"
+)
+@pytest.mark.parametrize("way", ["fp32_precision", "allow_tf32", "high", "medium"])
+def test_reduced_precision_of_the_caller_is_off_inside_and_restored(way: str) -> None:
+    before = precisions()
+    try:
+        if way in ("high", "medium"):
+            torch.set_float32_matmul_precision(way)
+        else:
+            setattr(MATMULS[0], way, {"fp32_precision": "tf32", "allow_tf32": True}[way])
+        own = precisions()
+        assert own != before
+        for _ in range(2):
+            with full_precision(torch.device("cpu")):
+                assert precisions() == ["ieee", "ieee", "highest"]
+            assert precisions() == own
+    finally:
+        for matmul in MATMULS:
+            matmul.fp32_precision = "none"
+        torch.set_float32_matmul_precision("highest")
+        for matmul, value in zip(MATMULS, before):
+            matmul.fp32_precision = value
+    assert precisions() == before
+
+
+@pytest.mark.parametrize("rnn", [True, False])
+def test_cudnn_is_off_for_rnns_on_a_gpu_which_have_no_backward_pass_there(
+    rnn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = nn.Sequential(nn.LSTM(4, 4) if rnn else nn.Linear(4, 4))
+    before = torch.backends.cudnn.enabled
+    with Estimator(model).untouched():
+        assert torch.backends.cudnn.enabled == before  # on a CPU
+    monkeypatch.setattr(Estimator, "device", torch.device("cuda:0"))
+    with SimulatedCuda(), Estimator(model).untouched():
+        assert torch.backends.cudnn.enabled == (before and not rnn)
+    assert torch.backends.cudnn.enabled == before
