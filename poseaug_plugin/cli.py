@@ -31,6 +31,7 @@ from .files import augment_file, check, load_object, preview_file, read_poses
 from .geometry.skeleton import SKELETONS
 from .plugin import PoseAugmenter
 from .progress import Progress
+from .report import ErrorReport
 
 __all__ = ["console", "info", "main", "parser"]
 
@@ -138,6 +139,18 @@ def preview_command(args: argparse.Namespace) -> int:
     return 0
 
 
+def report_command(args: argparse.Namespace) -> int:
+    """Show where a model fails, from a file that `augmenter.report(loader).save(FILE)` wrote."""
+    found = ErrorReport.load(args.file)
+    print(found)
+    if args.out:
+        from .plots import plot_report
+
+        plot_report(found, args.out)
+        print(f"\n{args.out}")
+    return 0
+
+
 def info() -> dict[str, str]:
     """Versions and what is installed, for a bug report."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
@@ -217,6 +230,10 @@ def parser() -> argparse.ArgumentParser:
     it.add_argument("out", metavar="OUT", type=Path, help="the .npz file to write")
     it.add_argument("--copies", type=int, default=1, help="of each row (default: 1)")
     _add_config(it)
+
+    it = command("report", report_command)
+    it.add_argument("file", metavar="FILE", type=Path, help="a JSON file")
+    it.add_argument("--out", metavar="PICTURE", type=Path, help="write a picture as well")
 
     command("info", info_command)
     return top

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -53,7 +55,8 @@ class Bin:
 class ErrorReport:
     """Where a model fails, measured on augmented pairs.
 
-    `print(report)` shows it as text, `plots.plot_report(report)` as a picture.
+    `print(report)` shows it as text, `plots.plot_report(report)` as a picture, and so does
+    `poseaug-plugin report FILE` for a file that `save` wrote.
 
     Attributes:
         rows: number of augmented pairs.
@@ -86,6 +89,26 @@ class ErrorReport:
         worst = sorted(self.joints.items(), key=lambda item: -item[1])
         lines += [f"  {name:20}  {self._told(error)}" for name, error in worst]
         return "\n".join(lines)
+
+    def save(self, path: str | Path) -> None:
+        """Write the numbers to a JSON file, whose folder is created."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(json.dumps(asdict(self), indent=2))
+
+    @classmethod
+    def load(cls, path: str | Path) -> ErrorReport:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is no such file.
+        """
+        try:
+            found = json.loads(Path(path).read_text())
+            bins = {name: [Bin(**b) for b in listed] for name, listed in found.pop("bins").items()}
+            return cls(bins=bins, **found)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{path} was not written by ErrorReport.save: {error!r}") from None
 
     def _told(self, error: float) -> str:
         return f"{error:6.1f} mm {'#' * min(40, round(10 * error / max(self.error, 1e-9)))}"

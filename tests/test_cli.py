@@ -13,6 +13,7 @@ import pytest
 
 from poseaug_plugin import __version__, cli
 from poseaug_plugin.data import synthetic
+from poseaug_plugin.report import Bin, ErrorReport
 
 SOME = synthetic.make()[0][::400]
 
@@ -115,6 +116,19 @@ def test_augment_writes_a_file_that_check_accepts(capsys: pytest.CaptureFixture[
     assert status == 2
     assert "more.npz exists" in err
     assert run(capsys, "augment good.npz x.npz --config distanse=3")[0] == 2
+
+
+def test_report_shows_what_was_saved(capsys: pytest.CaptureFixture[str]) -> None:
+    bins = {"yaw": [Bin(-180.0, 0.0, 3, 80.0), Bin(0.0, 180.0, 3, 40.0)]}
+    saved = ErrorReport(6, 60.0, 30.0, bins, {"pelvis": 0.0, "l_wrist": 120.0})
+    saved.save("run.json")
+    status, out, _ = run(capsys, "report run.json --out run.png")
+    assert (status, out) == (0, f"{saved}\n\nrun.png\n")
+    assert Path("run.png").stat().st_size > 5_000
+    status, _, err = run(capsys, "report good.npz")
+    assert status == 2
+    assert "was not written by ErrorReport.save" in err
+    assert run(capsys, "report nowhere.json")[0] == 2
 
 
 def test_info_names_versions_and_presets(capsys: pytest.CaptureFixture[str]) -> None:

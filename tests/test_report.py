@@ -103,3 +103,16 @@ def test_the_picture_has_a_panel_for_each_quantity(tmp_path: Path) -> None:
     titles = {axis.get_title() for axis in figure.axes}
     assert {"by yaw", "by tilt", "by distance", "by place", "by joint"} <= titles
     assert (tmp_path / "report.png").stat().st_size > 10_000
+
+
+def test_a_saved_report_is_read_back(tmp_path: Path) -> None:
+    augmenter, *_ = attached(small("default"))
+    report = augmenter.report(loader(rows=64, size=32))
+    report.save(tmp_path / "run" / "report.json")
+    again = report_module.ErrorReport.load(tmp_path / "run" / "report.json")
+    assert str(again) == str(report)
+    assert again.joints == report.joints
+    for text in ("{}", "[]", "text", '{"bins": {"yaw": [{}]}}'):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(ValueError, match=r"x\.json was not written by ErrorReport\.save"):
+            report_module.ErrorReport.load(tmp_path / "x.json")
