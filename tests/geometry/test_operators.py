@@ -18,6 +18,7 @@ from poseaug_plugin.geometry.operators import (
     root_relative,
     rotate_between,
     shift,
+    shift_along,
     stretch,
 )
 from poseaug_plugin.geometry.skeleton import SKELETONS, Skeleton
@@ -199,3 +200,21 @@ def test_rotate_between_is_the_smallest_rotation_between_two_directions() -> Non
     assert torch.allclose(rotate_between(vector, start, end), (R @ vector[..., None])[..., 0])
     assert torch.allclose(rotate_between(start, start, end), end)
     assert torch.allclose(rotate_between(vector, start, start), vector)
+
+
+def test_shift_along_adds_the_offset_along_the_axes() -> None:
+    """One axis points down: an offset along it moves the joint down, not up."""
+    axes = torch.tensor([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])  # columns: y, z, x of the camera
+    pose = torch.zeros(1, 2, 3)
+    offset = torch.tensor([[0.1, 0.0, 0.0], [0.0, 0.2, 0.3]])
+    moved = shift_along(pose, offset, axes[None])[0]
+    assert moved.tolist() == [pytest.approx([0, 0.1, 0]), pytest.approx([0.3, 0, 0.2])]
+
+
+def test_rotate_between_works_on_any_leading_dimensions() -> None:
+    start, end, vector = (unit(noise(2, 4, 3, seed=i)) for i in range(3))
+    whole = rotate_between(vector, start, end)
+    each = [
+        [rotate_between(vector[i, j], start[i, j], end[i, j]) for j in range(4)] for i in (0, 1)
+    ]
+    assert torch.allclose(whole, torch.stack([torch.stack(row) for row in each]))
