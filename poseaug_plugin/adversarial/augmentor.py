@@ -2,9 +2,9 @@
 
 With a prior, the networks refine its samples: they see the body, the view and the place that it has
 drawn, and their outputs, which start at zero, are added to them. A bend is in the body frame. The
-mean over rows of an output is removed if no discriminator looks at it, so that the networks cannot
-give the same answer to every row. Without a prior, t is the root position itself, with z squared as
-in the released code.
+mean over rows of each output is removed, so that the networks cannot give the same answer to every
+row: what people are like on average is the prior's part, or the target's. Without a prior, t is the
+root position itself, with z squared as in the released code.
 
 Source: PoseAug (CVPR 2021), section 3.2; network sizes from the released code.
 """
@@ -85,11 +85,8 @@ class Augmentor(nn.Module):
             ParallelNorm(self.nets, width) if separate else nn.Identity() for _ in range(5)
         )
         self.last = ParallelLinear(self.nets, width, outputs, generator, zero=config.prior)
-        # The 2D discriminator looks at the means of lengths, views and places, the 3D one at no
-        # mean of bends: it cannot know that all rows were bent alike.
-        centred = ({"ba"} if config.adv2d else set(self.heads)) if config.prior else set()
         self.centrings = nn.ModuleDict(
-            {name: Centring(size) for name, size in self.heads.items() if name in centred}
+            {name: Centring(size) for name, size in self.heads.items() if config.prior}
         )
 
     def _outputs(self, draft: Draft, generator: torch.Generator) -> dict[str, Tensor]:
