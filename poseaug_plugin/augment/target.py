@@ -110,7 +110,9 @@ class Target:
         self.quantile = self._quantile(ratio)
         self.known_shift = place_visible.to(groups).mean(0) >= SEEN
         place = torch.where(place_visible, place / size.clamp_min(EPS)[:, None], torch.nan)
-        self.median = place.nanquantile(0.5, 0).nan_to_num(0.0)
+        self.median = torch.zeros_like(self.shift)
+        if self.measures.places:
+            self.median = place.nanquantile(0.5, 0).nan_to_num(0.0)
         blocks = torch.stack([self._quantile(block).log() for block in ratio.chunk(BLOCKS)])
         error = blocks.std(0) / BLOCKS**0.5  # NaN where a block has no such bone
         few = torch.full_like(error, torch.inf)

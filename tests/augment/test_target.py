@@ -9,16 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers import H36M
+from helpers import H36M, PRESETS
 from poseaug_plugin import ConfigError, Skeleton
 from poseaug_plugin.augment.sampler import Sampler
 from poseaug_plugin.augment.target import Target
 from poseaug_plugin.config import PoseAugConfig
 from poseaug_plugin.data import Pairs, synthetic
-from poseaug_plugin.geometry.bones import Bones, lengths
+from poseaug_plugin.geometry.bones import Bones, bones_to_pose, lengths
 from poseaug_plugin.geometry.camera import project
 from poseaug_plugin.geometry.operators import shift, stretch
 from poseaug_plugin.geometry.pose_batch import PoseBatch
+from poseaug_plugin.geometry.skeleton import SKELETONS
 
 CPU = torch.device("cpu")
 ROOT, LEGS = 0, [2, 3, 5, 6]
@@ -218,6 +219,23 @@ def test_normalised_poses_have_their_root_at_0_and_mean_bones_of_1() -> None:
     torch.testing.assert_close(
         sizes(target.normalised).mean(), torch.tensor(1.0), atol=0.02, rtol=0
     )
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_skeleton(name: str) -> None:
+    skeleton = SKELETONS[name]
+    bones = torch.randn(64, 1, skeleton.num_bones, 3, generator=torch.Generator().manual_seed(0))
+    pose_3d = bones_to_pose(0.15 * bones, skeleton)
+    root, camera = torch.tensor([0.0, 0, 4]), training().camera[:64].clone()
+    pose_2d = project(pose_3d + root, camera[:, None])
+    poses = PoseBatch(pose_2d, pose_3d, root.expand(64, 1, 3), camera)
+    sampler = Sampler(skeleton, PoseAugConfig(), CPU, Target(poses.pose_2d[:, 0], skeleton, CPU))
+    for _ in range(3):
+        made, accepted = sampler.pairs(poses, torch.arange(64))
+    assert accepted.any()
+    assert made.pose_2d[accepted].isfinite().all()
+    assert all(torch.as_tensor(x).isfinite() for x in sampler.target.stats().values())
+    assert str(sampler.target).count("length x") == skeleton.num_groups
 
 
 def test_a_table_for_the_user() -> None:
