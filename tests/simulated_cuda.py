@@ -29,6 +29,7 @@ from unittest import mock
 from weakref import WeakValueDictionary
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -312,6 +313,8 @@ class SimulatedCuda(ExitStack):
         self.generator = Generator("cuda").manual_seed(0)
 
     def __enter__(self) -> SimulatedCuda:
+        if not hasattr(torch.__future__, "set_swap_module_params_on_conversion"):
+            pytest.skip("the simulated device needs torch 2.3 or newer")
         functions = {
             "is_available": lambda: True,
             "get_rng_state": lambda device=None: self.generator.get_state(),

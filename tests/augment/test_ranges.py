@@ -55,7 +55,7 @@ def test_the_unit_of_the_world_does_not_matter(scale: float) -> None:
     # A few rows at the edge of the image are accepted in one world and rejected in the other.
     assert float((error_2d > 0.02).float().mean()) < 0.01
     assert float((error_3d > 0.1).float().mean()) < 0.01
-    assert float((people[1] != SOME.pose_2d).all((1, 2)).float().mean()) > 0.9
+    assert float((people[1] != SOME.pose_2d).flatten(1).all(1).float().mean()) > 0.9
 
 
 def test_an_option_that_is_given_stays() -> None:
