@@ -95,15 +95,23 @@ def test_an_error_before_the_update_does_not_reach_the_callers_step(
         step(model, optimizer, batch())
 
 
-def test_a_failed_update_is_counted_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_update_is_counted_and_reported() -> None:
     events: list[str] = []
+    fails = False
+
+    def predict(net: Any, pose_2d: Tensor) -> Any:
+        if fails:
+            raise RuntimeError("out of memory")
+        return net(pose_2d)
+
     augmenter, model, optimizer = attached(
         small("residual"),
+        predict=predict,
         callbacks=[lambda e: events.append(e.message) if e.kind == "failed_update" else None],
     )
     wrapped = augmenter.wrap(loader())
     train(model, optimizer, wrapped)
-    monkeypatch.setattr(augmenter._trainer, "_augmentor_loss", None)
+    fails = True
     with pytest.warns(PoseAugWarning, match="failed and was skipped"):
         train(model, optimizer, wrapped)
     assert augmenter.stats()["failed_updates"] == len(events) == 2
@@ -229,6 +237,7 @@ def test_an_augmentor_of_nan_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 # Shares
 
 
+@pytest.mark.filterwarnings("ignore:almost no augmented pair")  # these people touch each other
 @pytest.mark.parametrize("people_per_image", [2, 4, 6])
 @pytest.mark.parametrize("ratio", [0.1, 0.35, 0.8])
 def test_the_share_of_rows_holds_for_whole_scenes(people_per_image: int, ratio: float) -> None:
