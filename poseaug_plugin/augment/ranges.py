@@ -26,7 +26,6 @@ __all__ = ["VIEW", "Ranges"]
 #: What the columns of `Ranges.view` are.
 VIEW = ("yaw", "tilt", "roll", "image_offset_x", "image_offset_y", "distance", "log_focal")
 
-
 #: Numbers that suit Human3.6M.
 DISTANCE, FOCAL, IMAGE_OFFSET, JOINT_OFFSET = (2.5, 6.5), (0.5, 1.0), 0.3, 0.025
 NEAREST = 0.2  # smallest depth of a joint, as a share of the smallest distance of a root
@@ -94,7 +93,7 @@ class Ranges:
             low[VIEW.index("distance")] = DISTANCE[0] * near
             high[VIEW.index("distance")] = DISTANCE[1] * far
         if config.focal is None:  # lenses as long as it takes to see people as large as there
-            high[VIEW.index("log_focal")] = -apparent.clamp_max(FOCAL[1]).log()
+            high[VIEW.index("log_focal")] = (FOCAL[1] / apparent.clamp_max(1)).log()
         if config.image_offset is None:
             # People who are always in the middle of the image are placed elsewhere, too.
             for name, start, end in (
