@@ -130,7 +130,8 @@ def test_an_optimizer_of_some_parameters_is_accepted() -> None:
         Estimator(model).check_optimizer(torch.optim.SGD(Lifter().parameters(), lr=0.1))
 
 
-MATMULS = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
+# Older torch has no settings of oneDNN.
+MATMULS: list[Any] = [torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)]
 
 
 def precisions() -> list[Any]:
