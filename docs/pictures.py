@@ -56,8 +56,8 @@ def run(pairs: Pairs, steps: int, **config: object) -> tuple[PoseAugmenter, list
     """Train a small lifter with the plugin, and note the numbers of every tenth step."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    model = SimpleBaseline(width=64)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    model = SimpleBaseline(width=128)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     augmenter = PoseAugmenter(model, optimizer, "poseaug", epochs=10, config=config or None)
     history = []
     for step in range(1, steps + 1):
@@ -228,6 +228,9 @@ def main() -> None:
     plot_clip(pairs)
     plot_views_by_option(upright(some.pose_3d[0]))
     plot_bodies_by_option(upright(some.pose_3d[0]))
+    trained, _ = run(pairs, 1000)
+    report = trained.report([draw_batch(pairs, 256, generator) for _ in range(8)])
+    plots.plot_report(report, FOLDER / "report.png")
     _, history = run(pairs, 400, learned=True, update_every=2)
     plots.plot_run(history, FOLDER / "run.png")
     plot_results()
