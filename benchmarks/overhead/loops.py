@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from poseaug_plugin import PoseAugConfig, PoseAugmenter, PoseAugWarning
 from poseaug_plugin.adversarial.discriminators import DISCRIMINATORS, DiscriminatorInput
 from poseaug_plugin.adversarial.trainer import Trainer
+from poseaug_plugin.augment.pose_statistics import YOUNG
 from poseaug_plugin.augment.sampler import Sampler
 from poseaug_plugin.augment.view_statistics import ENOUGH
 from poseaug_plugin.batches.protocol import EstimatorFormat
@@ -28,7 +29,7 @@ from poseaug_plugin.schedule import EpochSchedule
 
 from ..training import train_step
 
-__all__ = ["LOADERS", "MODELS", "Inside", "Loop", "block", "on_device", "steady"]
+__all__ = ["LOADERS", "MODELS", "YOUNG", "Inside", "Loop", "block", "on_device", "steady"]
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "mlp256": lambda: SimpleBaseline(width=256),
@@ -101,7 +102,9 @@ class Loop:
         loader = make(pairs, rows)
         if config:
             self.augmenter = attached(self.model, self.optimizer, config)
-            self.augmenter(next(iter(loader)))  # the first batch is checked, which takes its time
+            first = next(iter(loader))  # is checked, which takes its time
+            for _ in range(YOUNG + 1):  # until the pose statistics are refreshed less often
+                self.augmenter(first)
             fill_pools(self.augmenter, pairs)
             loader = self.augmenter.wrap(loader)
         self.batches = endless(loader)

@@ -31,7 +31,7 @@ from ..timing import (
     time_interleaved,
 )
 from .components import operators, works
-from .loops import LOADERS, MODELS, Inside, Loop, block, on_device, steady
+from .loops import LOADERS, MODELS, YOUNG, Inside, Loop, block, on_device, steady
 from .operations import OperationCounter, profiled_operations
 from .published_step import PublishedStep
 from .scaling import AXES, FixedBatchLoop
@@ -282,7 +282,7 @@ def counted_operations(args: Args) -> Iterator[Row]:
             assert config is not None
             inside = Inside.of(pairs, 64, MODELS["mlp256"](), device, config)
             call = partial(inside.augmenter, inside.batch)
-            repeat(call, 3)  # the pose statistics change its course
+            repeat(call, YOUNG + 1)  # until the pose statistics are refreshed less often
             with OperationCounter() as counter:
                 call()
             folders: Counter[str] = Counter()
