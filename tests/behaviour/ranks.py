@@ -73,8 +73,8 @@ def without_chance() -> Iterator[None]:
 
 def updated(batches: list[Any]) -> dict[str, Any]:
     """The networks after an update on each batch."""
-    ranges = {"distance": (3.0, 6.0), "image_offset": 0.3, "depth": 0.5, "focal": (0.7, 1.0)}
-    augmenter, _, optimizer = attach(adv2d=1.0, pool=1000, swap_lengths=False, **ranges)
+
+    augmenter, _, optimizer = attach("paper", mix="replace", ratio=0.5, pool=1000)
     augmenter(batches[0])
     parts = augmenter._trainer.optimizers
     for name, own in parts.items():  # Adam would turn a rounding error into a whole step

@@ -62,7 +62,7 @@ def test_ranks_equal_one_process_on_the_joined_batch(size: int, folder: Any) -> 
         assert each["updates"] == whole["updates"] == 3
         moved = distance(whole["nets"], whole["start"])
         assert moved > 1e-4
-        assert distance(each["nets"], whole["nets"]) < 1e-3 * moved
+        assert distance(each["nets"], whole["nets"]) < 5e-3 * moved
 
 
 @each_size
