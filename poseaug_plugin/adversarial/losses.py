@@ -19,12 +19,20 @@ __all__ = [
 
 
 def lsgan_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """Return 1/2 E[(D(real) - 1)^2] + 1/2 E[D(fake)^2], a scalar, from scores of any shape."""
+    """Return 1/2 E[(D(real) - 1)^2] + 1/2 E[D(fake)^2], a scalar, from scores of any shape.
+
+    >>> lsgan_discriminator(real=torch.ones(4), fake=torch.ones(4))  # it takes all for real
+    tensor(0.5000)
+    """
     return 0.5 * ((real - 1).square().mean() + fake.square().mean())
 
 
 def lsgan_generator(fake: Tensor) -> Tensor:
-    """Return 1/2 E[(D(fake) - 1)^2], a scalar, from scores of any shape."""
+    """Return 1/2 E[(D(fake) - 1)^2], a scalar, from scores of any shape.
+
+    >>> lsgan_generator(fake=torch.ones(4))  # the discriminator is fooled
+    tensor(0.)
+    """
     return 0.5 * (fake - 1).square().mean()
 
 

@@ -58,6 +58,11 @@ def pose_to_bones(pose_3d: Tensor, skeleton: Skeleton) -> Tensor:
 
     Raises:
         SkeletonError: the shape does not fit the skeleton.
+
+    >>> arm = Skeleton(parents=[-1, 0, 1])
+    >>> pose_to_bones(torch.tensor([[0.0, 0, 4], [2, 0, 4], [2, 1, 4]]), arm)
+    tensor([[2., 0., 0.],
+            [0., 1., 0.]])
     """
     _check(pose_3d, skeleton.num_joints, "pose_3d")
     return _multiply(pose_3d, _pose_to_bones_matrix(skeleton, pose_3d.dtype, pose_3d.device))
@@ -68,6 +73,12 @@ def bones_to_pose(bones: Tensor, skeleton: Skeleton) -> Tensor:
 
     Raises:
         SkeletonError: the shape does not fit the skeleton.
+
+    >>> arm = Skeleton(parents=[-1, 0, 1])
+    >>> bones_to_pose(torch.tensor([[2.0, 0, 0], [0, 1, 0]]), arm)
+    tensor([[0., 0., 0.],
+            [2., 0., 0.],
+            [2., 1., 0.]])
     """
     _check(bones, skeleton.num_bones, "bones")
     return _multiply(bones, _bones_to_pose_matrix(skeleton, bones.dtype, bones.device))

@@ -169,6 +169,10 @@ def in_frame(
 
     Returns:
         (...,) bool, True if all joints satisfy the conditions.
+
+    >>> pose_3d = torch.tensor([[[0.0, 0, 4]], [[3.0, 0, 4]], [[0.0, 0, -4]]])  # 3 of one joint
+    >>> in_frame(pose_3d, project(pose_3d, Camera().intrinsics), depth=0.5)
+    tensor([ True, False, False])
     """
     coordinates = torch.cat([pose_2d, pose_3d], -1)
     low, high = _bounds(height, coordinates.dtype, coordinates.device)
