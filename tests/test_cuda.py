@@ -172,6 +172,8 @@ def mmpose(seed: int) -> dict[str, Any]:
     }
 
 
+UNIT = np.zeros(32), np.ones(32), np.zeros(48), np.ones(48)  # mean and deviation of 2D and 3D
+
 #: Kinds of batches: how they are made, and their format.
 KINDS: dict[str, tuple[Callable[[int], Any], Any]] = {
     "poseaug": (lambda seed: list(batch(rows=ROWS, seed=seed)), "poseaug"),
@@ -180,6 +182,10 @@ KINDS: dict[str, tuple[Callable[[int], Any], Any]] = {
     "scenes": (scenes, dict(pose_3d=0, pose_2d=1, camera=2, root="absolute", groups=3)),
     "pixels": (pixels, dict(pose_3d=0, pose_2d=1, camera=2, root="absolute", screen=SCREEN)),
     "mmpose": (mmpose, "mmpose"),
+    "standardised": (
+        lambda seed: scenes(seed)[:3],
+        dict(pose_3d=0, pose_2d=1, camera=2, root="absolute", stat_2d=UNIT[:2], stat_3d=UNIT[2:]),
+    ),
 }
 
 

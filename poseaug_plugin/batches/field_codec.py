@@ -6,6 +6,7 @@ The steps are: shape, mean and standard deviation, unit or pixels, joints.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -93,4 +94,14 @@ class FieldCodec:
     def _stat(self, like: Tensor) -> tuple[Tensor, Tensor]:
         mean, std = self.stat or (like, like)
         shape = (len(self.joints), self.channels)
-        return mean.to(like).view(shape), std.to(like).view(shape)
+        mean, std = (_moved(x, shape, like.dtype, like.device) for x in (mean, std))
+        return mean, std
+
+
+@lru_cache(maxsize=64)
+def _moved(
+    values: Tensor, shape: tuple[int, int], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Statistics on a device, copied once: on a GPU a copy makes the program wait."""
+    with torch.inference_mode(False):
+        return values.to(device, dtype).view(shape)

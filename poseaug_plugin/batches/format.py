@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -240,7 +241,7 @@ class BatchFormat:
         if self.screen is not None:
             w, h = self.screen
             scale, offset = 2 / w, (-1.0, -h / w)
-        stat = _stat(self.stat_2d, "stat_2d", 2 * len(joints))
+        stat = _stat(self._statistics.get("stat_2d"), "stat_2d", 2 * len(joints))
         return FieldCodec(layout, joints, total, 2, stat, scale, offset)
 
     def _codec_3d(self, shape: tuple[int, ...], skeleton: Skeleton, what: str = "") -> FieldCodec:
@@ -253,7 +254,7 @@ class BatchFormat:
             )
         what = what or f"pose_3d (field {self.pose_3d!r})"
         layout = Layout.of(tuple(shape), len(joints), 3, what, self.scenes)
-        stat = _stat(self.stat_3d, "stat_3d", 3 * len(joints))
+        stat = _stat(self._statistics.get("stat_3d"), "stat_3d", 3 * len(joints))
         return FieldCodec(layout, joints, skeleton.num_joints, 3, stat, self.unit)
 
     def _windows(self, batch: Any, target: Tensor, skeleton: Skeleton) -> Tensor:
@@ -394,6 +395,19 @@ class BatchFormat:
         }
         return set_fields(batch, written)
 
+    @cached_property
+    def _statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """The given statistics as tensors, the same ones for every batch."""
+        found = {}
+        with torch.inference_mode(False):  # the estimator's input is differentiated
+            for name in STATISTICS:
+                if getattr(self, name) is not None:
+                    mean, std = (
+                        torch.as_tensor(x, dtype=torch.float32) for x in getattr(self, name)
+                    )
+                    found[name] = mean, std
+        return found
+
     def _standardised(self, batch: Any, name: str) -> Tensor | None:
         """A field that is standardised; its constant dimensions are kept as they are."""
         stat = self.stat_2d if name == "pose_2d" else self.stat_3d
@@ -484,10 +498,12 @@ def _numbered(names: Any) -> Tensor:
     return numbers if numbers.is_floating_point() else numbers.long()  # not all work as indices
 
 
-def _stat(given: tuple[Any, Any] | None, name: str, size: int) -> tuple[Tensor, Tensor] | None:
+def _stat(
+    given: tuple[Tensor, Tensor] | None, name: str, size: int
+) -> tuple[Tensor, Tensor] | None:
     if given is None:
         return None
-    mean, std = (torch.as_tensor(part, dtype=torch.float32) for part in given)
+    mean, std = given
     if mean.numel() != size or std.numel() != size:
         raise ConfigError(
             f"{name} has {mean.numel()} means and {std.numel()} standard deviations, but the "
