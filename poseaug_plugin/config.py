@@ -318,13 +318,13 @@ class PoseAugConfig:
     )
     feedback_weight: float = number(2.0, 0, 1e6, "", "feedback='log' or 'exp': weight.")
     beta: Schedule = number(
-        (6.0, 6.0),
+        (1.0, 6.0),
         0,
         1e3,
         "",
         "feedback='log' or 'exp': target of the hardness, the ratio of the squared errors on "
-        "augmented and original pairs. Pairs of the prior alone reach about 4; a smaller beta "
-        "makes them easier.",
+        "augmented and original pairs. That of the prior's pairs is near 1 at first, and rises as "
+        "the model learns; a smaller beta makes pairs easier.",
     )
     ba_ratio: Schedule = number(
         (3.0, 5.0),

@@ -176,7 +176,9 @@ def test_measures_of_an_update(preset: str) -> None:
     for name in discriminators:
         expected |= {f"loss_{name}", f"{name}_real", f"{name}_fake", f"share_{name}"}
     assert set(trained.measures) == expected
-    assert all(value.isfinite() and not value.requires_grad for value in trained.measures.values())
+    assert not any(value.requires_grad for value in trained.measures.values())
+    unknown = {name for name, value in trained.measures.items() if not value.isfinite()}
+    assert unknown <= ({"hardness"} if preset == "paper" else set())  # no pair is in frame yet
     assert trained.updates == 1
 
 
