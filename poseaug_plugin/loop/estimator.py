@@ -34,7 +34,9 @@ def _full_matmul_precision() -> Iterator[None]:
         torch.backends.cuda.matmul,
         getattr(torch.backends.mkldnn, "matmul", None),
     ]
-    backends = [matmul for matmul in matmuls if hasattr(matmul, "fp32_precision")]
+    # Not `hasattr(cuda.matmul, ...)`: in older torch it raises an AssertionError.
+    has_setting = hasattr(torch.backends, "fp32_precision")
+    backends = [matmul for matmul in matmuls if has_setting and matmul is not None]
     before = [backend.fp32_precision for backend in backends]
     try:
         precision = torch.get_float32_matmul_precision()

@@ -145,7 +145,7 @@ def precisions() -> list[Any]:
 
 
 @pytest.mark.skipif(
-    not hasattr(MATMULS[0], "fp32_precision"), reason="this torch has one way to set it"
+    not hasattr(torch.backends, "fp32_precision"), reason="this torch has one way to set it"
 )
 @pytest.mark.parametrize("way", ["fp32_precision", "allow_tf32", "high", "medium"])
 def test_reduced_precision_of_the_caller_is_off_inside_and_restored(way: str) -> None:
