@@ -53,7 +53,7 @@ STATS: dict[str, dict[str, str]] = {
         "feedback": "loss of the feedback, after the warm-up",
         "hardness": "geometric mean, over the pairs in frame, of the model's squared error on the "
         "augmented pair divided by that on the original one, after the warm-up; its target is "
-        "`beta`, and its root is the ratio of the errors in mm",
+        "`beta`, and its root is the ratio of the errors in mm; 0 if no pair is in frame",
         "gamma_ba": "mean absolute change of unit bone vectors",
         "gamma_bl": "mean absolute relative change of bone lengths",
         "diversity_ba": "share of the square of the learned bends that differs between rows; at "

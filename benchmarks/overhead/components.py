@@ -51,7 +51,7 @@ def works(inside: Inside) -> dict[str, Work]:
                     bent + few.root[:, :, None], camera, skeleton.root, limit=1.0
                 )
             question = make_predict_pairs(estimator, fmt, skeleton)
-            loss, _ = estimator_feedback(
+            loss, *_ = estimator_feedback(
                 few, pairs, few.valid, question, config, inside.schedule, skeleton
             )
             torch.autograd.grad(loss, [bent, placed], allow_unused=True)

@@ -43,13 +43,10 @@ def mean_log_ratio(augmented: Tensor, original: Tensor, rows: Tensor) -> Tensor:
 
     Args:
         augmented, original: (B,), losses of the pairs, square metres.
-        rows: (B,) bool, the pairs to use. The result is NaN, without gradient, if there is none.
+        rows: (B,) bool, the pairs to use. The result is 0 if there is none.
     """
     ratio = augmented.clamp_min(MIN_LOSS).log() - original.clamp_min(MIN_LOSS).log()
-    count = rows.sum()
-    return torch.where(
-        count > 0, torch.where(rows, ratio, 0.0).sum() / count.clamp_min(1), torch.nan
-    )
+    return torch.where(rows, ratio, 0.0).sum() / rows.sum().clamp_min(1)
 
 
 def log_feedback(log_hardness: Tensor, beta: float) -> Tensor:
@@ -63,12 +60,9 @@ def log_feedback(log_hardness: Tensor, beta: float) -> Tensor:
 
 
 def steer(log_hardness: Tensor, beta: float) -> Tensor:
-    """Return the derivative of `log_feedback` with respect to the log hardness: -1 to 1.
-
-    It is 0 if the hardness is not known.
-    """
+    """Return the derivative of `log_feedback` with respect to the log hardness: -1 to 1."""
     gap = log_hardness - math.log(max(beta, MIN_LOSS))
-    return (gap / TOLERANCE).clamp(-1, 1).nan_to_num(0.0)
+    return (gap / TOLERANCE).clamp(-1, 1)
 
 
 def exp_feedback(augmented: Tensor, original: Tensor, beta: float) -> Tensor:

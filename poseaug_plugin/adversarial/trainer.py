@@ -251,15 +251,17 @@ class Trainer:
         loss = [weight * term for term, weight in terms.values()]
         measures: dict[str, Tensor] = {}
         if feedback is not None:
-            log_hardness = feedback.log_hardness.detach().clone()
-            average([log_hardness])
-            measures.update(hardness=log_hardness.exp(), feedback=feedback.loss.detach())
+            log_hardness, known = feedback.log_hardness.detach().clone(), feedback.known.clone()
+            average([log_hardness, known])  # the mean of the ranks that know it, 0 if none does
+            log_hardness = torch.where(known > 0, log_hardness / known.clamp_min(1e-6), 0.0)
+            hardness = torch.where(known > 0, log_hardness.exp(), 0.0)
+            measures.update(hardness=hardness, feedback=feedback.loss.detach())
             loss.append(feedback.loss)
             terms["feedback"] = Term(feedback.loss, 1.0)
             if (
                 config.feedback == "log"
             ):  # its gradient fades at the target, in spite of the balance
-                fade = steer(log_hardness, schedule.between(config.beta))
+                fade = steer(log_hardness, schedule.between(config.beta)) * (known > 0)
                 terms["feedback"] = Term(feedback.log_hardness, config.feedback_weight * fade)
         measures["loss_augmentor"] = torch.stack(loss).sum().detach()
         outputs = made.proposal.tensors

@@ -142,11 +142,8 @@ def test_the_hardness_is_the_geometric_mean_of_the_ratios_of_the_pairs_in_use() 
     augmented, original = torch.tensor([4.0, 9.0, 100.0]), torch.tensor([1.0, 1.0, 1.0])
     rows = torch.tensor([True, True, False])
     assert mean_log_ratio(augmented, original, rows).exp().item() == pytest.approx(6.0)
-    unknown = mean_log_ratio(augmented.requires_grad_(), original, ~rows & rows)
-    assert unknown.isnan()
-    assert not torch.autograd.grad(unknown, augmented)[0].any()
-    assert steer(unknown.detach(), 3.0) == 0
-    assert mean_log_ratio(augmented.detach(), 0 * original, rows).isfinite()
+    assert mean_log_ratio(augmented, original, ~rows & rows) == 0
+    assert mean_log_ratio(augmented, 0 * original, rows).isfinite()
 
 
 def test_the_controller_fades_at_its_target() -> None:
