@@ -59,13 +59,14 @@ class Balance:
         """Return the gradient for each output, and the share of each term in them.
 
         A share is the root mean square of a weighted gradient, divided by the sum of those of all
-        terms. The graph of the losses is kept.
+        terms. The graph of the losses is freed by the last term, which must be that of the
+        estimator: a compiled model refuses a backward pass that keeps its graph.
         """
-        grads = {
-            name: torch.autograd.grad(term.loss, outputs, retain_graph=True, allow_unused=True)
-            for name, term in terms.items()
-            if term.loss.requires_grad
-        }
+        grads, used = {}, [name for name, term in terms.items() if term.loss.requires_grad]
+        for name in used:
+            grads[name] = torch.autograd.grad(
+                terms[name].loss, outputs, retain_graph=name != used[-1], allow_unused=True
+            )
         now = {
             name: torch.stack([_mean_square(g, output) for g, output in zip(grad, outputs)])
             for name, grad in grads.items()

@@ -163,16 +163,19 @@ def test_normalised_gradients_have_the_size_of_their_weights() -> None:
     """A loss that is a million times smaller is heard as well; zero gradients are left out."""
     output = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
     other = torch.zeros(50, 2, requires_grad=True)
-    large, small_one = (output * output.detach()).mean(), 1e-6 * output[:, :3].sum()
-    terms = {"large": Term(large, 1.0), "small": Term(small_one, 3.0), "none": Term(large, 0.0)}
-    balance = Balance(terms, 2, CPU, True)
-    (combined, unused), shares = balance.combine(terms, [output, other])
+
+    def terms() -> dict[str, Term]:
+        large, small_one = (output * output.detach()).mean(), 1e-6 * output[:, :3].sum()
+        return {"large": Term(large, 1.0), "small": Term(small_one, 3.0), "none": Term(large, 0.0)}
+
+    balance = Balance(terms(), 2, CPU, True)
+    (combined, unused), shares = balance.combine(terms(), [output, other])
     expected = output / output.square().mean().sqrt() + torch.tensor([3.0] * 3 + [0.0] * 3)
     assert torch.allclose(combined * 50, expected, atol=1e-5)
     assert not unused.any()
-    assert [round(float(shares[name]), 5) for name in terms] == [0.25, 0.75, 0.0]
-    (plain, _), shares = Balance(terms, 2, CPU, False).combine(terms, [output, other])
-    sum_of_losses = large + 3 * small_one
+    assert [round(float(shares[name]), 5) for name in terms()] == [0.25, 0.75, 0.0]
+    (plain, _), shares = Balance(terms(), 2, CPU, False).combine(terms(), [output, other])
+    sum_of_losses = sum(weight * loss for loss, weight in terms().values())
     assert torch.allclose(plain, torch.autograd.grad(sum_of_losses, output)[0])
     assert shares["small"] < 1e-3
 

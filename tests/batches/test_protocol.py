@@ -163,7 +163,7 @@ def test_a_model_that_is_as_good_on_augmented_poses_finds_them_no_harder(fmt: An
     model = Oracle()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     fmt = model.shown_by(copy.copy(fmt))
-    config = PoseAugConfig.paper(warmup=0)
+    config = PoseAugConfig.paper(prior=True, warmup=0)  # with pairs in frame from the start
     augmenter = PoseAugmenter(model, optimizer, fmt, config=config, skeleton="h36m_16")
     augmenter(millimetres())
     optimizer.step()

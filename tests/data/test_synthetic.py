@@ -143,8 +143,8 @@ def test_source_people_stand_on_the_ground_of_the_room_and_mostly_upright(
 
 def test_walkers_walk_the_way_they_face() -> None:
     rng = np.random.default_rng(3)
-    body = synthetic._sample_body(rng, 1.75, std=0.0)
-    world = synthetic._animate(rng, synthetic.SOURCE_MOTIONS["Walking"], body, frames=30)
+    body = synthetic.sample_body(rng, 1.75, std=0.0)
+    world = synthetic.animate(rng, synthetic.SOURCE_MOTIONS["Walking"], body, frames=30)
     to_left = (world[:, 4] - world[:, 1])[:-1, :2]
     front = np.stack([to_left[:, 1], -to_left[:, 0]], axis=1)
     going = np.diff(world[:, 0, :2], axis=0)
