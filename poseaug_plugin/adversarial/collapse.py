@@ -57,9 +57,8 @@ class CollapseWatch:
             At the end of a window, a report for each part that has collapsed; otherwise nothing.
         """
         for name, value in measures.items():
-            if (
-                name in OF_THE_ESTIMATOR
-            ):  # that predicts NaN for a while is not the augmentor's fault
+            # An estimator that predicts NaN for a while is not the augmentor's fault.
+            if name in OF_THE_ESTIMATOR:
                 finite = value.isfinite()
                 value = torch.where(finite, value, 0.0)
                 self._add(f"{name}_finite", finite.to(value))

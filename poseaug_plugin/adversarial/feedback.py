@@ -36,6 +36,7 @@ TIER_WEIGHT = 5.0, 2.0, 1.0  # hips and shoulders, knees and elbows, ankles and 
 MAX_EXPONENT = 10.0  # keeps the loss finite for pairs that are far too hard
 TOLERANCE = math.log(1.2)  # deviation of the log hardness at which `log_feedback` has full slope
 MIN_LOSS = 1e-8  # square metres, below which a loss counts as this large
+MIN_BETA = 1e-8  # keeps the logarithm finite: beta may be 0
 
 
 def mean_log_ratio(augmented: Tensor, original: Tensor, rows: Tensor) -> Tensor:
@@ -55,14 +56,17 @@ def log_feedback(log_hardness: Tensor, beta: float) -> Tensor:
     Its slope is 1 where the hardness is off its target by more than 20 %, and fades to 0 at the
     target. See `steer`.
     """
-    gap = log_hardness - math.log(max(beta, MIN_LOSS))
+    gap = _gap(log_hardness, beta)
     return F.huber_loss(gap, torch.zeros_like(gap), delta=TOLERANCE) / TOLERANCE
 
 
 def steer(log_hardness: Tensor, beta: float) -> Tensor:
     """Return the derivative of `log_feedback` with respect to the log hardness: -1 to 1."""
-    gap = log_hardness - math.log(max(beta, MIN_LOSS))
-    return (gap / TOLERANCE).clamp(-1, 1)
+    return (_gap(log_hardness, beta) / TOLERANCE).clamp(-1, 1)
+
+
+def _gap(log_hardness: Tensor, beta: float) -> Tensor:
+    return log_hardness - math.log(max(beta, MIN_BETA))
 
 
 def exp_feedback(augmented: Tensor, original: Tensor, beta: float) -> Tensor:

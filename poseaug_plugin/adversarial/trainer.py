@@ -230,10 +230,7 @@ class Trainer:
     @torch.no_grad()
     def _measure(self, made: _Forward) -> dict[str, Tensor]:
         """Return measures of the augmented poses."""
-        real, fake, drafted = (
-            b.direction for b in (made.real.bones, made.fake.bones, made.draft.bones)
-        )
-        self.angles.add(real)
+        fake, drafted = made.fake.bones.direction, made.draft.bones.direction
         measures = {
             "implausible": self.angles.outside(fake),
             "implausible_prior": self.angles.outside(drafted),
@@ -258,9 +255,8 @@ class Trainer:
             measures.update(hardness=hardness, feedback=feedback.loss.detach())
             loss.append(feedback.loss)
             terms["feedback"] = Term(feedback.loss, 1.0)
-            if (
-                config.feedback == "log"
-            ):  # its gradient fades at the target, in spite of the balance
+            if config.feedback == "log":
+                # Its gradient fades at the target; the balance alone would keep its size.
                 fade = steer(log_hardness, schedule.between(config.beta)) * (known > 0)
                 terms["feedback"] = Term(feedback.log_hardness, config.feedback_weight * fade)
         measures["loss_augmentor"] = torch.stack(loss).sum().detach()
