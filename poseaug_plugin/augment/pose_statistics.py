@@ -25,7 +25,7 @@ from ..geometry.skeleton import Skeleton
 from .draws import normal, uniform
 from .recombine import bend_chain, exchange_limbs
 
-__all__ = ["PoseStatistics"]
+__all__ = ["MOMENTUM", "PoseStatistics"]
 
 MOMENTUM = 0.02  # weight of a new batch in the long run, as in BatchNorm
 # The length of the mean of unit trunks is 0.98 on Human3.6M and near 0 if they point anywhere.

@@ -6,14 +6,13 @@ It is the control experiment for learned augmentation, and what the learned netw
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from ..config import PoseAugConfig
 from ..geometry.bones import EPS
-from ..geometry.constants import constant, matrix
+from ..geometry.constants import constant, group_matrix
 from ..geometry.operators import euler_to_matrix
 from ..geometry.skeleton import Skeleton
 from .augmentation import BONE_OPERATORS, JOINT_OPERATORS
@@ -107,7 +106,7 @@ def swap_lengths(length: Tensor, skeleton: Skeleton, generator: torch.Generator)
     Returns:
         gamma_bl (B, G).
     """
-    group_of_bone = _group_matrix(skeleton, length.dtype, length.device)
+    group_of_bone = group_matrix(skeleton, length.dtype, length.device)
     # The sum of the lengths in each mirror group, and the number of bones that have a length.
     sums = torch.cat([length, length > EPS]).mm(group_of_bone)
     total, count = sums.view(2, len(length), -1).unbind()
@@ -116,11 +115,3 @@ def swap_lengths(length: Tensor, skeleton: Skeleton, generator: torch.Generator)
     other = own.index_select(0, order)
     other = torch.where(other > EPS, other, own)
     return torch.addcdiv(constant((-1.0,), length.dtype, length.device), other, own)
-
-
-@lru_cache(maxsize=64)
-def _group_matrix(skeleton: Skeleton, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return (K, G), 1 where a bone belongs to a mirror group."""
-    groups = range(skeleton.num_groups)
-    rows = [[float(group == own) for group in groups] for own in skeleton.mirror_group]
-    return matrix(rows, dtype, device)

@@ -28,9 +28,9 @@ VIEW = ("yaw", "tilt", "roll", "image_offset_x", "image_offset_y", "distance", "
 
 #: Numbers that suit Human3.6M.
 DISTANCE, FOCAL, IMAGE_OFFSET, JOINT_OFFSET = (2.5, 6.5), (0.5, 1.0), 0.3, 0.025
-NEAREST = 0.2  # smallest depth of a joint, as a share of the smallest distance of a root
+DEPTH_SHARE = 0.2  # smallest depth of a joint, as a share of the smallest distance of a root
 OFFSET_FACTOR = IMAGE_OFFSET / max(abs(q.on_h36m) for q in QUANTILES if "offset" in q.measure)
-FARTHEST = 2.0  # largest offset, screen units
+LARGEST_OFFSET = 2.0  # of the root from the image centre, screen units
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Ranges:
         distance = config.distance or DISTANCE
         offset = _or(config.image_offset, IMAGE_OFFSET)
         joint_offset = _or(config.joint_offset, JOINT_OFFSET)
-        depth = _or(config.depth, NEAREST * distance[0])
+        depth = _or(config.depth, DEPTH_SHARE * distance[0])
         view = (
             (-config.yaw, config.yaw),
             config.tilt,
@@ -100,14 +100,14 @@ class Ranges:
                 ("image_offset_x", left, right),
                 ("image_offset_y", top, bottom),
             ):
-                low[VIEW.index(name)] = start.clamp(-FARTHEST, -IMAGE_OFFSET)
-                high[VIEW.index(name)] = end.clamp(IMAGE_OFFSET, FARTHEST)
+                low[VIEW.index(name)] = start.clamp(-LARGEST_OFFSET, -IMAGE_OFFSET)
+                high[VIEW.index(name)] = end.clamp(IMAGE_OFFSET, LARGEST_OFFSET)
         fit_joint_offset, fit_depth = config.joint_offset is None, config.depth is None
         return replace(
             self,
             view=(low, high),
             joint_offset=JOINT_OFFSET * size if fit_joint_offset else self.joint_offset,
-            depth=NEAREST * low[VIEW.index("distance")] if fit_depth else self.depth,
+            depth=DEPTH_SHARE * low[VIEW.index("distance")] if fit_depth else self.depth,
         )
 
     @classmethod
@@ -143,8 +143,8 @@ class Ranges:
         return found
 
 
-def _or(option: float | None, fitted: float) -> float:
-    return fitted if option is None else option
+def _or(option: float | None, default: float) -> float:
+    return default if option is None else option
 
 
 def _ends(ranges: Iterable[Sequence[float]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -19,18 +19,19 @@ How tall people are cannot be seen in 2D: a tall person far away looks like a sh
 
 from __future__ import annotations
 
-from functools import lru_cache
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..geometry.bones import EPS, Bones
-from ..geometry.constants import index_tensor, matrix
+from ..geometry.constants import group_matrix, index_tensor
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 from .body_measures import BodyMeasures
 from .draws import normal, uniform
+from .pose_statistics import MOMENTUM
 
 __all__ = ["Target"]
 
@@ -42,12 +43,12 @@ GAIN = 0.4
 GAIN_BATCHES = 10  # after which the correction is half as large
 #: Limits of what is learned: twice or half as long, 0.6 mean bone lengths (15 cm) from its place.
 LARGEST_LOG_FACTOR, LARGEST_SHIFT = 0.7, 0.6
-MOMENTUM = 0.02  # weight of a new batch in the running moments, as in `pose_statistics`
 BLOCKS = 10  # of consecutive poses, whose spread gives the standard errors
 SAVED = ("pose_2d", "visible", "log_factor", "shift", "reach")  # tensors of the state
 
 FEW_ERROR = 0.04  # larger standard errors of the proportions get a warning
 SAME = 0.02  # relative difference below which proportions are called the same
+SAME_VIEWS = 0.2  # standard deviations, and relative difference of them
 UPSIDE_DOWN = 0.5  # cosine of the mean poses of target and training data
 
 
@@ -71,6 +72,10 @@ class Target:
         error: (G,), standard error of `log_factor`; infinite where it cannot be estimated.
         known: (G,) bool, the mirror groups that are visible often enough to be compared.
         known_shift: (P,) bool, likewise.
+        size: (M,), mean 2D bone length of each pose, screen units.
+        quantile: (G,), the percentile of 2D lengths, divided by the size of the pose.
+        median: (P,), that of the places of joints, divided by the size of the pose.
+        reach: (2,), mean and variance of log(size * distance / focal) of augmented poses.
 
     >>> pose_2d = torch.rand(500, 16, 2, generator=torch.Generator().manual_seed(0))
     >>> target = Target(pose_2d, Skeleton.of("h36m_16"), torch.device("cpu"))
@@ -87,12 +92,17 @@ class Target:
         self.pose_2d = torch.where(self.visible[..., None], kept, 0.0)
         self.log_factor = self.pose_2d.new_zeros(skeleton.num_groups)
         self.shift = self.pose_2d.new_zeros(len(self.measures.places))
-        self.reach = self.pose_2d.new_zeros(2)  # mean and variance, see `add`
+        self.reach = self.pose_2d.new_zeros(2)
         self._measure()
 
     def _measure(self) -> None:
         """Compute everything that follows from the poses alone."""
-        groups = _group_mean(self.skeleton, self.device)
+        self._measure_bodies()
+        self._measure_views()
+
+    def _measure_bodies(self) -> None:
+        """Compute sizes, proportions and places of joints."""
+        groups = self._group_mean
         bone_visible, place_visible = self.measures.visible(self.visible)
         self.known = (bone_visible.to(groups) @ groups).mean(0) >= SEEN
         measuring = self.known.index_select(0, self._group)
@@ -118,11 +128,13 @@ class Target:
         few = torch.full_like(error, torch.inf)
         self.error = few if self.count < 2 * BLOCKS else error.nan_to_num(torch.inf)
 
+    def _measure_views(self) -> None:
+        """Compute where people stand in the image, and how large they appear."""
         # People who are cut off by the image stand where nobody would be visible as a whole.
         ends = [j for j, below in enumerate(self.skeleton.children) if not below]
-        complete = self.visible[:, [self.skeleton.root, *ends]].all(1) & (size > EPS)
+        complete = self.visible[:, [self.skeleton.root, *ends]].all(1) & (self.size > EPS)
         self.whole = complete.nonzero()[:, 0]
-        place, log_size = self.pose_2d[self.whole, self.skeleton.root], size[self.whole].log()
+        place, log_size = self.pose_2d[self.whole, self.skeleton.root], self.size[self.whole].log()
         self._views = torch.cat([place, log_size[:, None]], 1)
         # Scott's rule for a kernel density estimate; poses that are repeated count once.
         share = len(self.whole) / ROWS
@@ -141,6 +153,10 @@ class Target:
     @property
     def _group(self) -> Tensor:
         return index_tensor(self.skeleton.mirror_group, self.device)
+
+    @property
+    def _group_mean(self) -> Tensor:
+        return group_matrix(self.skeleton, torch.float32, self.device, mean=True)
 
     @property
     def normalised(self) -> Tensor:
@@ -218,7 +234,7 @@ class Target:
         weight, any_row = accepted / count.clamp_min(1), count.clamp_max(1)
         quantile = self.quantile.index_select(0, self._group)
         below = (length < size[:, None] * quantile).to(size)
-        below = below @ _group_mean(self.skeleton, self.device)
+        below = below @ self._group_mean
         excess = (torch.mv(below.T, weight) - PERCENTILE) * self.known
         excess = excess - self.known * excess.sum() / self.known.sum().clamp_min(1)  # size is free
         gain = any_row * GAIN / (1 + self.batches / GAIN_BATCHES)
@@ -270,7 +286,8 @@ class Target:
             return False
         views = (self._views.mean(0) - other._views.mean(0)).abs() / other._spread.clamp_min(EPS)
         spread = (self._spread / other._spread.clamp_min(EPS)).log().abs()
-        return bool(proportions.mean() < SAME and views.max() < 0.2 and spread.max() < 0.2)
+        same_views = views.max() < SAME_VIEWS and spread.max() < SAME_VIEWS
+        return bool(proportions.mean() < SAME and same_views)
 
     def stats(self) -> dict[str, Tensor | float]:
         """Measures for `PoseAugmenter.stats()`."""
@@ -291,7 +308,7 @@ class Target:
             bone = skeleton.mirror_group.index(group)
             ends = f"{names[skeleton.parent[bone]]} - {names[skeleton.child[bone]]}"
             error = float(self.error[group])
-            told = f"length x {2.718281828**log_factor:.2f} +- {error:.2f}"
+            told = f"length x {math.exp(log_factor):.2f} +- {error:.2f}"
             lines.append(f"{ends:24} {told if self.known[group] else 'not visible'}")
         lines.append("")
         for place, shift, known in zip(self.measures.places, self.shift, self.known_shift):
@@ -317,11 +334,3 @@ class Target:
             setattr(target, name, state[name].to(device))
         target._measure()
         return target
-
-
-@lru_cache(maxsize=64)
-def _group_mean(skeleton: Skeleton, device: torch.device) -> Tensor:
-    """(K, G), which averages over the bones of each mirror group."""
-    group = skeleton.mirror_group
-    rows = [[(own == g) / group.count(own) for g in range(skeleton.num_groups)] for own in group]
-    return matrix(rows, torch.float32, device)

@@ -20,9 +20,9 @@ __all__ = ["ENOUGH", "MEASURES", "ON_H36M", "QUANTILES", "Quantile", "ViewStatis
 
 #: What is measured on each row.
 MEASURES = (
-    "log_size",  # log10 of the root mean square distance of the joints from their mean in metres
-    "log_distance",  # log10 of the depth of the root in metres
-    "log_apparent_size",  # log10 of the size on the screen in screen units
+    "log10_size",  # of the root mean square distance of the joints from their mean in metres
+    "log10_distance",  # of the depth of the root in metres
+    "log10_apparent_size",  # of the size on the screen in screen units
     "image_offset_x",  # place of the root relative to the image centre, screen units
     "image_offset_y",
 )
@@ -41,10 +41,10 @@ class Quantile(NamedTuple):
 
 #: What the ranges of the prior are fitted to.
 QUANTILES = (
-    Quantile("log_size", 0.5, math.log10(0.435)),
-    Quantile("log_distance", 0.05, math.log10(4.08)),
-    Quantile("log_distance", 0.95, math.log10(5.82)),
-    Quantile("log_apparent_size", 0.5, math.log10(0.191)),
+    Quantile("log10_size", 0.5, math.log10(0.435)),
+    Quantile("log10_distance", 0.05, math.log10(4.08)),
+    Quantile("log10_distance", 0.95, math.log10(5.82)),
+    Quantile("log10_apparent_size", 0.5, math.log10(0.191)),
     Quantile("image_offset_x", 0.1, -0.24),
     Quantile("image_offset_x", 0.9, 0.32),
     Quantile("image_offset_y", 0.1, -0.27),

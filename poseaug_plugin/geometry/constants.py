@@ -15,7 +15,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-__all__ = ["constant", "identity", "index_tensor", "matrix"]
+from .skeleton import Skeleton
+
+__all__ = ["constant", "group_matrix", "identity", "index_tensor", "matrix"]
 
 
 @lru_cache(maxsize=256)
@@ -41,6 +43,23 @@ def matrix(
     with torch.inference_mode(False):
         scalars = torch.tensor(rows, dtype=dtype, device=device)
         return torch.kron(scalars, torch.eye(dims, dtype=dtype, device=device))
+
+
+@lru_cache(maxsize=64)
+def group_matrix(
+    skeleton: Skeleton, dtype: torch.dtype, device: torch.device, mean: bool = False
+) -> Tensor:
+    """Return (K, G), which sums over the bones of each mirror group. Do not modify it in place.
+
+    Args:
+        mean: average over them instead.
+    """
+    group = skeleton.mirror_group
+    rows = [
+        [(own == g) / (group.count(own) if mean else 1) for g in range(skeleton.num_groups)]
+        for own in group
+    ]
+    return matrix(rows, dtype, device)
 
 
 @lru_cache(maxsize=64)

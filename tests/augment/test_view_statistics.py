@@ -35,7 +35,7 @@ def test_quantiles_are_those_of_all_rows() -> None:
     for rows in distance.split(150):
         statistics.add(batch_of(rows, x=-0.4))
     for share in (0.05, 0.95):
-        found = 10 ** quantile(statistics, "log_distance", share)
+        found = 10 ** quantile(statistics, "log10_distance", share)
         assert found == pytest.approx(float(distance.quantile(share)), rel=0.02)
     for share in (0.1, 0.9):
         assert quantile(statistics, "image_offset_x", share) == pytest.approx(-0.4, abs=0.02)
@@ -47,7 +47,7 @@ def test_the_body_size_is_in_metres_and_ignores_where_people_are() -> None:
     for scale, distance in ((1.0, 3.0), (1.0, 20.0), (0.1, 0.5)):
         statistics = ViewStatistics(CPU)
         statistics.add(batch_of(torch.full((200,), distance), scale=scale))
-        sizes.append(10 ** quantile(statistics, "log_size", 0.5))
+        sizes.append(10 ** quantile(statistics, "log10_size", 0.5))
     assert 0.4 < sizes[0] < 0.5
     assert sizes == pytest.approx([sizes[0], sizes[0], sizes[0] / 10], rel=0.03)
 
@@ -61,7 +61,7 @@ def test_rows_without_a_place_are_ignored() -> None:
     statistics = ViewStatistics(CPU)
     statistics.add(poses)
     assert float(statistics.counts[0, -1]) == 3
-    assert 10 ** quantile(statistics, "log_distance", 0.95) == pytest.approx(4, rel=0.04)
+    assert 10 ** quantile(statistics, "log10_distance", 0.95) == pytest.approx(4, rel=0.04)
     empty = ViewStatistics(CPU)
     empty.add(batch_of(torch.full((8,), -1.0)))
     assert empty.quantiles.tolist() == pytest.approx(ON_H36M)
