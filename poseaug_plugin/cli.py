@@ -25,9 +25,9 @@ from . import __version__
 from .batches.presets import FORMATS
 from .config import PRESETS
 from .data import Pairs
-from .demo import METHODS, compare
+from .demo import BATCH_SIZE, METHODS, UPDATES, compare
 from .errors import PoseAugError
-from .files import augment_file, check, load_object, preview_file, read_poses
+from .files import CHECKED, augment_file, check, load_object, preview_file, read_poses
 from .geometry.skeleton import SKELETONS
 from .plugin import PoseAugmenter
 from .progress import Progress
@@ -202,8 +202,10 @@ def parser() -> argparse.ArgumentParser:
     )
     it.add_argument("--methods", nargs="+", choices=["plain", *PRESETS], default=list(METHODS))
     it.add_argument("--seeds", nargs="+", type=int, default=[0])
-    it.add_argument("--updates", type=int, default=800, help="steps of each run (default: 800)")
-    it.add_argument("--batch-size", type=int, default=512)
+    it.add_argument(
+        "--updates", type=int, default=UPDATES, help="steps of each run (default: %(default)s)"
+    )
+    it.add_argument("--batch-size", type=int, default=BATCH_SIZE)
     it.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     it.add_argument("--json", type=Path, metavar="FILE", help="write all numbers")
     it.add_argument(
@@ -211,12 +213,14 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         default=Path("poseaug-demo.png"),
-        help="write a picture of augmented poses (default: poseaug-demo.png)",
+        help="write a picture of augmented poses (default: %(default)s)",
     )
 
     it = command("check", check_command)
     _add_data(it, f"{FILE_HELP}; or module:function, which gives a loader")
-    it.add_argument("--batches", type=int, default=3, help="how many to check (default: 3)")
+    it.add_argument(
+        "--batches", type=int, default=CHECKED, help="how many to check (default: %(default)s)"
+    )
 
     it = command("preview", preview_command)
     _add_data(it, FILE_HELP)
@@ -228,7 +232,7 @@ def parser() -> argparse.ArgumentParser:
     it = command("augment", augment_command)
     _add_data(it, FILE_HELP)
     it.add_argument("out", metavar="OUT", type=Path, help="the .npz file to write")
-    it.add_argument("--copies", type=int, default=1, help="of each row (default: 1)")
+    it.add_argument("--copies", type=int, default=1, help="of each row (default: %(default)s)")
     _add_config(it)
 
     it = command("report", report_command)

@@ -8,22 +8,24 @@ from torch import Tensor
 
 __all__ = ["Counters"]
 
+# Schedules count steps_with_batch, not batches: under DistributedDataParallel one rank may read an
+# extra batch or a bad one, and all ranks must update at the same steps.
+COUNTS = (
+    "batches",
+    "bad_batches",
+    "bad_rows",
+    "steps",
+    "steps_with_batch",
+    "rows",
+    "failed_updates",
+)
+
 
 @dataclass
 class Counters:
     """Batches, steps and rows so far. Counting never waits for the device; `numbers()` does."""
 
-    counts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(
-            # Schedules count steps_with_batch, not batches: under DistributedDataParallel one rank
-            # may read an extra batch or a bad one, and all ranks must update at the same steps.
-            (
-                *("batches", "bad_batches", "bad_rows", "steps", "steps_with_batch", "rows"),
-                "failed_updates",
-            ),
-            0,
-        )
-    )
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     passed: Tensor | None = None  # number of augmented rows that were used, on the device
     unread_bad_rows: Tensor | None = None  # since the last `read_bad_rows`, on the device
 

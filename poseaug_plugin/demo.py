@@ -28,6 +28,7 @@ __all__ = ["METHODS", "Comparison", "Run", "compare", "train"]
 
 #: The runs that are compared: no plugin, the control, and the plugin as it is by default.
 METHODS = "plain", "random", "default"
+UPDATES, BATCH_SIZE = 800, 512  # of each run
 #: Work of loading and of an evaluation, as a share of a run's updates. For the progress line.
 LOADING, EVALUATION = 0.1, 0.05
 METRICS = "MPJPE", "PA-MPJPE", "N-MPJPE"  # in the table
@@ -137,8 +138,8 @@ def compare(
     *,
     methods: Sequence[str] = METHODS,
     seeds: Sequence[int] = (0,),
-    updates: int = 800,
-    batch_size: int = 512,
+    updates: int = UPDATES,
+    batch_size: int = BATCH_SIZE,
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
 ) -> Comparison:

@@ -199,8 +199,7 @@ def error_report(measured: Iterable[Rows], skeleton: Skeleton) -> ErrorReport:
             joined = torch.cat(values).cpu()
             edges = _edges(joined, even=name == "yaw")
             bins[name] = _bins(joined, row_errors, edges)
-    names = skeleton.names or tuple(f"joint {j}" for j in range(skeleton.num_joints))
-    joints = dict(zip(names, errors.mean(0).tolist()))
+    joints = dict(zip(skeleton.joint_names, errors.mean(0).tolist()))
     return ErrorReport(len(errors), float(row_errors.mean()), float(original.mean()), bins, joints)
 
 

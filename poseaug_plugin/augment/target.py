@@ -301,8 +301,7 @@ class Target:
 
     def __str__(self) -> str:
         """A table of what was learned of the bodies, with standard errors of the bone lengths."""
-        skeleton = self.skeleton
-        names = skeleton.names or tuple(f"joint {j}" for j in range(skeleton.num_joints))
+        skeleton, names = self.skeleton, self.skeleton.joint_names
         lines = [f"{self.count} unlabelled 2D poses, {self.batches} batches compared", ""]
         for group, log_factor in enumerate(self.log_factor.tolist()):
             bone = skeleton.mirror_group.index(group)

@@ -30,6 +30,7 @@ __all__ = ["CheckReport", "inspect"]
 LONGEST_BONE = 0.03, 0.8  # metres; a thigh is 0.4 to 0.5, a hand's longest bone 0.1
 LONGEST_BONE_OF_ANY = 0.01, 3.0  # metres; of skeletons that are no preset, such as animals
 RESIDUAL = 0.05  # root mean square, normalised screen units
+ASYMMETRY = 0.3  # difference of left and right bone lengths, relative to their mean
 DEPTH = 0.5, 250.0  # to the root, in longest bones: 0.2 to 110 m for an adult
 # Data beyond these limits may be right, but rarely is.
 DOUBTED_RESIDUAL = 0.025
@@ -310,7 +311,7 @@ def _problems(found: Diagnostics, unit: float | None, skeleton: Skeleton) -> Ite
             f"({found.residual:.4f}): the 2D is not in the screen units of the camera, or was "
             "scaled or moved"
         )
-    if found.asymmetry > 0.3:
+    if found.asymmetry > ASYMMETRY:
         yield (
             f"left and right bones differ by {found.asymmetry:.0%} of their length: the joints are "
             "in another order than the skeleton's; pass the data's skeleton="

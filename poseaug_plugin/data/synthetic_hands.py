@@ -15,8 +15,7 @@ from .filming import Floats, Views, film, look_at, rotation
 
 __all__ = ["make"]
 
-FINGERS = ("thumb", "index", "middle", "ring", "little")
-#: Bone lengths of each finger from the wrist to the tip, metres, in a hand of 0.18 m.
+#: Bone lengths of each finger from the wrist to the tip, metres, in a hand of 0.18 m; thumb first.
 BONES = np.array(
     [
         (0.035, 0.045, 0.032, 0.026),

@@ -154,6 +154,11 @@ class Skeleton:
         return len(self.parents)
 
     @property
+    def joint_names(self) -> tuple[str, ...]:
+        """`names`, or `joint 0`, `joint 1`, ... if the joints have none."""
+        return self.names or tuple(f"joint {j}" for j in range(self.num_joints))
+
+    @property
     def num_bones(self) -> int:
         """Number of bones, K = J - 1."""
         return len(self.parents) - 1

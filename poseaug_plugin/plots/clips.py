@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..geometry.skeleton import Skeleton
+from .arguments import skeleton_of
 from .drawing import draw_pose, extent, frame, new_figure, save, shape, view
 
 __all__ = ["animate_clips", "plot_clips"]
@@ -96,6 +97,6 @@ def animate_clips(
 def _prepared(clips: Clips, skeleton: Skeleton | str | None) -> tuple[dict[str, Tensor], Skeleton]:
     """The clips relative to their roots, on the CPU, and their skeleton."""
     joints = next(iter(clips.values())).shape[-2]
-    tree = Skeleton.for_joints(joints) if skeleton is None else Skeleton.of(skeleton)
+    tree = skeleton_of(skeleton, joints)
     found = {title: clip.detach().cpu().float() for title, clip in clips.items()}
     return {title: clip - clip[:, tree.root, None] for title, clip in found.items()}, tree

@@ -20,6 +20,7 @@ from .sides import COLOURS, side
 
 __all__ = [
     "PALE",
+    "SET_COLOURS",
     "draw_pose",
     "extent",
     "frame",
@@ -34,6 +35,8 @@ __all__ = [
 Limits = tuple[float, float, float, float]
 
 PALE = "#c9c8c4"
+#: Of data sets, or of curves, in one figure.
+SET_COLOURS = ("#2a78d6", "#eb6834", "#2f9e6e", "#7b4fbf", "#c2a400", "#b03060")
 #: Axes of the camera frame that each view shows to the right and downwards, and along which it
 #: looks. From the side, the camera is at the left of the picture.
 VIEWS = {"camera": ((0, 1), (2, 1)), "side": ((2, 1), (0, -1))}

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
+from .arguments import CPU, skeleton_of
 from .sides import COLOURS, side
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["augmented_page", "write_page"]
 
 TEMPLATE = Path(__file__).with_name("page.html")
-CPU = torch.device("cpu")
 
 
 def write_page(
@@ -48,7 +47,7 @@ def write_page(
     """
     found = {name: poses.to(CPU).first(rows) for name, poses in sets.items()}
     joints = next(iter(found.values())).pose_2d.shape[2]
-    tree = Skeleton.for_joints(joints) if skeleton is None else Skeleton.of(skeleton)
+    tree = skeleton_of(skeleton, joints)
     content = {
         "bones": [
             [parent, child, COLOURS[side(tree, child)]]

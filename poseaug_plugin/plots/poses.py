@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..geometry.bones import Bones
 from ..geometry.skeleton import Skeleton
+from .arguments import CPU, skeleton_of
 from .drawing import (
     PALE,
     draw_pose,
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from ..plugin import PoseAugmenter
 
 __all__ = ["plot_augmented", "plot_pose", "plot_sources"]
-
-CPU = torch.device("cpu")
 
 
 def plot_pose(
@@ -51,7 +50,7 @@ def plot_pose(
         path: file to write. None: only return the figure.
     """
     pose_3d = pose_3d.detach().cpu().float()
-    tree = Skeleton.for_joints(len(pose_3d)) if skeleton is None else Skeleton.of(skeleton)
+    tree = skeleton_of(skeleton, len(pose_3d))
     views = {name: view(pose_3d - pose_3d[tree.root], name) for name in ("camera", "side")}
     limits = extent(points for points, _ in views.values())
     figure, axes = new_figure([shape(limits)], len(views) + (pose_2d is not None), 2.4)

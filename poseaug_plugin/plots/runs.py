@@ -8,8 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from .drawing import save
-from .views import SETS
+from .drawing import SET_COLOURS, save
 
 __all__ = ["plot_run"]
 
@@ -72,7 +71,7 @@ def plot_run(
     figure = Figure(figsize=(3.3 * columns, 2.3 * lines), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False)
     for axis, (title, keys) in zip(axes.flat, shown.items()):
-        for key, colour in zip(keys, SETS):
+        for key, colour in zip(keys, SET_COLOURS):
             points = [(row["steps"], row[key]) for row in rows if row.get(key) is not None]
             axis.plot(*zip(*points), color=colour, linewidth=1.6, label=key)
         axis.set_title(title, fontsize=9)

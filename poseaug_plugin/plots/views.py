@@ -12,12 +12,10 @@ from torch import Tensor
 from ..geometry.bones import Bones, unit
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
-from .drawing import save
+from .arguments import CPU, skeleton_of
+from .drawing import SET_COLOURS, save
 
 __all__ = ["plot_views", "view_angles"]
-
-SETS = ("#2a78d6", "#eb6834", "#2f9e6e", "#7b4fbf", "#c2a400", "#b03060")
-CPU = torch.device("cpu")
 
 
 def view_angles(poses: PoseBatch, skeleton: Skeleton) -> Tensor:
@@ -49,11 +47,11 @@ def plot_views(
     """
     found = {title: poses.to(CPU).usable() for title, poses in sets.items()}
     joints = next(iter(found.values())).pose_2d.shape[2]
-    tree = Skeleton.for_joints(joints) if skeleton is None else Skeleton.of(skeleton)
+    tree = skeleton_of(skeleton, joints)
     figure = Figure(figsize=(11, 2.6 * len(found) + 0.6), layout="constrained")
     axes = figure.subplots(len(found), 4, squeeze=False, sharex="col")
     farthest = max(float(poses.root[..., 2].max()) for poses in found.values())
-    for line, colour, (title, poses) in zip(axes, SETS, found.items()):
+    for line, colour, (title, poses) in zip(axes, SET_COLOURS, found.items()):
         azimuth, elevation = view_angles(poses, tree).T.tolist()
         centre = poses.pose_2d[:, poses.middle]
         root = centre[:, tree.root]
