@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import importlib
 import importlib.util
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
@@ -27,7 +29,7 @@ from .config import PRESETS
 from .data import Pairs
 from .demo import BATCH_SIZE, METHODS, UPDATES, compare
 from .errors import PoseAugError
-from .files import CHECKED, augment_file, check, load_object, preview_file, read_poses
+from .files import CHECKED, augment_file, check, preview_file, read_poses
 from .geometry.skeleton import SKELETONS
 from .plugin import PoseAugmenter
 from .progress import Progress
@@ -91,7 +93,9 @@ def check_command(args: argparse.Namespace) -> int:
     """Check data: fields, units, and whether the 3D projects onto its 2D."""
     batch = _settings(args.batch)
     if ":" in args.file and not Path(args.file).exists():
-        reports = check(load_object(args.file), batch, skeleton=args.skeleton, batches=args.batches)
+        reports = check(
+            _load_object(args.file), batch, skeleton=args.skeleton, batches=args.batches
+        )
     else:
         file = read_poses(args.file, batch, args.skeleton)
         print(f"{args.file}: {file.layout}, {len(file)} rows")
@@ -280,6 +284,28 @@ def _settings(words: Sequence[str] | None, name: str = "") -> Any:
     pairs = (word.split("=", 1) for word in words if "=" in word)
     settings = {key: _value(text) for key, text in pairs}
     return {name: plain[0], **settings} if plain else settings
+
+
+def _load_object(name: str) -> Any:
+    """Import `module:attribute`, and call it if it can be called; with the current folder first.
+
+    Raises:
+        ValueError: it is not of this form, or the module has no such attribute.
+        ImportError: the module cannot be imported.
+    """
+    module, _, attribute = name.partition(":")
+    if not module or not attribute:
+        raise ValueError(f"{name!r} is not module:function")
+    sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = importlib.import_module(module)
+    finally:
+        sys.path.pop(0)
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise ValueError(f"{module} has no {attribute}")
+        found = getattr(found, part)
+    return found() if callable(found) else found
 
 
 def _value(text: str) -> Any:

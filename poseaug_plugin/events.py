@@ -29,7 +29,6 @@ STEPS_WITHOUT_BATCH = 20  # optimizer steps without a batch before a warning
 BATCHES_TO_JUDGE = 20  # batches after which the share of accepted pairs is looked at
 FEW_ACCEPTED = 0.1  # a smaller share of accepted pairs gets a warning
 BATCHES_WITHOUT_STEP = 200  # batches without an optimizer step before a warning
-
 BATCHES_WITHOUT_EPOCH = 10_000  # batches without the end of an epoch before a warning
 
 #: All warnings. An augmenter issues each of them at most once.

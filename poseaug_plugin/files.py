@@ -12,11 +12,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import itertools
 import os
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -46,7 +44,7 @@ from .loop.loader import unwrapped
 from .plugin import PoseAugmenter
 from .progress import Progress, Silent
 
-__all__ = ["PoseFile", "augment_file", "check", "load_object", "preview_file", "read_poses"]
+__all__ = ["PoseFile", "augment_file", "check", "preview_file", "read_poses"]
 
 Array = NDArray[Any]
 Batch = dict[str, Array]
@@ -296,28 +294,6 @@ def preview_file(
         from .plots.poses import plot_augmented
 
         plot_augmented(augmenter, shown, picture)
-
-
-def load_object(name: str) -> Any:
-    """Import `module:attribute`, and call it if it can be called; with the current folder first.
-
-    Raises:
-        ValueError: it is not of this form, or the module has no such attribute.
-        ImportError: the module cannot be imported.
-    """
-    module, _, attribute = name.partition(":")
-    if not module or not attribute:
-        raise ValueError(f"{name!r} is not module:function")
-    sys.path.insert(0, os.getcwd())
-    try:
-        found: Any = importlib.import_module(module)
-    finally:
-        sys.path.pop(0)
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise ValueError(f"{module} has no {attribute}")
-        found = getattr(found, part)
-    return found() if callable(found) else found
 
 
 def _augmenter(

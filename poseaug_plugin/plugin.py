@@ -513,8 +513,6 @@ class PoseAugmenter:
         temporary = Windows.for_a_look(inner, self._windows, self._reader.known_format)
         measured = []
         with full_precision(self._estimator.device), temporary as windows, restored_streams(inner):
-            if not hasattr(inner, "__iter__") and hasattr(inner, "next_epoch"):
-                inner = inner.next_epoch()
             for batch in itertools.islice(as_iterable(inner), batches):
                 poses, engine = self._read(windows.split(batch)[1] if windows else batch)
                 check_learnable(self._reader.format)
@@ -607,8 +605,9 @@ class PoseAugmenter:
         return {name: float(number) for name, number in numbers.items()}
 
     def _ranges(self) -> dict[str, Tensor]:
-        known = self._engine is not None and self.config.prior
-        return cast(Engine, self._engine).sampler.ranges.numbers() if known else {}
+        if self._engine is None or not self.config.prior:
+            return {}
+        return self._engine.sampler.ranges.numbers()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the augmenter's state, to resume a run.

@@ -34,6 +34,20 @@ def run(capsys: pytest.CaptureFixture[str], command: str) -> tuple[int, str, str
     return status, out, err
 
 
+def test_an_object_is_imported_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_loaders.py").write_text("loader = [1]\ndef make():\n    return [2]\n")
+    monkeypatch.chdir(tmp_path)
+    assert cli._load_object("my_loaders:loader") == [1]
+    assert cli._load_object("my_loaders:make") == [2]
+    for name, error in (("my_loaders", ValueError), ("my_loaders:x", ValueError)):
+        with pytest.raises(error, match="my_loaders"):
+            cli._load_object(name)
+    with pytest.raises(ImportError):
+        cli._load_object("no_such_module:x")
+
+
 def test_demo_writes_table_numbers_and_picture(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(capsys, "demo --updates 6 --batch-size 64 --device cpu --json q.json")
     assert status == 0

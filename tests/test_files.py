@@ -142,20 +142,6 @@ def test_a_loader_is_checked_without_a_model() -> None:
         files.check([], "poseaug")
 
 
-def test_an_object_is_imported_from_the_current_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "my_loaders.py").write_text("loader = [1]\ndef make():\n    return [2]\n")
-    monkeypatch.chdir(tmp_path)
-    assert files.load_object("my_loaders:loader") == [1]
-    assert files.load_object("my_loaders:make") == [2]
-    for name, error in (("my_loaders", ValueError), ("my_loaders:x", ValueError)):
-        with pytest.raises(error, match="my_loaders"):
-            files.load_object(name)
-    with pytest.raises(ImportError):
-        files.load_object("no_such_module:x")
-
-
 # Augmenting
 
 

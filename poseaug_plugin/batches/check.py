@@ -22,7 +22,7 @@ from .cameras import PIXEL_COORDINATE, PIXEL_FOCAL
 from .containers import describe, describes_rows, get_field, keys_of
 from .diagnostics import Diagnostics
 from .format import BatchFormat
-from .infer import root_kind
+from .infer import root_is_zero, root_kind
 from .protocol import Format
 
 __all__ = ["CheckReport", "inspect"]
@@ -230,8 +230,7 @@ def _wrong_kind(found: Diagnostics, fmt: BatchFormat | None) -> list[str]:
 def _wrong_root(batch: Any, fmt: BatchFormat, skeleton: Skeleton) -> list[str]:
     pose_3d = fmt.decoded_3d(batch, skeleton)
     if fmt.space == "image":
-        subtracted = float(pose_3d[:, :, skeleton.root].abs().max()) < 1e-3
-        kind = "relative" if subtracted else "absolute"
+        kind = "relative" if root_is_zero(pose_3d, skeleton) else "absolute"
     else:
         kind = root_kind(pose_3d, skeleton)
     if kind == fmt.root:

@@ -13,7 +13,7 @@ from ..geometry.skeleton import SKELETONS, Skeleton
 from .containers import as_tensor, describe, get_field, keys_of, stacked_shape
 from .format import BatchFormat
 
-__all__ = ["infer_format", "root_kind"]
+__all__ = ["infer_format", "root_is_zero", "root_kind"]
 
 
 def infer_format(batch: Any, skeleton: Skeleton | None) -> tuple[BatchFormat, Skeleton]:
@@ -66,11 +66,15 @@ def _has_confidence(field: Any) -> bool:
     return bool((third >= 0).all() and (third <= 1).all() and third.double().mean() > 0.1)
 
 
+def root_is_zero(pose_3d: Tensor, skeleton: Skeleton) -> bool:
+    """Whether the root of poses (B, T, J, 3) is at 0: within 1 mm, for 3D in metres."""
+    return float(pose_3d[:, :, skeleton.root].abs().max()) < 1e-3
+
+
 def root_kind(pose_3d: Tensor, skeleton: Skeleton) -> Any:
     """The `root` of the format that poses (B, T, J, 3) are in: "relative", "absolute" or "slot"."""
     frames = pose_3d.flatten(0, 1)
-    root = frames[:, skeleton.root]
-    if float(root.abs().max()) < 1e-3:
+    if root_is_zero(pose_3d, skeleton):
         return "relative"
     alone = frames.clone()
     alone[:, skeleton.root] = 0

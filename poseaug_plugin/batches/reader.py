@@ -127,8 +127,6 @@ class BatchReader:
         """
         found = []
         with restored_streams(loader):
-            if not hasattr(loader, "__iter__") and hasattr(loader, "next_epoch"):
-                loader = loader.next_epoch()
             for given in itertools.islice(as_iterable(loader), batches):
                 _, skeleton, poses, measured = self._inspect(split(given)[1] if split else given)
                 found.append(complete(measured, poses, skeleton) if complete else measured)
@@ -181,11 +179,13 @@ def restored_streams(loader: Any) -> Iterator[None]:
 
 
 def as_iterable(loader: Any) -> Iterable[Any]:
-    """The loader, if it can be iterated; a sequence needs no `__iter__`.
+    """What iterates a loader: itself, or its `next_epoch()`; a sequence needs no `__iter__`.
 
     Raises:
-        BatchError: it cannot.
+        BatchError: it cannot be iterated.
     """
+    if not hasattr(loader, "__iter__") and hasattr(loader, "next_epoch"):
+        loader = loader.next_epoch()
     if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
         raise BatchError(
             f"{type(loader).__name__} cannot be iterated; pass the loader your loop iterates."

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .filming import rotation
 from .h36m import Clip, Pairs
 from .h36m_cameras import StudioCamera, cameras, project
 from .synthetic_motions import (
@@ -111,11 +112,9 @@ def random_camera(rng: Generator, world: Floats) -> StudioCamera:
     look_at = np.stack([right, np.cross(forward, right), forward], axis=1)
     # These angles move the person off the image centre.
     yaw, pitch, roll = rng.uniform(-1, 1, 3) * [11, 5, 4]
-    rotation = look_at @ _rotation("y", yaw) @ _rotation("x", pitch) @ _rotation("z", roll)
+    axes = look_at @ rotation("y", yaw) @ rotation("x", pitch) @ rotation("z", roll)
     principal_point = rng.uniform(-0.07, 0.07, 2)
-    return StudioCamera(
-        rotation, position, np.array([focal, focal, *principal_point, 0, 0, 0, 0, 0])
-    )
+    return StudioCamera(axes, position, np.array([focal, focal, *principal_point, 0, 0, 0, 0, 0]))
 
 
 def sample_body(rng: Generator, stature: float, std: float) -> dict[str, float]:
@@ -148,7 +147,7 @@ def animate(rng: Generator, motion: Motion, body: Mapping[str, float], frames: i
     velocity = motion.speed * np.stack([np.cos(radians), np.sin(radians)], axis=1)
     path = np.cumsum(velocity, axis=0) / FPS
 
-    world = _forward_kinematics(angles, body) @ np.swapaxes(_rotation("z", heading), 1, 2)
+    world = _forward_kinematics(angles, body) @ np.swapaxes(rotation("z", heading), 1, 2)
     world[..., :2] += (path - path.mean(axis=0))[:, None]
     world[..., 2] += ANKLE_HEIGHT - world[..., 2].min(axis=1, keepdims=True)
     return world
@@ -157,19 +156,19 @@ def animate(rng: Generator, motion: Motion, body: Mapping[str, float], frames: i
 def _forward_kinematics(angles: Floats, body: Mapping[str, float]) -> Floats:
     """(T, 22) angles to (T, 16, 3) in the body frame, metres, pelvis at the origin."""
     angle = {name: angles[:, COLUMN[name]] for name in TRUNK_ANGLES}
-    whole = _rotation("y", angle["pitch"]) @ _rotation("x", angle["roll"])
+    whole = rotation("y", angle["pitch"]) @ rotation("x", angle["roll"])
     # Half of the bend is applied at the pelvis, half at the spine joint.
     half = (
-        _rotation("y", angle["bend"] / 2)
-        @ _rotation("x", angle["side"] / 2)
-        @ _rotation("z", angle["twist"] / 2)
+        rotation("y", angle["bend"] / 2)
+        @ rotation("x", angle["side"] / 2)
+        @ rotation("z", angle["twist"] / 2)
     )
     lower_spine = whole @ half
     chest = lower_spine @ half
     pelvis = np.zeros((len(angles), 3))
     spine = pelvis + lower_spine @ [0, 0, body["spine"]]
     thorax = spine + chest @ [0, 0, body["chest"]]
-    head = thorax + chest @ _rotation("y", angle["nod"] + 8) @ [0, 0, body["neck"]]
+    head = thorax + chest @ rotation("y", angle["nod"] + 8) @ [0, 0, body["neck"]]
 
     limbs = {}
     for side, sign in enumerate((1, -1)):  # left, right
@@ -177,17 +176,17 @@ def _forward_kinematics(angles: Floats, body: Mapping[str, float]) -> Floats:
         hip = pelvis + whole @ [0, sign * body["pelvis"], 0]
         thigh = whole @ _limb_rotation(-angle["hip"], sign * angle["spread"], sign * angle["toe"])
         knee = hip + thigh @ [0, 0, -body["thigh"]]
-        ankle = knee + thigh @ _rotation("y", angle["knee"]) @ [0, 0, -body["shin"]]
+        ankle = knee + thigh @ rotation("y", angle["knee"]) @ [0, 0, -body["shin"]]
         limbs["leg", side] = [hip, knee, ankle]
 
         # A raised arm lifts its shoulder.
         shrug = 0.15 * np.maximum(np.abs(angle["raised"]), angle["out"]) - 8
-        shoulder = thorax + chest @ _rotation("x", sign * shrug) @ [0, sign * body["shoulder"], 0]
+        shoulder = thorax + chest @ rotation("x", sign * shrug) @ [0, sign * body["shoulder"], 0]
         upper = chest @ _limb_rotation(
             -angle["raised"], sign * angle["out"], -sign * angle["inward"]
         )
         elbow = shoulder + upper @ [0, 0, -body["upper arm"]]
-        wrist = elbow + upper @ _rotation("y", -angle["elbow"]) @ [0, 0, -body["forearm"]]
+        wrist = elbow + upper @ rotation("y", -angle["elbow"]) @ [0, 0, -body["forearm"]]
         limbs["arm", side] = [shoulder, elbow, wrist]
 
     legs = [pelvis, *limbs["leg", 1], *limbs["leg", 0]]
@@ -196,16 +195,4 @@ def _forward_kinematics(angles: Floats, body: Mapping[str, float]) -> Floats:
 
 def _limb_rotation(swing: Floats, outward: Floats, twist: Floats) -> Floats:
     """(T, 3, 3) rotation of a limb along -z: about y, then x, then its own axis."""
-    return _rotation("y", swing) @ _rotation("x", outward) @ _rotation("z", twist)
-
-
-def _rotation(axis: str, degrees: float | Floats) -> Floats:
-    """(..., 3, 3) right-handed rotation about one axis."""
-    angle = np.deg2rad(degrees)
-    i, j = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
-    matrix = np.zeros((*np.shape(angle), 3, 3))
-    matrix[..., :, :] = np.eye(3)
-    matrix[..., i, i] = matrix[..., j, j] = np.cos(angle)
-    matrix[..., j, i] = np.sin(angle)
-    matrix[..., i, j] = -matrix[..., j, i]
-    return matrix
+    return rotation("y", swing) @ rotation("x", outward) @ rotation("z", twist)
