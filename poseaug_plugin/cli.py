@@ -329,6 +329,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = " ".join(str(error).split())
         if "batch=" in text and hasattr(args, "batch"):
             text += " (On the command line, batch=dict(name=value) is --batch name=value.)"
+        if isinstance(error, ModuleNotFoundError):
+            package = (error.name or "").partition(".")[0]
+            text += f"; pip install {package}" * (package in EXTRAS.values())
         print(f"{args.parser.prog}: error: {text}", file=sys.stderr)
         status = 1 if args.run is check_command and isinstance(error, PoseAugError) else 2
     except KeyboardInterrupt:

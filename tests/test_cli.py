@@ -81,6 +81,16 @@ def test_preview_writes_a_picture_and_a_page(capsys: pytest.CaptureFixture[str])
     assert run(capsys, "preview good.npz --out x.png --config paper")[0] == 2
 
 
+def test_a_picture_without_matplotlib_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['matplotlib'] = None; from poseaug_plugin.cli import main; "
+        "sys.exit(main(['preview', 'good.npz', '--out', 'x.png']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.rstrip().endswith("; pip install matplotlib")
+
+
 def test_demo_with_a_wrong_folder_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(capsys, "demo --data nowhere")
     assert (status, out) == (2, "")

@@ -27,6 +27,7 @@ from .protocol import Format
 
 __all__ = ["CheckReport", "inspect"]
 
+FARTHEST = 1e6  # metres or screen units; float32 squares of more lose all precision
 LONGEST_BONE = 0.03, 0.8  # metres; a thigh is 0.4 to 0.5, a hand's longest bone 0.1
 LONGEST_BONE_OF_ANY = 0.01, 3.0  # metres; of skeletons that are no preset, such as animals
 RESIDUAL = 0.05  # root mean square, normalised screen units
@@ -118,14 +119,15 @@ def inspect(
         find_other: if there is a problem, try the other preset skeletons.
 
     Raises:
-        BatchError: NaN or infinite coordinates, or only padding; nothing can be measured.
+        BatchError: NaN, infinite or huge coordinates, or only padding; nothing can be measured.
     """
     for name, value in (("2D", poses.pose_2d), ("3D", poses.pose_3d), ("root", poses.root)):
-        bad = ~value.isfinite().flatten(1).all(1)
+        bad = ~(value.flatten(1).abs() < FARTHEST).all(1)  # True for NaN
         if bad.any():
             raise BatchError(
-                f"{int(bad.sum())} of {len(bad)} rows have NaN or infinite {name} coordinates "
-                f"(first: row {int(bad.nonzero()[0])}); drop or repair them before training."
+                f"{int(bad.sum())} of {len(bad)} rows have NaN, infinite or huge {name} "
+                f"coordinates (first: row {int(bad.nonzero()[0])}); drop or repair them before "
+                "training."
             )
     whole, poses = poses, poses.usable()
     if not len(poses):

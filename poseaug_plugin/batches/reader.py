@@ -19,13 +19,11 @@ from ..geometry.camera import Camera
 from ..geometry.constants import constant
 from ..geometry.pose_batch import COORDINATES, PoseBatch
 from ..geometry.skeleton import Skeleton
-from .check import CheckReport, inspect
+from .check import FARTHEST, CheckReport, inspect
 from .infer import infer_format
 from .protocol import Format, guess_skeleton
 
 __all__ = ["BatchReader", "as_iterable", "restored_streams"]
-
-FARTHEST = 1e6  # metres or screen units; float32 squares of more lose all precision
 
 
 class BatchReader:

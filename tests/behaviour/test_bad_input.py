@@ -65,6 +65,8 @@ def bad_first(what: str) -> tuple[Any, ...]:
         pose_3d[3, 4] = NAN
     elif what == "infinite 2D":
         pose_2d[5, 1, 0] = INF
+    elif what == "huge 3D":
+        pose_3d[6, 2, 1] = 1e30
     elif what == "NaN camera":
         given[3][2, 0] = NAN
     elif what == "millimetres":
@@ -110,8 +112,12 @@ FIRST: dict[str, tuple[type[PoseAugError], str]] = {
     ),
     "ragged to the core": (BatchError, r"pose_3d \(field 0\) is list.*Pad or cut"),
     "empty": (BatchError, r"shape \(0, 16, 2\): no rows. Skip empty batches"),
-    "NaN 3D": (BatchError, r"1 of 8 rows have NaN or infinite 3D.*first: row 3.*drop or repair"),
-    "infinite 2D": (BatchError, r"1 of 8 rows have NaN or infinite 2D.*first: row 5"),
+    "NaN 3D": (
+        BatchError,
+        r"1 of 8 rows have NaN, infinite or huge 3D.*row 3.*drop or repair",
+    ),
+    "infinite 2D": (BatchError, r"1 of 8 rows have NaN, infinite or huge 2D.*first: row 5"),
+    "huge 3D": (BatchError, r"1 of 8 rows have NaN, infinite or huge 3D.*first: row 6"),
     "NaN camera": (PoseAugError, r"NaN|camera"),
     "millimetres": (DataError, r"longest bone is 4\d\d.* m.*unit=0.001"),
     "flipped y": (DataError, r"does not project onto its 2D.*y flipped"),
