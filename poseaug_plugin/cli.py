@@ -85,7 +85,8 @@ def _demo_picture(augmenter: PoseAugmenter, some: Pairs, path: Path) -> str:
         return f"Augmented poses: {path}"
     from .plots.page import augmented_page
 
-    augmented_page(augmenter, batch, path := path.with_suffix(".html"))
+    path = path.with_suffix(".html")
+    augmented_page(augmenter, batch, path)
     return f"Augmented poses, to turn round in a browser: {path} (pictures need matplotlib)"
 
 

@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 MM_PER_METRE = 1000.0
+TINY = torch.finfo(torch.float64).tiny  # all is computed in float64
 AUC_THRESHOLDS_MM = range(0, 151, 5)  # the 31 thresholds of MPI-INF-3DHP
 
 
@@ -76,10 +77,8 @@ def n_mpjpe(predicted: Tensor, target: Tensor) -> float:
     0.0
     """
     predicted, target = _checked(predicted, target)
-    size = predicted.square().sum((1, 2), keepdim=True)
-    scale = (predicted * target).sum((1, 2), keepdim=True) / size.clamp_min(
-        torch.finfo(size.dtype).tiny
-    )
+    size = predicted.square().sum((1, 2), keepdim=True).clamp_min(TINY)
+    scale = (predicted * target).sum((1, 2), keepdim=True) / size
     return float(_errors_mm(scale * predicted, target).mean())
 
 
@@ -229,8 +228,8 @@ def _procrustes(predicted: Tensor, target: Tensor) -> Tensor:
     sign = torch.ones_like(stretch)
     sign[:, 2] = torch.where(torch.linalg.det(left @ right) < 0, -1.0, 1.0)
     rotation = (left * sign[:, None]) @ right
-    size = source.square().sum(dim=(1, 2))
-    scale = (stretch * sign).sum(dim=1) / size.clamp_min(torch.finfo(size.dtype).tiny)
+    size = source.square().sum(dim=(1, 2)).clamp_min(TINY)
+    scale = (stretch * sign).sum(dim=1) / size
     aligned: Tensor = scale[:, None, None] * (source @ rotation) + target_mean
     return aligned
 

@@ -74,14 +74,7 @@ class Diagnostics:
             outside=_outside(pose_2d, poses.frame_height),
             size_2d=float(pose_2d.abs().median()),
             focal=float(poses.camera[:, :2].median()),
-            image_space=float(
-                (_relative(frames, skeleton)[..., :2] - _relative(pose_2d, skeleton))
-                .square()
-                .sum(-1)
-                .mean(-1)
-                .sqrt()
-                .median()
-            ),
+            image_space=_rms(_relative(frames, skeleton)[..., :2] - _relative(pose_2d, skeleton)),
             length_spread=_length_spread(poses.pose_3d, skeleton),
             root_step=_root_step(root.view(*poses.pose_3d.shape[:2], 3)),
         )
@@ -104,7 +97,11 @@ def _residual(frames: Tensor, pose_2d: Tensor, camera: Tensor) -> float:
 
 def _off(pose_3d: Tensor, pose_2d: Tensor, camera: Tensor) -> float:
     """Residual of absolute poses (N, J, 3) against 2D (N, J, 2), screen units."""
-    off = project(pose_3d, camera) - pose_2d
+    return _rms(project(pose_3d, camera) - pose_2d)
+
+
+def _rms(off: Tensor) -> float:
+    """Root mean square length of vectors (N, J, 2) over joints, median over frames."""
     return float(off.square().sum(-1).mean(-1).sqrt().median())
 
 
