@@ -436,8 +436,9 @@ class PoseAugmenter:
     def preview(self, batch: Any) -> tuple[PoseBatch, Tensor, Augmentation]:
         """Augment every row of a batch, to look at; networks and random state do not change.
 
-        Rows keep their own poses. Before the first batch there are no pose statistics, so bends and
-        the vertical are missing, and ranges are fitted to this batch.
+        Rare poses are not preferred, but limbs are exchanged between rows, as in training. Before
+        the first batch there are no pose statistics, so bends and the vertical are missing, and
+        ranges are fitted to this batch.
 
         Args:
             batch: what the loader yields. It is not changed.
