@@ -78,13 +78,13 @@ def fingerprint(value: Any, depth: int = 6) -> Any:
     return key
 
 
-def is_finite(field: Any) -> bool:
-    """Whether a field holds only finite numbers."""
+def share_not_finite(field: Any) -> float:
+    """The share of a field's numbers that are NaN or infinite."""
     if isinstance(field, Tensor):
-        return bool(field.detach().to_dense().double().isfinite().all())
+        return 1 - float(field.detach().to_dense().double().isfinite().double().mean())
     if isinstance(field, (list, tuple)):
-        return all(is_finite(row) for row in field)
-    return bool(np.isfinite(np.asarray(field, np.float64)).all())
+        return float(np.mean([share_not_finite(row) for row in field]))
+    return 1 - float(np.isfinite(np.asarray(field, np.float64)).mean())
 
 
 # Malformed batches
@@ -451,10 +451,13 @@ configs = st.sampled_from(
 )
 
 
-def poses_are_finite(made: Any, augmenter: PoseAugmenter) -> bool:
-    """Whether the fields that the format names are finite in the output."""
+def adds_no_nan(made: Any, bad: Any, augmenter: PoseAugmenter) -> bool:
+    """Whether the poses have no more NaN or infinite numbers than before, since rows may stay."""
     fmt: Any = augmenter._reader.format
-    return all(is_finite(get_field(made, key)) for key in (fmt.pose_3d, fmt.pose_2d))
+    return made is bad or all(
+        share_not_finite(get_field(made, key)) <= share_not_finite(get_field(bad, key)) + 1e-9
+        for key in (fmt.pose_3d, fmt.pose_2d)
+    )
 
 
 @cases(250)
@@ -473,7 +476,7 @@ def test_a_malformed_first_batch_raises_our_error_or_is_augmented(
         pass
     else:
         optimizer.step()
-        assert made is bad or poses_are_finite(made, augmenter)
+        assert adds_no_nan(made, bad, augmenter)
     assert fingerprint(bad) == before
 
 
@@ -496,7 +499,7 @@ def test_a_malformed_later_batch_never_raises(data: Any, config: Any, container:
     optimizer.step()
     made = augmenter(bad)
     optimizer.step()
-    assert made is bad or poses_are_finite(made, augmenter)
+    assert adds_no_nan(made, bad, augmenter)
     assert fingerprint(bad) == before
     again = augmenter(first)  # the run goes on
     optimizer.step()
@@ -700,7 +703,7 @@ def test_augmented_poses_are_written_into_good_batches(good: Good, seed: int) ->
             assert not taken or min(quantum) > 1e-3  # beyond the range of a narrow dtype
             continue
         assert taken
-        assert all(is_finite(new) for _, new in fields)
+        assert all(share_not_finite(new) == 0 for _, new in fields)
         off = (again.pose_2d - augmented.pose_2d)[i].abs().max()
         assert off <= quantum[0], (off, quantum)
         if fmt.space == "metric":
