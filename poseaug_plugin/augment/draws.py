@@ -15,14 +15,16 @@ __all__ = ["normal", "uniform", "weighted"]
 _RESOLUTION = 1 << 24  # integer weight of the most likely row; the least likely ones have 1
 
 
-def uniform(generator: torch.Generator, *shape: int) -> Tensor:
-    """Return uniform random numbers in 0 to 1."""
-    return torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)
+def uniform(generator: torch.Generator, *shape: int, high: float = 1.0) -> Tensor:
+    """Return uniform random numbers in 0 to `high`."""
+    numbers = torch.empty(shape, device=generator.device, dtype=torch.float32)
+    return numbers.uniform_(0.0, high, generator=generator)
 
 
 def normal(generator: torch.Generator, *shape: int) -> Tensor:
     """Return normal random numbers with mean 0 and standard deviation 1."""
-    return torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32)
+    numbers = torch.empty(shape, device=generator.device, dtype=torch.float32)
+    return numbers.normal_(generator=generator)
 
 
 def weighted(generator: torch.Generator, weight: Tensor, count: int) -> Tensor:

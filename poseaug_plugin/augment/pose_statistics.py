@@ -153,7 +153,7 @@ class PoseStatistics:
         if config.bend_sigma and self.batches:
             rows, bones = len(directions), self.skeleton.num_bones
             steps = torch.bmm(self._bone_factors, normal(generator, bones, 3, rows))
-            steps = steps * (config.bend_sigma * uniform(generator, rows))
+            steps = steps * uniform(generator, rows, high=config.bend_sigma)
             poses = bend_chain(poses, steps, self.skeleton)
         return poses.permute(2, 0, 1), None if sources is None else sources.T
 

@@ -107,11 +107,12 @@ def swap_lengths(length: Tensor, skeleton: Skeleton, generator: torch.Generator)
         gamma_bl (B, G).
     """
     group_of_bone = group_matrix(skeleton, length.dtype, length.device)
-    # The sum of the lengths in each mirror group, and the number of bones that have a length.
-    sums = torch.cat([length, length > EPS]).mm(group_of_bone)
-    total, count = sums.view(2, len(length), -1).unbind()
-    own = (total / count.clamp_min(1)).clamp_min(EPS)
+    # The sum of the lengths in each mirror group, and EPS times the number of bones that have one:
+    # together the mean lengths, in units of EPS.
+    total, count = length.mm(group_of_bone), length.clamp_max(EPS).mm(group_of_bone)
+    own = (total / count.clamp_min(EPS)).clamp_min(1)
     order = torch.randperm(len(length), generator=generator, device=length.device)
     other = own.index_select(0, order)
-    other = torch.where(other > EPS, other, own)
-    return torch.addcdiv(constant((-1.0,), length.dtype, length.device), other, own)
+    one, minus_one = (constant((x,), length.dtype, length.device) for x in (1.0, -1.0))
+    other = torch.where(other > one, other, own)
+    return torch.addcdiv(minus_one, other, own)

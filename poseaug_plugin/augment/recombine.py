@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.bones import EPS
-from ..geometry.constants import identity, index_tensor
+from ..geometry.constants import constant, identity, index_tensor
 from ..geometry.skeleton import Skeleton
 from .draws import uniform
 
@@ -61,7 +61,10 @@ def bend_chain(directions: Tensor, steps: Tensor, skeleton: Skeleton) -> Tensor:
         (K, 3, B), unit bones.
     """
     inner, ancestors = _chains(skeleton)
-    bendable = directions.any(1, keepdim=True) & _column(inner, directions.device)
+    # 1 or 0: bones of zero length, whose direction is zero, and leaf bones do not bend.
+    bendable = (directions * directions).sum(1, keepdim=True) * _column(
+        inner, directions.dtype, directions.device
+    )
     bent = _unit(torch.addcmul(directions, steps, bendable))
     total = directions + bent
     scaled = total / (total * total).sum(1, keepdim=True).clamp_min(EPS**2)
@@ -112,6 +115,6 @@ def _chains(skeleton: Skeleton) -> tuple[tuple[bool, ...], tuple[int, ...]]:
 
 
 @lru_cache(maxsize=64)
-def _column(values: tuple[bool, ...], device: torch.device) -> Tensor:
-    """Return booleans as (K, 1, 1) on the device."""
-    return torch.tensor(values, device=device)[:, None, None]
+def _column(values: tuple[bool, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return booleans as numbers (K, 1, 1) on the device."""
+    return constant(values, dtype, device)[:, None, None]

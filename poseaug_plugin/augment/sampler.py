@@ -120,9 +120,14 @@ class Sampler:
             N pairs, and which of them are accepted (N,).
         """
         self.measure(poses)
-        bones = Bones.of(poses.pose_3d, self.skeleton)
-        sources = self.source_rows(poses, bones, rows)
-        augmented, accepted, *_ = self._sample(poses.pick(sources), bones.pick(sources))
+        if self.config.uses_pose_statistics:
+            bones = Bones.of(poses.pose_3d, self.skeleton)
+            sources = self.source_rows(poses, bones, rows)
+            originals, bones = poses.pick(sources), bones.pick(sources)
+        else:
+            originals = poses.pick(rows)
+            bones = Bones.of(originals.pose_3d, self.skeleton)
+        augmented, accepted, *_ = self._sample(originals, bones)
         accepted = accepted & poses.valid.index_select(0, rows)
         if self.target is not None:
             self.target.add(augmented, accepted)
@@ -168,12 +173,10 @@ class Sampler:
         probability that grows with the rarity of its pose. Rows of groups keep their own poses.
         """
         config, pose_statistics = self.config, self.pose_statistics
-        if not config.uses_pose_statistics:
-            return rows
-        axes = bones.axes[:, poses.middle]  # computes and caches those of all frames for later use
+        _ = bones.axes  # computes and caches those of all frames for later use
         centre = bones.frame(poses.middle)
         directions = centre.body_direction
-        pose_statistics.add(directions, axes, poses.valid)
+        pose_statistics.add(directions, centre.axes, poses.valid)
         if not config.resamples or poses.group is not None:
             return rows
         complete = poses.valid & (centre.length > EPS).all(-1)  # a missing bone is not a rare pose
@@ -238,7 +241,7 @@ class Sampler:
         """
         R, image_offset, distance, leader = view.R, view.image_offset, view.distance, poses.leader
         if self.config.aligns_vertical:
-            R = R @ self.pose_statistics.vertical_alignment()
+            R = R.view(-1, 3).mm(self.pose_statistics.vertical_alignment()).view_as(R)
         if self.target is not None:
             views = self.target.draw_views(zoom(poses.camera, view.focal), self.generator)
             image_offset, distance = views or (image_offset, distance)

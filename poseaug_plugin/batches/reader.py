@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import BatchError
 from ..geometry.camera import Camera
 from ..geometry.constants import constant
-from ..geometry.pose_batch import COORDINATES, PoseBatch
+from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 from .check import FARTHEST, CheckReport, inspect
 from .infer import infer_format
@@ -100,10 +100,12 @@ class BatchReader:
             BatchError: it cannot be read.
         """
         poses = self.format.read(batch, self.skeleton, self._camera)
-        fields = [getattr(poses, name).flatten(1) for name in COORDINATES]
+        fields = [x.flatten(1) for x in (poses.pose_2d, poses.absolute, poses.camera)]
         # Not an infinity norm, which is ten times slower on a CPU.
-        good = torch.cat(fields, 1).abs().amax(1) < FARTHEST  # False for NaN
-        zero = constant((0.0,), torch.float32, good.device)
+        zero, farthest = (
+            constant((x,), torch.float32, poses.pose_3d.device) for x in (0.0, FARTHEST)
+        )
+        good = torch.cat(fields, 1).abs().amax(1) < farthest  # False for NaN
         pose_3d = torch.where(good.view(-1, 1, 1, 1), poses.pose_3d, zero)
         return replace(poses, valid=poses.valid & good, pose_3d=pose_3d), (~good).sum()
 

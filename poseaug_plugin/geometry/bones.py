@@ -278,8 +278,9 @@ class Bones:
     @property
     def body_direction(self) -> Tensor:
         """The unit bones (..., K, 3) in the body frame, see `directions`."""
-        direction = self.direction.reshape(-1, *self.direction.shape[-2:])
-        return torch.bmm(direction, self.axes.reshape(-1, 3, 3)).view_as(self.direction)
+        if self.direction.ndim == 3:  # in a third of the operations of the general product
+            return torch.bmm(self.direction, self.axes)
+        return self.direction @ self.axes
 
     def bend(self, gamma_ba: Tensor) -> Bones:
         """BA: add `gamma_ba` (..., K, 3) to the unit bones and normalise; lengths are kept.
@@ -288,10 +289,10 @@ class Bones:
         bone of zero length.
         """
         bent = self.direction + gamma_ba
-        norm = lengths(bent)
-        undefined = torch.minimum(norm, self.length) < EPS
-        bent = bent / norm.clamp_min(EPS)[..., None]
-        return replace(self, direction=torch.where(undefined[..., None], self.direction, bent))
+        norm = torch.linalg.vector_norm(bent, dim=-1, keepdim=True)
+        undefined = torch.minimum(norm, self.length[..., None]) < EPS
+        bent = torch.where(undefined, self.direction, bent / norm.clamp_min(EPS))
+        return replace(self, direction=bent)
 
     def bend_clip(self, gamma_ba: Tensor, frame: int) -> Bones:
         """BA for clips: bend one frame, and rotate the bones of the others likewise.
