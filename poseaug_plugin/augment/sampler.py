@@ -120,12 +120,14 @@ class Sampler:
             N pairs, and which of them are accepted (N,).
         """
         self.measure(poses)
+        sources, centre = rows, None
         if self.config.uses_pose_statistics:
-            bones = Bones.of(poses.pose_3d, self.skeleton)
-            sources = self.source_rows(poses, bones, rows)
-            originals, bones = poses.pick(sources), bones.pick(sources)
+            centre = Bones.of(poses.pose_3d[:, poses.middle, None], self.skeleton)
+            sources = self.source_rows(poses, centre, rows)
+        originals = poses.pick(sources)
+        if centre is not None and poses.pose_3d.shape[1] == 1:
+            bones = centre.pick(sources)
         else:
-            originals = poses.pick(rows)
             bones = Bones.of(originals.pose_3d, self.skeleton)
         augmented, accepted, *_ = self._sample(originals, bones)
         accepted = accepted & poses.valid.index_select(0, rows)
@@ -171,10 +173,15 @@ class Sampler:
 
         It is the row itself, or, with `config.rare_pose_power`, any row of the batch, with a
         probability that grows with the rarity of its pose. Rows of groups keep their own poses.
+
+        Args:
+            poses: the batch.
+            bones: the bones (B, 1, K) of its centre frames.
+            rows: indices of rows.
         """
         config, pose_statistics = self.config, self.pose_statistics
-        _ = bones.axes  # computes and caches those of all frames for later use
-        centre = bones.frame(poses.middle)
+        _ = bones.axes  # computes and caches them for later use
+        centre = bones.frame(0)
         directions = centre.body_direction
         pose_statistics.add(directions, centre.axes, poses.valid)
         if not config.resamples or poses.group is not None:

@@ -147,7 +147,8 @@ class BatchFormat:
         _check_frames(pose_2d, pose_3d)
         people = codec_2d.layout.people
         lens = self._camera(batch, pose_2d, camera, people)
-        valid = _any(raw_2d, people) & _any(raw_3d, people).to(pose_2d.device)
+        norms = _norms(raw_2d, people), _norms(raw_3d, people).to(pose_2d.device)
+        valid = torch.minimum(*norms) != 0  # rows that are all zeros are padding
         if self.space == "image":
             if self.root == "relative":  # the 2D has the root's position
                 at = pose_2d[:, :, skeleton.root, None] - pose_3d[:, :, skeleton.root, None, :2]
@@ -475,9 +476,10 @@ def _short(value: Any) -> str:
     return repr(value)
 
 
-def _any(field: Tensor, people: int) -> Tensor:
-    """Which rows (B,) of a field, or people of its scenes, are not all zeros."""
-    return field.reshape(len(field) * people, -1).any(1)
+def _norms(field: Tensor, people: int) -> Tensor:
+    """Norms (B,) of the rows of a field, or of the people of its scenes; 0 if all is 0."""
+    # `any` is seven times slower on a CPU.
+    return torch.linalg.vector_norm(field.reshape(len(field) * people, -1), dim=1)
 
 
 def _codec_of(poses: PoseBatch) -> FieldCodec | None:

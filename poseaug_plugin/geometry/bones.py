@@ -10,7 +10,7 @@ RepNet (Wandt and Rosenhahn, CVPR 2019); PoseAug splits it into body parts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import torch
@@ -292,7 +292,7 @@ class Bones:
         norm = torch.linalg.vector_norm(bent, dim=-1, keepdim=True)
         undefined = torch.minimum(norm, self.length[..., None]) < EPS
         bent = torch.where(undefined, self.direction, bent / norm.clamp_min(EPS))
-        return replace(self, direction=bent)
+        return Bones(bent, self.length, self.skeleton)
 
     def bend_clip(self, gamma_ba: Tensor, frame: int) -> Bones:
         """BA for clips: bend one frame, and rotate the bones of the others likewise.
@@ -307,7 +307,7 @@ class Bones:
         before, axes = self.frame(frame), self.axes
         start, end = (bones.direction @ axes[:, frame] for bones in (before, before.bend(gamma_ba)))
         rotated = rotate_between(self.body_direction, start[:, None], end[:, None])
-        return replace(self, direction=rotated @ axes.mT)
+        return Bones(rotated @ axes.mT, self.length, self.skeleton)
 
     def stretch(self, gamma_bl: Tensor) -> Bones:
         """BL: multiply the length of bone k by 1 + gamma_bl[..., k]; directions are kept.
@@ -336,7 +336,7 @@ class Bones:
 
     def _replace(self, direction: Tensor, length: Tensor, fn: Callable[[Tensor], Tensor]) -> Bones:
         """Return a copy with new tensors. If the axes are cached, the copy caches `fn(axes)`."""
-        copy = replace(self, direction=direction, length=length)
+        copy = Bones(direction, length, self.skeleton)
         if "axes" in vars(self):  # where `cached_property` stores them
             vars(copy)["axes"] = fn(self.axes)
         return copy

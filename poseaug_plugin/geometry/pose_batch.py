@@ -175,8 +175,10 @@ class PoseBatch:
         return off * (after / before)[:, :, None]
 
     def to(self, device: torch.device) -> PoseBatch:
-        """A copy on a device, made in one transfer."""
+        """A copy on a device, made in one transfer; the batch itself if all of it is there."""
         tensors = self._tensors()
+        if all(tensor.device == device for tensor in tensors.values()):
+            return self
         copies: Any = dict(zip(tensors, copy_together([*tensors.values()], device)))
         return replace(self, **copies)
 
