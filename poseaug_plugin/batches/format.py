@@ -247,7 +247,7 @@ class BatchFormat:
 
     def _codec_3d(self, shape: tuple[int, ...], skeleton: Skeleton, what: str = "") -> FieldCodec:
         joints = tuple(self.joints_3d or range(skeleton.num_joints))
-        if set(range(skeleton.num_joints)) - set(joints) - {skeleton.root}:
+        if self.joints_3d and set(range(skeleton.num_joints)) - {*joints, skeleton.root}:
             raise ConfigError(
                 f"joints_3d={joints} leaves out more than the root, joint {skeleton.root}, of a "
                 f"skeleton of {skeleton.num_joints} joints; pass a skeleton= of the joints that "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from einops import rearrange
 from torch import Tensor
@@ -32,6 +33,7 @@ class Layout:
     frames: int = 1
 
     @classmethod
+    @lru_cache(maxsize=64)
     def of(
         cls, shape: tuple[int, ...], joints: int, channels: int, what: str, scenes: bool = False
     ) -> Layout:
