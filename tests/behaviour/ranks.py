@@ -60,15 +60,15 @@ def nets(augmenter: PoseAugmenter) -> Any:
 def without_chance() -> Iterator[None]:
     """Every draw has the same value, so that the rows of a batch do not depend on its size."""
 
-    def constant(shape: Any, *, dtype: torch.dtype, **_: Any) -> Tensor:
-        return torch.full(shape, 0.37, dtype=dtype)
+    def constant(drawn: Tensor, *_: Any, **__: Any) -> Tensor:
+        return drawn.fill_(0.37)
 
-    before = torch.rand, torch.randn
-    torch.rand = torch.randn = constant  # type: ignore[assignment]
+    before = Tensor.uniform_, Tensor.normal_
+    Tensor.uniform_ = Tensor.normal_ = constant  # type: ignore[method-assign]
     try:
         yield
     finally:
-        torch.rand, torch.randn = before
+        Tensor.uniform_, Tensor.normal_ = before  # type: ignore[method-assign]
 
 
 def updated(batches: list[Any]) -> dict[str, Any]:
