@@ -9,28 +9,13 @@ running root mean square. Weights are then shares.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..loop.distributed import average
-
-__all__ = ["Balance", "Term"]
+__all__ = ["Balance", "gradients_of", "mean_squares"]
 
 MOMENTUM = 0.05  # weight of an update in the running mean squares
-
-
-class Term(NamedTuple):
-    """A term of the augmentor's loss.
-
-    Attributes:
-        loss: a scalar.
-        weight: a number, or a scalar without gradient.
-    """
-
-    loss: Tensor
-    weight: float | Tensor
 
 
 class Balance:
@@ -54,28 +39,28 @@ class Balance:
         }
 
     def combine(
-        self, terms: Mapping[str, Term], outputs: Sequence[Tensor]
+        self,
+        gradients: Mapping[str, Sequence[Tensor | None]],
+        squares: Mapping[str, Tensor],
+        weights: Mapping[str, float | Tensor],
+        outputs: Sequence[Tensor],
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Return the gradient for each output, and the share of each term in them.
 
         A share is the root mean square of a weighted gradient, divided by the sum of those of all
-        terms. The graph of the losses is freed by the last term, which must be that of the
-        estimator: a compiled model refuses a backward pass that keeps its graph.
+        terms.
+
+        Args:
+            gradients: the gradients of each term, see `gradients_of`.
+            squares: their mean squares, see `mean_squares`. In a distributed run, their means over
+                the ranks, so that all ranks scale alike.
+            weights: the weight of each term, a number or a scalar without gradient.
+            outputs: the outputs of the network.
         """
-        grads, used = {}, [name for name, term in terms.items() if term.loss.requires_grad]
-        for name in used:
-            grads[name] = torch.autograd.grad(
-                terms[name].loss, outputs, retain_graph=name != used[-1], allow_unused=True
-            )
-        now = {
-            name: torch.stack([_mean_square(g, output) for g, output in zip(grad, outputs)])
-            for name, grad in grads.items()
-        }
-        average(now.values())  # all ranks scale alike
         combined = [torch.zeros_like(output) for output in outputs]
         sizes: dict[str, Tensor] = {}
-        for name, grad in grads.items():
-            weight, size = terms[name].weight, now[name]
+        for name, grad in gradients.items():
+            weight, size = weights[name], squares[name]
             factor = torch.ones_like(size)
             if self.on:
                 factor = self._factor(name, size) / len(outputs[0])
@@ -95,8 +80,34 @@ class Balance:
         return torch.where(new > 0, new.rsqrt(), 0.0)
 
 
+def gradients_of(
+    losses: Mapping[str, Tensor], outputs: Sequence[Tensor]
+) -> dict[str, tuple[Tensor | None, ...]]:
+    """Return the gradients of the losses that have one, with respect to each output.
+
+    The graph is freed with the last loss, which must be that of the estimator: a compiled model
+    refuses a backward pass that keeps its graph.
+    """
+    used = [name for name, loss in losses.items() if loss.requires_grad]
+    return {
+        name: torch.autograd.grad(
+            losses[name], outputs, retain_graph=name != used[-1], allow_unused=True
+        )
+        for name in used
+    }
+
+
+def mean_squares(
+    gradients: Mapping[str, Sequence[Tensor | None]], outputs: Sequence[Tensor]
+) -> dict[str, Tensor]:
+    """Return the mean square of the elements of each gradient that are not 0, (outputs,)."""
+    return {
+        name: torch.stack([_mean_square(g, output) for g, output in zip(grad, outputs)])
+        for name, grad in gradients.items()
+    }
+
+
 def _mean_square(grad: Tensor | None, output: Tensor) -> Tensor:
-    """Return the mean square of the elements of a gradient that are not 0, a scalar."""
     return output.new_zeros(()) if grad is None else _mean_of_nonzero(grad.square())
 
 

@@ -23,7 +23,7 @@ from ..loop.distributed import all_agree, average
 from ..loop.estimator import Estimator
 from ..schedule import EpochSchedule
 from .augmentor import Augmentor
-from .balance import Balance, Term
+from .balance import Balance, gradients_of, mean_squares
 from .collapse import OF_THE_ESTIMATOR, CollapseReport, CollapseWatch
 from .discriminators import DISCRIMINATORS, DiscriminatorInput
 from .fake_pool import FakePool
@@ -44,7 +44,8 @@ class _Forward:
         draft: the sample of the prior.
         aug: all parameters.
         proposal: those of the augmentor.
-        terms: the terms of the augmentor's loss, by name, without the feedback.
+        losses, weights: the terms of the augmentor's loss and their weights, by name.
+        gradients: the gradient of each term with respect to each tensor of the proposal.
         feedback: the feedback, if there is any.
     """
 
@@ -53,7 +54,9 @@ class _Forward:
     draft: Draft
     aug: Augmentation
     proposal: Proposal
-    terms: dict[str, Term] = field(default_factory=dict)
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    weights: dict[str, float | Tensor] = field(default_factory=dict)
+    gradients: dict[str, tuple[Tensor | None, ...]] = field(default_factory=dict)
     feedback: Feedback | None = None
 
 
@@ -135,8 +138,9 @@ class Trainer:
                 group["lr"] = config.lr * schedule.lr_factor
         device, self.is_reducing = self.device, False
         moves = schedule.warm or not config.prior
-        try:
+        try:  # all that calls the estimator, which may fail
             made = self._forward(poses, estimator, fmt, schedule, moves)
+            made.gradients = gradients_of(made.losses, made.proposal.tensors)
         except Exception:
             all_agree(False, device)
             raise
@@ -144,11 +148,13 @@ class Trainer:
             return []
         self.is_reducing = True
         measures = self._measure(made)
+        steps: dict[str, list[tuple[nn.Parameter, Tensor]]] = {}
         if moves:
-            measures.update(self._update_augmentor(made, schedule))
+            steps["augmentor"] = self._augmentor_gradients(made, schedule, measures)
         if self.updates % config.d_every == 0 or not moves:
             for name in self.discriminators:
-                measures.update(self._update_discriminator(name, made.real, made.fake))
+                steps[name] = self._discriminator_gradients(name, made, measures)
+        self._step(steps, measures)
         self.updates += 1
         self.measures.update(measures)
         reports = self.watch.add(measures)
@@ -193,13 +199,13 @@ class Trainer:
             return made
 
         regularised = regularisation(proposal, real.bones.direction, fake.bones.direction, config)
-        made.terms["reg"] = Term(regularised, config.reg_weight)
+        made.losses["reg"], made.weights["reg"] = regularised, config.reg_weight
         if config.reg_angles:
             excess = self.angles.excess(fake.bones.direction)
-            made.terms["angles"] = Term(excess, config.reg_angles)
+            made.losses["angles"], made.weights["angles"] = excess, config.reg_angles
         for name, weight in self.discriminators.items():
             score = self.nets[name](DISCRIMINATORS[name].view(fake))
-            made.terms[name] = Term(lsgan_generator(score), weight)
+            made.losses[name], made.weights[name] = lsgan_generator(score), weight
         if config.feedback != "off" and schedule.warm:
             if config.feedback == "range":
                 bent_3d = bent.pose_3d + poses.root[:, :, None]
@@ -213,6 +219,9 @@ class Trainer:
                 schedule,
                 self.skeleton,
             )
+            # "log" weighs the gradient of the hardness itself, see `_augmentor_gradients`.
+            steered = config.feedback == "log"
+            made.losses["feedback"] = made.feedback.log_hardness if steered else made.feedback.loss
         return made
 
     def _compared_2d(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
@@ -242,54 +251,54 @@ class Trainer:
                 measures[f"diversity_{name[-2:]}"] = diversity(made.proposal.parameters[name])
         return measures
 
-    def _update_augmentor(self, made: _Forward, schedule: EpochSchedule) -> dict[str, Tensor]:
-        """Update the augmentor, and return measures of its loss."""
-        config, terms, feedback = self.config, dict(made.terms), made.feedback
-        loss = [weight * term for term, weight in terms.values()]
-        measures: dict[str, Tensor] = {}
-        if feedback is not None:
+    def _augmentor_gradients(
+        self, made: _Forward, schedule: EpochSchedule, measures: dict[str, Tensor]
+    ) -> list[tuple[nn.Parameter, Tensor]]:
+        """Return the augmentor's parameters with their gradients, and add measures of its loss."""
+        config, feedback, outputs = self.config, made.feedback, made.proposal.tensors
+        squares = mean_squares(made.gradients, outputs)
+        loss = [w * made.losses[name] for name, w in made.weights.items()]
+        if feedback is None:
+            average(squares.values())
+        else:
             log_hardness, known = feedback.log_hardness.detach().clone(), feedback.known.clone()
-            average([log_hardness, known])  # the mean of the ranks that know it, 0 if none does
+            average([*squares.values(), log_hardness, known])
+            # The mean of the ranks that know it, 0 if none does.
             log_hardness = torch.where(known > 0, log_hardness / known.clamp_min(1e-6), 0.0)
             hardness = torch.where(known > 0, log_hardness.exp(), 0.0)
             measures.update(hardness=hardness, feedback=feedback.loss.detach())
             loss.append(feedback.loss)
-            terms["feedback"] = Term(feedback.loss, 1.0)
+            made.weights["feedback"] = 1.0
             if config.feedback == "log":
                 # Its gradient fades at the target; the balance alone would keep its size.
                 fade = steer(log_hardness, schedule.between(config.beta)) * (known > 0)
-                terms["feedback"] = Term(feedback.log_hardness, config.feedback_weight * fade)
+                made.weights["feedback"] = config.feedback_weight * fade
         measures["loss_augmentor"] = torch.stack(loss).sum().detach()
-        outputs = made.proposal.tensors
-        gradients, shares = self.balance.combine(terms, outputs)
-        measures["grad_norm"] = self._step("augmentor", outputs, gradients)
-        average(self.nets["augmentor"].buffers())
-        return measures | {f"share_{name}": share for name, share in shares.items()}
+        gradients, shares = self.balance.combine(made.gradients, squares, made.weights, outputs)
+        measures.update({f"share_{name}": share for name, share in shares.items()})
+        return self._gradients("augmentor", outputs, gradients)
 
-    def _update_discriminator(
-        self, name: str, real: DiscriminatorInput, fake: DiscriminatorInput
-    ) -> dict[str, Tensor]:
-        """Update a discriminator on real pairs and a mix of new and past fakes.
+    def _discriminator_gradients(
+        self, name: str, made: _Forward, measures: dict[str, Tensor]
+    ) -> list[tuple[nn.Parameter, Tensor]]:
+        """Return the parameters and gradients of a discriminator on real pairs and a mix of fakes.
 
-        Returns:
-            Its loss and its mean scores.
+        The fakes are new and past ones. Adds its loss and its mean scores to the measures.
         """
         net, view = self.nets[name], DISCRIMINATORS[name].view
-        fakes = self.pools[name](view(fake).detach(), self.sampler.generator)
+        fakes = self.pools[name](view(made.fake).detach(), self.sampler.generator)
         # One call for both: discriminators have no batch normalisation, so rows do not interact.
-        real_score, fake_score = net(torch.cat([view(real), fakes])).chunk(2)
+        real_score, fake_score = net(torch.cat([view(made.real), fakes])).chunk(2)
         loss = lsgan_discriminator(real_score, fake_score)
-        self._step(name, [loss])
-        return {
-            f"loss_{name}": loss.detach(),
-            f"{name}_real": real_score.detach().mean(),
-            f"{name}_fake": fake_score.detach().mean(),
-        }
+        measures[f"loss_{name}"] = loss.detach()
+        measures[f"{name}_real"] = real_score.detach().mean()
+        measures[f"{name}_fake"] = fake_score.detach().mean()
+        return self._gradients(name, [loss])
 
-    def _step(
+    def _gradients(
         self, part: str, outputs: list[Tensor], gradients: list[Tensor] | None = None
-    ) -> Tensor:
-        """Take an optimizer step of one part with a clipped gradient, and return its norm.
+    ) -> list[tuple[nn.Parameter, Tensor]]:
+        """Return the parameters of a network with their gradients, without those that have none.
 
         Args:
             part: name of the network.
@@ -299,16 +308,27 @@ class Trainer:
         parameters = list(self.nets[part].parameters())
         # Not loss.backward(), which would write gradients to the caller's parameters too.
         grads = torch.autograd.grad(outputs, parameters, gradients, allow_unused=True)
-        used = [(p, g) for p, g in zip(parameters, grads) if g is not None]
-        average(grad for _, grad in used)
-        for parameter, grad in used:
-            parameter.grad = grad
-        norm = nn.utils.clip_grad_norm_([p for p, _ in used], self.config.clip)
-        for parameter, grad in used:  # clipped in place above; a NaN loss gives zero gradients
-            parameter.grad = torch.where(norm.isfinite(), grad, 0.0)
-        self.optimizers[part].step()
-        self.optimizers[part].zero_grad()
-        return norm.detach()
+        return [(p, grad) for p, grad in zip(parameters, grads) if grad is not None]
+
+    def _step(
+        self, steps: dict[str, list[tuple[nn.Parameter, Tensor]]], measures: dict[str, Tensor]
+    ) -> None:
+        """Take an optimizer step of each part with a clipped gradient.
+
+        In a distributed run, gradients and buffers are averaged first, in one message.
+        """
+        buffers = self.nets["augmentor"].buffers() if "augmentor" in steps else ()
+        average([*(grad for used in steps.values() for _, grad in used), *buffers])
+        for part, used in steps.items():
+            for parameter, grad in used:
+                parameter.grad = grad
+            norm = nn.utils.clip_grad_norm_([p for p, _ in used], self.config.clip)
+            for parameter, grad in used:  # clipped in place above; NaN losses give zero gradients
+                parameter.grad = torch.where(norm.isfinite(), grad, 0.0)
+            self.optimizers[part].step()
+            self.optimizers[part].zero_grad()
+            if part == "augmentor":
+                measures["grad_norm"] = norm.detach()
 
     # State
 

@@ -12,7 +12,7 @@ from torch import nn
 from helpers import H36M
 from loop_helpers import Lifter, attached, batch, loader, people, same, small, snapshot, step, train
 from poseaug_plugin import Camera, PoseAugConfig, PoseBatch
-from poseaug_plugin.adversarial.balance import Balance, Term
+from poseaug_plugin.adversarial.balance import Balance, gradients_of, mean_squares
 from poseaug_plugin.adversarial.feedback import log_feedback, mean_log_ratio, steer
 from poseaug_plugin.adversarial.objectives import regularisation
 from poseaug_plugin.adversarial.plausibility import AngleRange, diversity
@@ -164,18 +164,26 @@ def test_normalised_gradients_have_the_size_of_their_weights() -> None:
     output = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
     other = torch.zeros(50, 2, requires_grad=True)
 
-    def terms() -> dict[str, Term]:
-        large, small_one = (output * output.detach()).mean(), 1e-6 * output[:, :3].sum()
-        return {"large": Term(large, 1.0), "small": Term(small_one, 3.0), "none": Term(large, 0.0)}
+    weights = {"large": 1.0, "small": 3.0, "none": 0.0}
 
-    balance = Balance(terms(), 2, CPU, True)
-    (combined, unused), shares = balance.combine(terms(), [output, other])
+    def losses() -> dict[str, torch.Tensor]:
+        large, small_one = (output * output.detach()).mean(), 1e-6 * output[:, :3].sum()
+        return {"large": large, "small": small_one, "none": large}
+
+    outputs = [output, other]
+    gradients = gradients_of(losses(), outputs)
+    squares = mean_squares(gradients, outputs)
+    (combined, unused), shares = Balance(weights, 2, CPU, True).combine(
+        gradients, squares, weights, outputs
+    )
     expected = output / output.square().mean().sqrt() + torch.tensor([3.0] * 3 + [0.0] * 3)
     assert torch.allclose(combined * 50, expected, atol=1e-5)
     assert not unused.any()
-    assert [round(float(shares[name]), 5) for name in terms()] == [0.25, 0.75, 0.0]
-    (plain, _), shares = Balance(terms(), 2, CPU, False).combine(terms(), [output, other])
-    sum_of_losses = sum(weight * loss for loss, weight in terms().values())
+    assert [round(float(shares[name]), 5) for name in weights] == [0.25, 0.75, 0.0]
+    (plain, _), shares = Balance(weights, 2, CPU, False).combine(
+        gradients, squares, weights, outputs
+    )
+    sum_of_losses = torch.stack([weights[n] * loss for n, loss in losses().items()]).sum()
     assert torch.allclose(plain, torch.autograd.grad(sum_of_losses, output)[0])
     assert shares["small"] < 1e-3
 
@@ -183,9 +191,14 @@ def test_normalised_gradients_have_the_size_of_their_weights() -> None:
 def test_a_gradient_that_is_not_finite_leaves_the_running_means_alone() -> None:
     output = torch.ones(4, 2, requires_grad=True)
     balance = Balance(["a"], 1, CPU, True)
-    balance.combine({"a": Term(output.sum(), 1.0)}, [output])
+
+    def combine(factor: float) -> None:
+        gradients = gradients_of({"a": output.sum() * factor}, [output])
+        balance.combine(gradients, mean_squares(gradients, [output]), {"a": 1.0}, [output])
+
+    combine(1.0)
     before = balance.squares["a"].clone()
-    balance.combine({"a": Term(output.sum() * torch.nan, 1.0)}, [output])
+    combine(torch.nan)
     assert torch.equal(balance.squares["a"], before)
 
 

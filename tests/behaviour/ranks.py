@@ -93,24 +93,48 @@ def equal_to_one_process(rank: int, ranks: int, folder: str) -> dict[str, Any]:
 
 
 def faults(rank: int, ranks: int, folder: str) -> dict[str, Any]:
-    """The last rank gets a bad batch, then none, is disabled, and its estimator fails once."""
+    """The last rank gets a bad batch, then none, is disabled, and its estimator fails twice."""
     augmenter, _, optimizer = attach()
     last, predict = rank == ranks - 1, augmenter._estimator._predict
 
     def fail(net: Any, pose_2d: Any) -> Any:
         raise RuntimeError("out of memory")
 
-    for number in range(10):
+    def fail_backward(net: Any, pose_2d: Any) -> Any:
+        predicted = predict(net, pose_2d)
+        if predicted.requires_grad:
+            predicted.register_hook(lambda _: fail(net, pose_2d))
+        return predicted
+
+    failing = {8: fail, 10: fail_backward}
+    for number in range(12):
         given = list(batch(seed=10 * rank + number))
         if last and number == 2:
             given[0] = given[0] * float("nan")
         if last and number in (5, 6):
             (augmenter.disable if number == 5 else augmenter.enable)()
-        augmenter._estimator._predict = fail if last and number == 8 else predict
+        augmenter._estimator._predict = failing.get(number, predict) if last else predict
         if not (last and number == 4):
             augmenter(tuple(given))
         optimizer.step()
     return {"nets": nets(augmenter), "updates": augmenter.stats()["updates"]}
+
+
+def messages(rank: int, ranks: int, folder: str) -> dict[str, Any]:
+    """Messages of an update of all networks, without those that end a window of the watch."""
+    found, all_reduce = {}, dist.all_reduce
+
+    def counted(*args: Any) -> Any:
+        found[config] += 1
+        return all_reduce(*args)
+
+    for config in ("paper", "residual"):
+        augmenter, _, optimizer = attach(config, mix="replace", d_every=1, adv2d=1.0)
+        augmenter(batch(seed=rank))
+        found[config], dist.all_reduce = 0, counted
+        optimizer.step()
+        dist.all_reduce = all_reduce
+    return found
 
 
 def resumed(rank: int, ranks: int, folder: str) -> dict[str, Any]:
@@ -205,7 +229,16 @@ def prepared(rank: int, ranks: int, folder: str) -> dict[str, Any]:
 
 
 Case = Callable[[int, int, str], dict[str, Any]]
-CASES: list[Case] = [equal_to_one_process, faults, resumed, uneven, detached, sharded, prepared]
+CASES: list[Case] = [
+    equal_to_one_process,
+    faults,
+    messages,
+    resumed,
+    uneven,
+    detached,
+    sharded,
+    prepared,
+]
 
 
 def rank_main(rank: int, ranks: int, folder: str, port: int) -> None:

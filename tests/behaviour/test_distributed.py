@@ -69,12 +69,18 @@ def test_ranks_equal_one_process_on_the_joined_batch(size: int, folder: Any) -> 
 
 @each_size
 def test_faults_on_one_rank_skip_the_update_on_all(size: int, folder: Any) -> None:
-    """A bad batch, no batch, a disabled augmenter and a failing estimator: 4 of 10 steps."""
+    """A bad batch, none, a disabled augmenter, and two failing passes: 5 of 12 steps."""
     first, *others = results("faults", size, folder)
-    assert first["updates"] == 6
+    assert first["updates"] == 7
     for each in others:
-        assert each["updates"] == 6
+        assert each["updates"] == 7
         assert same(each["nets"], first["nets"])
+
+
+@each_size
+def test_an_update_sends_four_messages(size: int, folder: Any) -> None:
+    """Is there a batch, did the estimator fail, the sizes of the gradients, and the gradients."""
+    assert results("messages", size, folder) == [{"paper": 4, "residual": 4}] * size
 
 
 @each_size
