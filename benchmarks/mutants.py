@@ -1,7 +1,8 @@
 """Mutation testing with mutmut: what share of small faults in a folder its tests find.
 
 pip install mutmut
-python -m benchmarks.mutants geometry loop      # several minutes a folder
+python -m benchmarks.mutants geometry loop                # several minutes a folder
+python -m benchmarks.mutants augment --sample 30 --seed 0 # at most 30 mutants of each module
 
 It works on a copy in `--out` and changes nothing here. Called again, it continues.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -38,13 +40,13 @@ SETTINGS = """
     also_copy = ["tests", "examples", "benchmarks", "docs", "setup.cfg", "README.md"]
     pytest_add_cli_args_test_selection = {tests}
     pytest_add_cli_args = ["-m", "not slow", "-p", "no:xdist", "-p", "no:cacheprovider"]
-    mutate_only_covered_lines = true
+    mutate_only_covered_lines = false
     use_git_change_detection = false
 """
-SURVIVED, NO_TESTS = {0}, {5, 33}  # exit codes of pytest, and mutmut's own
+SURVIVED = {0, 5, 33}  # exit codes: all tests pass, pytest found none, mutmut knows none
 
 
-def run(folder: str, out: Path) -> Path:
+def run(folder: str, out: Path, sample: int | None = None, seed: int = 0) -> Path:
     """Run mutmut on a copy of the project, and return the folder of its results."""
     copy = out / folder
     if not copy.exists():
@@ -56,8 +58,34 @@ def run(folder: str, out: Path) -> Path:
         with (copy / "pyproject.toml").open("a") as file:
             file.write(textwrap.dedent(settings))
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", "1"]
-    subprocess.run(command, cwd=copy, check=False)
+    subprocess.run([*command, *chosen(copy, folder, sample, seed)], cwd=copy, check=False)
     return copy / "mutants"
+
+
+#: Run in the copy, since mutmut reads its settings from there: the names of a folder's mutants.
+LIST = """
+import sys
+from pathlib import Path
+from mutmut.mutation.file_mutation import mutate_file_contents
+from mutmut.utils.format_utils import get_mutant_name
+for path in sorted(Path("poseaug_plugin", sys.argv[1]).glob("*.py")):
+    for name in mutate_file_contents(str(path), path.read_text()).mutant_names:
+        print(path, get_mutant_name(path, name))
+"""
+
+
+def chosen(copy: Path, folder: str, sample: int | None, seed: int) -> list[str]:
+    """Names of mutants drawn without replacement, `sample` of each module; none: all of them."""
+    if sample is None:
+        return []
+    listed = subprocess.check_output([sys.executable, "-c", LIST, folder], cwd=copy, text=True)
+    modules: dict[str, list[str]] = {}
+    for path, name in map(str.split, listed.splitlines()):
+        modules.setdefault(path, []).append(name)
+    draw = random.Random(seed)
+    return [
+        name for names in modules.values() for name in draw.sample(names, min(sample, len(names)))
+    ]
 
 
 def mutants(results: Path) -> list[Row]:
@@ -84,7 +112,7 @@ def mutants(results: Path) -> list[Row]:
 
 
 def _kind(code: int | None) -> str:
-    if code is None or code in NO_TESTS:
+    if code is None:
         return "not tried"
     return "survived" if code in SURVIVED else "killed"
 
@@ -93,6 +121,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folders", nargs="+", choices=sorted(TESTS))
     parser.add_argument("--out", type=Path, default=Path("out/mutants"))
+    parser.add_argument("--sample", type=int, metavar="N", help="mutants of each module")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-run", action="store_true", help="show the results so far")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
@@ -102,7 +132,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     args, rows = arguments(argv), []
     for folder in args.folders:
-        done = args.out / folder / "mutants" if args.no_run else run(folder, args.out.absolute())
+        done = args.out / folder / "mutants"
+        if not args.no_run:
+            done = run(folder, args.out.absolute(), args.sample, args.seed)
         rows += mutants(done)
     if rows:
         Console().print(console_table("mutants", rows))
