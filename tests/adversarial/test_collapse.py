@@ -26,6 +26,7 @@ def watch(*updates: dict[str, float]) -> list[list[CollapseReport]]:
         {"grad_norm": 1e-3},
         {**HEALTHY, "loss_d3d": 0.003, "hardness": 0.2, "diversity_ba": 0.5, "grad_norm": 1e-6},
         {**HEALTHY, "hardness": 2000.0},
+        {**HEALTHY, "loss_augmentor": 12.0},  # a sum of losses, unlike that of a discriminator
     ],
 )
 def test_healthy_training_gives_no_report(measures: dict[str, float]) -> None:

@@ -84,6 +84,16 @@ def test_state_round_trip() -> None:
         assert torch.equal(first(rows, rng), second(rows, copied_rng))
 
 
+def test_a_loaded_state_is_not_changed_by_the_pool() -> None:
+    first, rng = FakePool(4), generator()
+    first(numbered(0, 4, 3), rng)
+    state, pool = first.state_dict(), FakePool(4)
+    pool.load_state_dict(state, torch.device("cpu"))
+    pool(numbered(50, 8, 3), rng)
+    assert sorted(numbers(state["items"])) == [0, 1, 2, 3]
+    assert max(numbers(pool.items)) >= 50
+
+
 def test_state_round_trip_of_an_empty_pool() -> None:
     pool = FakePool(4)
     pool.load_state_dict(FakePool(4).state_dict(), torch.device("cpu"))

@@ -20,7 +20,7 @@ from poseaug_plugin.adversarial.trainer import Trainer
 from poseaug_plugin.augment.sampler import Proposal, Sampler
 from poseaug_plugin.augment.target import Target
 from poseaug_plugin.batches.presets import FORMATS
-from poseaug_plugin.geometry.bones import Bones
+from poseaug_plugin.geometry.bones import Bones, kcs
 from poseaug_plugin.loop.estimator import Estimator
 from poseaug_plugin.schedule import EpochSchedule
 
@@ -215,6 +215,9 @@ def test_angles_outside_the_range_of_the_real_poses_are_counted() -> None:
     angles = AngleRange(H36M, CPU)
     assert angles.outside(real.direction) == 1  # nothing is known yet
     angles.add(real.direction)
+    cosine = kcs(real.direction)  # each pair of bones has a range of its own
+    assert torch.allclose(angles.low, cosine.amin(0), atol=1e-5)
+    assert torch.allclose(angles.high, cosine.amax(0), atol=1e-5)
     assert angles.outside(real.direction) == 0
     assert angles.excess(real.direction) == 0
     bent = real.bend(0.8 * torch.randn(200, 15, 3, generator=torch.Generator().manual_seed(0)))
