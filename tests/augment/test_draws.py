@@ -1,4 +1,4 @@
-"""Weighted draws: probabilities, and weights that are no numbers."""
+"""Draws: ranges, probabilities, and weights that are no numbers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,18 @@ import pytest
 import torch
 
 from helpers import generator
-from poseaug_plugin.augment.draws import weighted
+from poseaug_plugin.augment.draws import uniform, weighted
 
 NAN, INF = float("nan"), float("inf")
+
+
+def test_uniform_numbers_fill_their_range() -> None:
+    drawn = uniform(generator(), 100, 200, high=2.5)
+    assert drawn.shape == (100, 200)
+    assert 0.0 <= float(drawn.min()) < 0.01
+    assert 2.49 < float(drawn.max()) <= 2.5
+    assert float(drawn.mean()) == pytest.approx(1.25, abs=0.02)
+    assert float(uniform(generator(), 20_000).max()) <= 1.0
 
 
 def shares(weight: list[float], count: int = 20_000) -> list[float]:

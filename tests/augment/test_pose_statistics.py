@@ -110,21 +110,22 @@ def test_invalid_rows_have_no_influence() -> None:
     assert torch.allclose(statistics.up, expected.up, atol=1e-6)
 
 
-def test_each_bone_bends_as_it_varies_in_the_data() -> None:
+@pytest.mark.parametrize("bend_sigma", [1.0, 0.5])
+def test_each_bone_bends_as_it_varies_in_the_data(bend_sigma: float) -> None:
     """Only the left upper arm varies, forward and backward; the forearm rotates with it."""
     standing = relative(1).expand(500, -1, -1).clone()
     backward = directions(standing, H36M)[1][:, None, :, 2]
     standing[:, 11:13] += 0.08 * torch.randn(500, 1, 1, generator=generator()) * backward
     original, config = (
         body_directions(standing),
-        PoseAugConfig(limb_crossover=False, bend_sigma=1.0),
+        PoseAugConfig(limb_crossover=False, bend_sigma=bend_sigma),
     )
     new, _ = estimated(standing).new_poses(original, config, generator(2))
     change = (new - original).square().mean(0).sqrt()
     arm, others = [10, 11], [k for k in range(15) if k not in (10, 11)]
     assert change[arm].norm(dim=-1).min() > 2 * change[others].norm(dim=-1).max()
     assert change[10, 2] > 2 * change[10, :2].max()
-    factor = 3**-0.5  # root mean square of a uniform number in 0 to 1
+    factor = bend_sigma * 3**-0.5  # root mean square of a uniform number in 0 to bend_sigma
     assert torch.isclose(change[10, 2], factor * original[:, 10, 2].std(), rtol=0.15)
 
 
