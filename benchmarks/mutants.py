@@ -46,8 +46,8 @@ SETTINGS = """
 SURVIVED = {0, 5, 33}  # exit codes: all tests pass, pytest found none, mutmut knows none
 
 
-def run(folder: str, out: Path, sample: int | None = None, seed: int = 0) -> Path:
-    """Run mutmut on a copy of the project, and return the folder of its results."""
+def run(folder: str, out: Path, sample: int | None, seed: int) -> None:
+    """Run mutmut on a copy of the project, `out / folder`."""
     copy = out / folder
     if not copy.exists():
         listed = subprocess.check_output(["git", "-C", str(ROOT), "ls-files"], text=True)
@@ -59,7 +59,6 @@ def run(folder: str, out: Path, sample: int | None = None, seed: int = 0) -> Pat
             file.write(textwrap.dedent(settings))
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", "1"]
     subprocess.run([*command, *chosen(copy, folder, sample, seed)], cwd=copy, check=False)
-    return copy / "mutants"
 
 
 #: Run in the copy, since mutmut reads its settings from there: the names of a folder's mutants.
@@ -132,10 +131,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     args, rows = arguments(argv), []
     for folder in args.folders:
-        done = args.out / folder / "mutants"
         if not args.no_run:
-            done = run(folder, args.out.absolute(), args.sample, args.seed)
-        rows += mutants(done)
+            run(folder, args.out.absolute(), args.sample, args.seed)
+        rows += mutants(args.out / folder / "mutants")
     if rows:
         Console().print(console_table("mutants", rows))
     return save_results(args, {"mutants": rows} if rows else {}, {"mutants": mutants})

@@ -34,6 +34,8 @@ from .plausibility import AngleRange, diversity
 
 __all__ = ["Trainer"]
 
+_Gradients = list[tuple[nn.Parameter, Tensor]]  # parameters of a network with their gradients
+
 
 @dataclass
 class _Forward:
@@ -44,7 +46,9 @@ class _Forward:
         draft: the sample of the prior.
         aug: all parameters.
         proposal: those of the augmentor.
-        losses, weights: the terms of the augmentor's loss and their weights, by name.
+        losses: the terms of the augmentor's loss, by name.
+        weights: their weights. That of the feedback may depend on the hardness on all ranks, and
+            is not among them.
         gradients: the gradient of each term with respect to each tensor of the proposal.
         feedback: the feedback, if there is any.
     """
@@ -148,13 +152,15 @@ class Trainer:
             return []
         self.is_reducing = True
         measures = self._measure(made)
-        steps: dict[str, list[tuple[nn.Parameter, Tensor]]] = {}
+        steps: dict[str, _Gradients] = {}
         if moves:
             steps["augmentor"] = self._augmentor_gradients(made, schedule, measures)
         if self.updates % config.d_every == 0 or not moves:
             for name in self.discriminators:
                 steps[name] = self._discriminator_gradients(name, made, measures)
-        self._step(steps, measures)
+        norms = self._step(steps)
+        if moves:
+            measures["grad_norm"] = norms["augmentor"]
         self.updates += 1
         self.measures.update(measures)
         reports = self.watch.add(measures)
@@ -253,11 +259,12 @@ class Trainer:
 
     def _augmentor_gradients(
         self, made: _Forward, schedule: EpochSchedule, measures: dict[str, Tensor]
-    ) -> list[tuple[nn.Parameter, Tensor]]:
+    ) -> _Gradients:
         """Return the augmentor's parameters with their gradients, and add measures of its loss."""
         config, feedback, outputs = self.config, made.feedback, made.proposal.tensors
         squares = mean_squares(made.gradients, outputs)
-        loss = [w * made.losses[name] for name, w in made.weights.items()]
+        weights = dict(made.weights)
+        loss = [weight * made.losses[name] for name, weight in weights.items()]
         if feedback is None:
             average(squares.values())
         else:
@@ -268,19 +275,19 @@ class Trainer:
             hardness = torch.where(known > 0, log_hardness.exp(), 0.0)
             measures.update(hardness=hardness, feedback=feedback.loss.detach())
             loss.append(feedback.loss)
-            made.weights["feedback"] = 1.0
+            weights["feedback"] = 1.0
             if config.feedback == "log":
                 # Its gradient fades at the target; the balance alone would keep its size.
                 fade = steer(log_hardness, schedule.between(config.beta)) * (known > 0)
-                made.weights["feedback"] = config.feedback_weight * fade
+                weights["feedback"] = config.feedback_weight * fade
         measures["loss_augmentor"] = torch.stack(loss).sum().detach()
-        gradients, shares = self.balance.combine(made.gradients, squares, made.weights, outputs)
+        gradients, shares = self.balance.combine(made.gradients, squares, weights, outputs)
         measures.update({f"share_{name}": share for name, share in shares.items()})
         return self._gradients("augmentor", outputs, gradients)
 
     def _discriminator_gradients(
         self, name: str, made: _Forward, measures: dict[str, Tensor]
-    ) -> list[tuple[nn.Parameter, Tensor]]:
+    ) -> _Gradients:
         """Return the parameters and gradients of a discriminator on real pairs and a mix of fakes.
 
         The fakes are new and past ones. Adds its loss and its mean scores to the measures.
@@ -297,7 +304,7 @@ class Trainer:
 
     def _gradients(
         self, part: str, outputs: list[Tensor], gradients: list[Tensor] | None = None
-    ) -> list[tuple[nn.Parameter, Tensor]]:
+    ) -> _Gradients:
         """Return the parameters of a network with their gradients, without those that have none.
 
         Args:
@@ -310,15 +317,14 @@ class Trainer:
         grads = torch.autograd.grad(outputs, parameters, gradients, allow_unused=True)
         return [(p, grad) for p, grad in zip(parameters, grads) if grad is not None]
 
-    def _step(
-        self, steps: dict[str, list[tuple[nn.Parameter, Tensor]]], measures: dict[str, Tensor]
-    ) -> None:
-        """Take an optimizer step of each part with a clipped gradient.
+    def _step(self, steps: dict[str, _Gradients]) -> dict[str, Tensor]:
+        """Take an optimizer step of each part with a clipped gradient, and return their norms.
 
         In a distributed run, gradients and buffers are averaged first, in one message.
         """
         buffers = self.nets["augmentor"].buffers() if "augmentor" in steps else ()
         average([*(grad for used in steps.values() for _, grad in used), *buffers])
+        norms = {}
         for part, used in steps.items():
             for parameter, grad in used:
                 parameter.grad = grad
@@ -327,8 +333,8 @@ class Trainer:
                 parameter.grad = torch.where(norm.isfinite(), grad, 0.0)
             self.optimizers[part].step()
             self.optimizers[part].zero_grad()
-            if part == "augmentor":
-                measures["grad_norm"] = norm.detach()
+            norms[part] = norm.detach()
+        return norms
 
     # State
 

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -122,18 +123,13 @@ def faults(rank: int, ranks: int, folder: str) -> dict[str, Any]:
 
 def messages(rank: int, ranks: int, folder: str) -> dict[str, Any]:
     """Messages of an update of all networks, without those that end a window of the watch."""
-    found, all_reduce = {}, dist.all_reduce
-
-    def counted(*args: Any) -> Any:
-        found[config] += 1
-        return all_reduce(*args)
-
+    found = {}
     for config in ("paper", "residual"):
         augmenter, _, optimizer = attach(config, mix="replace", d_every=1, adv2d=1.0)
         augmenter(batch(seed=rank))
-        found[config], dist.all_reduce = 0, counted
-        optimizer.step()
-        dist.all_reduce = all_reduce
+        with mock.patch.object(dist, "all_reduce", wraps=dist.all_reduce) as all_reduce:
+            optimizer.step()
+        found[config] = all_reduce.call_count
     return found
 
 
