@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["Balance", "gradients_of", "mean_squares"]
+__all__ = ["Balance", "gradients_of", "sums_of_squares"]
 
 MOMENTUM = 0.05  # weight of an update in the running mean squares
 
@@ -28,8 +28,8 @@ class Balance:
         on: False: the plain sum of the weighted gradients, without normalisation.
 
     Attributes:
-        squares: running mean square of the gradient of each term, (outputs,), by name. It is 0
-            until a gradient is not.
+        squares: running mean square of the gradient of each term, (outputs,), by name, of the
+            elements that are not 0 and for one row. It is 0 until a gradient is not.
     """
 
     def __init__(self, terms: Iterable[str], outputs: int, device: torch.device, on: bool) -> None:
@@ -41,7 +41,7 @@ class Balance:
     def combine(
         self,
         gradients: Mapping[str, Sequence[Tensor | None]],
-        squares: Mapping[str, Tensor],
+        sums: Mapping[str, Tensor],
         weights: Mapping[str, float | Tensor],
         outputs: Sequence[Tensor],
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
@@ -52,24 +52,23 @@ class Balance:
 
         Args:
             gradients: the gradients of each term, see `gradients_of`.
-            squares: their mean squares, see `mean_squares`. In a distributed run, their means over
-                the ranks, so that all ranks scale alike.
+            sums: see `sums_of_squares`. In a distributed run, those of all ranks, so that all
+                ranks scale alike.
             weights: the weight of each term, a number or a scalar without gradient.
             outputs: the outputs of the network.
         """
         combined = [torch.zeros_like(output) for output in outputs]
         sizes: dict[str, Tensor] = {}
         for name, grad in gradients.items():
-            weight, size = weights[name], squares[name]
-            factor = torch.ones_like(size)
-            if self.on:
-                factor = self._factor(name, size) / len(outputs[0])
+            weight, (total, count) = weights[name], sums[name]
+            size = total / count.clamp_min(1e-6)
+            factor = self._factor(name, size) if self.on else torch.ones_like(size)
             sizes[name] = (weight * _mean_of_nonzero(size * factor.square()).sqrt()).abs()
             for i, g in enumerate(grad):
                 if g is not None:
                     combined[i] = combined[i] + weight * factor[i] * g
-        total = torch.stack([*sizes.values(), next(iter(outputs)).new_zeros(())]).sum()
-        return combined, {name: (size / total).nan_to_num(0.0) for name, size in sizes.items()}
+        whole = torch.stack([*sizes.values(), next(iter(outputs)).new_zeros(())]).sum()
+        return combined, {name: (size / whole).nan_to_num(0.0) for name, size in sizes.items()}
 
     def _factor(self, name: str, size: Tensor) -> Tensor:
         """Update the running mean squares, and return one over their root; 0 where they are 0."""
@@ -97,18 +96,27 @@ def gradients_of(
     }
 
 
-def mean_squares(
+def sums_of_squares(
     gradients: Mapping[str, Sequence[Tensor | None]], outputs: Sequence[Tensor]
 ) -> dict[str, Tensor]:
-    """Return the mean square of the elements of each gradient that are not 0, (outputs,)."""
+    """Return sums of squares and numbers of the elements of each gradient that are not 0.
+
+    A loss is a mean over rows, so its gradient shrinks with their number. The squares are those of
+    the gradients times that number.
+
+    Returns:
+        (2, outputs) for each term, by name.
+    """
     return {
-        name: torch.stack([_mean_square(g, output) for g, output in zip(grad, outputs)])
+        name: torch.stack([_sum_of_squares(g, output) for g, output in zip(grad, outputs)], 1)
         for name, grad in gradients.items()
     }
 
 
-def _mean_square(grad: Tensor | None, output: Tensor) -> Tensor:
-    return output.new_zeros(()) if grad is None else _mean_of_nonzero(grad.square())
+def _sum_of_squares(grad: Tensor | None, output: Tensor) -> Tensor:
+    if grad is None:
+        return output.new_zeros(2)
+    return torch.stack([(len(output) * grad).square().sum(), grad.count_nonzero()])
 
 
 def _mean_of_nonzero(x: Tensor) -> Tensor:

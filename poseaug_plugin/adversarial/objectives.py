@@ -137,13 +137,13 @@ class Feedback(NamedTuple):
 
     Attributes:
         loss: L_fb, weighted, a scalar.
-        log_hardness: logarithm of the hardness, a scalar; 0 if it is not known.
-        known: 1 if a pair is in frame, so that the hardness is known, else 0; a scalar.
+        log_hardness: logarithm of the hardness, a scalar; 0 if no pair is accepted.
+        accepted: share of the pairs that are accepted, a scalar.
     """
 
     loss: Tensor
     log_hardness: Tensor
-    known: Tensor
+    accepted: Tensor
 
 
 def estimator_feedback(
@@ -171,13 +171,13 @@ def estimator_feedback(
         original = predict_pairs(poses)
     predicted = predict_pairs(augmented["rt"])
     loss_rt, loss = squared_error(*predicted), squared_error(*original)
-    log_hardness, known = mean_log_ratio(loss_rt, loss, accepted), accepted.any().to(loss)
+    log_hardness, share = mean_log_ratio(loss_rt, loss, accepted), accepted.to(loss).mean()
     if config.feedback == "log":
         feedback = log_feedback(log_hardness, schedule.between(config.beta))
-        return Feedback(config.feedback_weight * feedback, log_hardness, known)
+        return Feedback(config.feedback_weight * feedback, log_hardness, share)
     if config.feedback == "exp":
         feedback = exp_feedback(loss_rt, loss, schedule.between(config.beta))
-        return Feedback(config.feedback_weight * feedback, log_hardness, known)
+        return Feedback(config.feedback_weight * feedback, log_hardness, share)
     joints = tuple(i for i, tier in enumerate(skeleton.joint_tiers) if tier)
     tiers = index_tensor(joints, original[0].device)
     error, error_rt, error_ba = (
@@ -193,4 +193,4 @@ def estimator_feedback(
         error_ba, error, schedule.between(config.ba_ratio), config.ba_band, **options
     )
     feedback = config.rt_weight * feedback_rt + config.ba_weight * feedback_ba
-    return Feedback(feedback, log_hardness, known)
+    return Feedback(feedback, log_hardness, share)

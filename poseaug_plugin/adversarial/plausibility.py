@@ -19,7 +19,9 @@ class AngleRange:
         device: device of the poses.
 
     Attributes:
-        low, high: smallest and largest cosines (K, K); the range is empty before the first poses.
+        bounds: (2, K, K), smallest cosines, and largest ones with the sign changed, so that the
+            range of several ranks is the minimum of their bounds. Before the first poses the range
+            is empty.
     """
 
     def __init__(self, skeleton: Skeleton, device: torch.device) -> None:
@@ -29,14 +31,23 @@ class AngleRange:
             for bone in part:
                 pairs[bone, list(part)] = True
         self._pairs = pairs.triu(1).to(device)
-        self.low = torch.ones(size, size, device=device, dtype=torch.float32)
-        self.high = -self.low
+        self.bounds = torch.ones(2, size, size, device=device, dtype=torch.float32)
+
+    @property
+    def low(self) -> Tensor:
+        """The smallest cosine of each two bones, (K, K)."""
+        return self.bounds[0]
+
+    @property
+    def high(self) -> Tensor:
+        """The largest cosine of each two bones, (K, K)."""
+        return -self.bounds[1]
 
     def add(self, direction: Tensor) -> None:
         """Widen the range by real poses, unit bones (B, K, 3)."""
-        cosine = kcs(direction)
-        self.low = torch.minimum(self.low, cosine.amin(0).to(self.low))
-        self.high = torch.maximum(self.high, cosine.amax(0).to(self.high))
+        cosine = kcs(direction).detach()
+        smallest = torch.stack([cosine.amin(0), -cosine.amax(0)])
+        self.bounds = torch.minimum(self.bounds, smallest.to(self.bounds))
 
     def outside(self, direction: Tensor) -> Tensor:
         """Return the share of the angles of poses (B, K, 3) that are outside, a scalar."""
@@ -45,16 +56,19 @@ class AngleRange:
         return outside.sum() / (len(cosine) * self._pairs.sum())
 
     def excess(self, direction: Tensor) -> Tensor:
-        """Return how far cosines of poses (B, K, 3) are outside: a scalar, summed over pairs."""
+        """Return how far cosines of poses (B, K, 3) are outside: a scalar, summed over pairs.
+
+        It is 0 while the range is empty.
+        """
         cosine = kcs(direction)
         excess = (self.low - cosine).relu() + (cosine - self.high).relu()
-        return (excess * self._pairs).sum() / len(cosine)
+        return (excess * self._pairs * (self.low <= self.high)).sum() / len(cosine)
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {"low": self.low.clone(), "high": self.high.clone()}
+        return {"bounds": self.bounds.clone()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.low, self.high = (state[name].to(self.low) for name in ("low", "high"))
+        self.bounds = state["bounds"].to(self.bounds)
 
 
 def diversity(gamma: Tensor) -> Tensor:

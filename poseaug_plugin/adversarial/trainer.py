@@ -23,7 +23,7 @@ from ..loop.distributed import all_agree, average
 from ..loop.estimator import Estimator
 from ..schedule import EpochSchedule
 from .augmentor import Augmentor
-from .balance import Balance, gradients_of, mean_squares
+from .balance import Balance, gradients_of, sums_of_squares
 from .collapse import OF_THE_ESTIMATOR, CollapseReport, CollapseWatch
 from .discriminators import DISCRIMINATORS, DiscriminatorInput
 from .fake_pool import FakePool
@@ -144,11 +144,12 @@ class Trainer:
         moves = schedule.warm or not config.prior
         try:  # all that calls the estimator, which may fail
             made = self._forward(poses, estimator, fmt, schedule, moves)
+            self.angles.add(made.real.bones.direction)
             made.gradients = gradients_of(made.losses, made.proposal.tensors)
         except Exception:
-            all_agree(False, device)
+            all_agree(False, device, self.angles.bounds)
             raise
-        if not all_agree(True, device):  # the estimator failed on another rank
+        if not all_agree(True, device, self.angles.bounds):  # the estimator failed on another rank
             return []
         self.is_reducing = True
         measures = self._measure(made)
@@ -188,7 +189,6 @@ class Trainer:
             swapped = bones.pose_3d + poses.root[:, :, None]
             poses = sampler.observe(poses, swapped, poses.camera, limit=1.0)
             real_2d = poses.pose_2d[:, middle]
-        self.angles.add(bones.frame(middle).direction)
 
         augmentor = self.nets["augmentor"].train(moves)
         aug, draft, proposal = sampler.augment(poses, bones)
@@ -227,7 +227,8 @@ class Trainer:
             )
             # "log" weighs the gradient of the hardness itself, see `_augmentor_gradients`.
             steered = config.feedback == "log"
-            made.losses["feedback"] = made.feedback.log_hardness if steered else made.feedback.loss
+            hardness = made.feedback.log_hardness * made.feedback.accepted  # a mean over all rows
+            made.losses["feedback"] = hardness if steered else made.feedback.loss
         return made
 
     def _compared_2d(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
@@ -262,26 +263,26 @@ class Trainer:
     ) -> _Gradients:
         """Return the augmentor's parameters with their gradients, and add measures of its loss."""
         config, feedback, outputs = self.config, made.feedback, made.proposal.tensors
-        squares = mean_squares(made.gradients, outputs)
+        sums = sums_of_squares(made.gradients, outputs)
         weights = dict(made.weights)
         loss = [weight * made.losses[name] for name, weight in weights.items()]
         if feedback is None:
-            average(squares.values())
+            average(sums.values())
         else:
-            log_hardness, known = feedback.log_hardness.detach().clone(), feedback.known.clone()
-            average([*squares.values(), log_hardness, known])
-            # The mean of the ranks that know it, 0 if none does.
-            log_hardness = torch.where(known > 0, log_hardness / known.clamp_min(1e-6), 0.0)
-            hardness = torch.where(known > 0, log_hardness.exp(), 0.0)
+            share = feedback.accepted.clone()
+            log_hardness = feedback.log_hardness.detach() * share
+            average([*sums.values(), log_hardness, share])
+            log_hardness = torch.where(share > 0, log_hardness / share, 0.0)
+            hardness = torch.where(share > 0, log_hardness.exp(), 0.0)
             measures.update(hardness=hardness, feedback=feedback.loss.detach())
             loss.append(feedback.loss)
             weights["feedback"] = 1.0
             if config.feedback == "log":
                 # Its gradient fades at the target; the balance alone would keep its size.
-                fade = steer(log_hardness, schedule.between(config.beta)) * (known > 0)
+                fade = steer(log_hardness, schedule.between(config.beta)) * (share > 0)
                 weights["feedback"] = config.feedback_weight * fade
         measures["loss_augmentor"] = torch.stack(loss).sum().detach()
-        gradients, shares = self.balance.combine(made.gradients, squares, weights, outputs)
+        gradients, shares = self.balance.combine(made.gradients, sums, weights, outputs)
         measures.update({f"share_{name}": share for name, share in shares.items()})
         return self._gradients("augmentor", outputs, gradients)
 

@@ -52,13 +52,22 @@ def average(tensors: Iterable[Tensor]) -> None:
         tensor.copy_(mean.view_as(tensor))
 
 
-def all_agree(condition: bool, device: torch.device) -> bool:
+def all_agree(condition: bool, device: torch.device, lower: Tensor | None = None) -> bool:
     """Whether the condition holds on every rank.
 
     An update averages gradients over all ranks, so it must run on all of them or on none.
+
+    Args:
+        condition: this rank's answer.
+        device: device of the message.
+        lower: a tensor to replace, in place, by its minimum over all ranks, in the same message.
     """
     if not _is_distributed():
         return condition
-    smallest = torch.tensor(float(condition), device=device, dtype=torch.float32)
+    smallest = torch.tensor([float(condition)], device=device, dtype=torch.float32)
+    if lower is not None:
+        smallest = torch.cat([smallest, lower.flatten()])
     dist.all_reduce(smallest, dist.ReduceOp.MIN)
-    return bool(smallest)
+    if lower is not None:
+        lower.copy_(smallest[1:].view_as(lower))
+    return bool(smallest[0])

@@ -12,7 +12,7 @@ from torch import nn
 from helpers import H36M
 from loop_helpers import Lifter, attached, batch, loader, people, same, small, snapshot, step, train
 from poseaug_plugin import Camera, PoseAugConfig, PoseBatch
-from poseaug_plugin.adversarial.balance import Balance, gradients_of, mean_squares
+from poseaug_plugin.adversarial.balance import Balance, gradients_of, sums_of_squares
 from poseaug_plugin.adversarial.feedback import log_feedback, mean_log_ratio, steer
 from poseaug_plugin.adversarial.objectives import regularisation
 from poseaug_plugin.adversarial.plausibility import AngleRange, diversity
@@ -172,17 +172,15 @@ def test_normalised_gradients_have_the_size_of_their_weights() -> None:
 
     outputs = [output, other]
     gradients = gradients_of(losses(), outputs)
-    squares = mean_squares(gradients, outputs)
+    sums = sums_of_squares(gradients, outputs)
     (combined, unused), shares = Balance(weights, 2, CPU, True).combine(
-        gradients, squares, weights, outputs
+        gradients, sums, weights, outputs
     )
     expected = output / output.square().mean().sqrt() + torch.tensor([3.0] * 3 + [0.0] * 3)
     assert torch.allclose(combined * 50, expected, atol=1e-5)
     assert not unused.any()
     assert [round(float(shares[name]), 5) for name in weights] == [0.25, 0.75, 0.0]
-    (plain, _), shares = Balance(weights, 2, CPU, False).combine(
-        gradients, squares, weights, outputs
-    )
+    (plain, _), shares = Balance(weights, 2, CPU, False).combine(gradients, sums, weights, outputs)
     sum_of_losses = torch.stack([weights[n] * loss for n, loss in losses().items()]).sum()
     assert torch.allclose(plain, torch.autograd.grad(sum_of_losses, output)[0])
     assert shares["small"] < 1e-3
@@ -194,7 +192,7 @@ def test_a_gradient_that_is_not_finite_leaves_the_running_means_alone() -> None:
 
     def combine(factor: float) -> None:
         gradients = gradients_of({"a": output.sum() * factor}, [output])
-        balance.combine(gradients, mean_squares(gradients, [output]), {"a": 1.0}, [output])
+        balance.combine(gradients, sums_of_squares(gradients, [output]), {"a": 1.0}, [output])
 
     combine(1.0)
     before = balance.squares["a"].clone()

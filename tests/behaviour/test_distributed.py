@@ -62,9 +62,8 @@ def test_ranks_equal_one_process_on_the_joined_batch(size: int, folder: Any) -> 
         assert each["updates"] == whole["updates"] == 3
         moved = distance(whole["nets"], whole["start"])
         assert moved > 1e-4
-        assert (
-            distance(each["nets"], whole["nets"]) < 0.05 * moved
-        )  # terms are balanced by the norms of each rank
+        # One process with its rows in another order differs by up to 1.4e-4.
+        assert distance(each["nets"], whole["nets"]) < 2e-3 * moved
 
 
 @each_size
