@@ -78,7 +78,7 @@ def measure(
         on_update: called after each update.
     """
     torch.manual_seed(config.seed)
-    make, peak = ESTIMATORS["mlp"]
+    make, peak, _ = ESTIMATORS["mlp"]
     frozen, model = model is not None, model or make()
     for norm in model.modules():
         if frozen and isinstance(norm, torch.nn.BatchNorm1d):

@@ -3,6 +3,7 @@
 python -m benchmarks.generalization                              # synthetic motion
 python -m benchmarks.generalization --data FOLDER --jobs 2       # Human3.6M's files and a test set
 python -m benchmarks.generalization --data FOLDER --validate --set bend=0.4   # validation split
+python -m benchmarks.generalization --data FOLDER --estimators tcn27    # windows of 27 frames
 
 All methods get the same number of updates on the same rows. The last weights are tested once.
 Finished runs are stored in `--results` and are not repeated.
@@ -32,6 +33,7 @@ from ..tables import markdown_table, mean_std
 from . import diversity
 from .runs import ESTIMATORS, METHODS, ORACLE, WITH_TARGET, Run, train_and_test
 
+SINGLE_FRAME = [name for name, estimator in ESTIMATORS.items() if estimator.frames == 1]
 BUDGETS = {"small": 400, "full": 1500}  # updates
 Record = dict[str, Any]
 
@@ -114,14 +116,20 @@ def results_table(records: Sequence[Record]) -> str:
     for record in records:
         settings = record["settings"]
         groups.setdefault((settings["estimator"], settings["method"]), []).append(record)
-    tests = list(records[0]["tests"]) if records else []
-    head = ["estimator", "method", *(f"{test} {name}" for test in tests for name in _METRICS[test])]
+    scores = [record["tests"] for record in records]
+    columns = [
+        (test, name)
+        for test, names in _METRICS.items()
+        for name in names
+        if any(name in tests.get(test, {}) for tests in scores)
+    ]
+    head = ["estimator", "method", *(" ".join(column) for column in columns)]
     head += ["cross / random's", "s, CPU", "s", "seeds"]
     rows = []
     for (estimator, method), group in groups.items():
         row = [estimator, method]
-        for test in tests:
-            row += [mean_std(r["tests"][test][name] for r in group) for name in _METRICS[test]]
+        for test, name in columns:
+            row.append(mean_std(r["tests"].get(test, {}).get(name) for r in group))
         control = groups.get((estimator, "random" + method[len(method.split()[0]) :]))
         row.append(f"{_cross_mpjpe(group) / _cross_mpjpe(control):.3f}" if control else "")
         row += [mean_std(r["seconds"][clock] for r in group) for clock in ("cpu", "wall")]
@@ -130,11 +138,12 @@ def results_table(records: Sequence[Record]) -> str:
 
 
 _METRICS = {
-    "source": ["MPJPE", "PA-MPJPE"],
+    "source": ["MPJPE", "PA-MPJPE", "acceleration"],
     "views": ["MPJPE"],
+    "cross": ["MPJPE", "PA-MPJPE", "N-MPJPE", "bone lengths", "PCK", "AUC", "acceleration"],
+    "cross det": ["MPJPE", "PA-MPJPE", "N-MPJPE", "bone lengths", "PCK", "AUC", "acceleration"],
     "studio": ["MPJPE", "PA-MPJPE"],
     "target": ["MPJPE", "N-MPJPE", "bone lengths"],
-    "cross": ["MPJPE", "PA-MPJPE", "N-MPJPE", "bone lengths", "PCK", "AUC"],
 }
 
 
@@ -163,7 +172,13 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--data", type=Path, help="folder of data files (default: synthetic motion)")
     add("--methods", type=names_among(METHODS), default="plain,random,default", metavar="NAMES|all")
-    add("--estimators", type=names_among(ESTIMATORS), default="all", metavar="NAMES|all")
+    add(
+        "--estimators",
+        type=names_among(ESTIMATORS),
+        default=",".join(SINGLE_FRAME),
+        metavar="NAMES|all",
+        help="lifters (default: those of single frames)",
+    )
     add(
         "--subjects",
         type=names_among(TRAIN),
@@ -200,6 +215,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.oracle and not args.validate:
         parser.error("--oracle needs --validate: training on the test data is not allowed")
+    if args.pictures and args.estimators[0] not in SINGLE_FRAME:
+        parser.error("--pictures shows single frames: begin --estimators with one of them")
     return args
 
 

@@ -10,40 +10,60 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from poseaug_plugin import PoseAugConfig, PoseAugmenter
 from poseaug_plugin.data import TRAIN, Batch, Pairs, endless
-from poseaug_plugin.lifters import GraphLifter, SimpleBaseline, SpatialGraphLifter, VideoPose
-from poseaug_plugin.metrics import evaluate
+from poseaug_plugin.lifters import (
+    GraphLifter,
+    SimpleBaseline,
+    SpatialGraphLifter,
+    TemporalLifter,
+    VideoPose,
+)
+from poseaug_plugin.metrics import acceleration_error, report
 
 from ..environment import environment_info
-from ..training import ShuffledBatches, train_step
+from ..training import ShuffledBatches, clip_bounds, predict, train_step
 from .splits import splits, unlabelled
+from .transformer import TemporalTransformer
 
 __all__ = [
     "ESTIMATORS",
     "METHODS",
     "ORACLE",
     "WITH_TARGET",
+    "Estimator",
     "OnBatch",
     "Run",
+    "scores",
     "train",
     "train_and_test",
 ]
 
 OnBatch = Callable[[int, nn.Module, Batch], None]  # number of past updates, estimator, batch
 
-#: Constructor and peak learning rate of each estimator. The rates are about the best of those tried
-#: for the method `random` on the validation split with seed 0 (`EXPERIMENTS.md`).
-ESTIMATORS: dict[str, tuple[Callable[[], nn.Module], float]] = {
-    "mlp": (SimpleBaseline, 2e-2),
-    "videopose": (VideoPose, 2e-2),
-    "semgcn": (functools.partial(GraphLifter, width=64, blocks=3), 2e-1),
-    "stgcn": (SpatialGraphLifter, 1e-1),
+
+class Estimator(NamedTuple):
+    """A lifter of single frames (B, 16, 2), or of windows (B, frames, 16, 2)."""
+
+    make: Callable[[], nn.Module]
+    peak: float  # peak learning rate
+    frames: int = 1
+
+
+#: The peak rates are about the best of those tried for the method `random` on the validation split
+#: with seed 0 (`EXPERIMENTS.md`).
+ESTIMATORS: dict[str, Estimator] = {
+    "mlp": Estimator(SimpleBaseline, 2e-2),
+    "videopose": Estimator(VideoPose, 2e-2),
+    "semgcn": Estimator(functools.partial(GraphLifter, width=64, blocks=3), 2e-1),
+    "stgcn": Estimator(SpatialGraphLifter, 1e-1),
+    "tcn27": Estimator(TemporalLifter, 2e-2, frames=27),
+    "transformer27": Estimator(TemporalTransformer, 3e-3, frames=27),
 }
 
 _residual = functools.partial(PoseAugConfig.default, learned=True)
@@ -104,7 +124,12 @@ class Run:
     @property
     def key(self) -> str:
         """All settings as JSON. It identifies the run in a file of results."""
-        return json.dumps({**asdict(self), "peak": ESTIMATORS[self.estimator][1]})
+        return json.dumps({**asdict(self), "peak": ESTIMATORS[self.estimator].peak})
+
+    @property
+    def frames(self) -> int:
+        """Number of frames that the estimator sees at a time."""
+        return ESTIMATORS[self.estimator].frames
 
     @property
     def mix(self) -> str:
@@ -119,13 +144,20 @@ class Run:
             detections=self.detections,
             validate=self.validate,
             oracle=self.method == ORACLE,
+            clips=self.frames > 1,
         )
 
     def unlabelled(self) -> Tensor | None:
         """The 2D poses (N, 16, 2) for `target_2d=`, of the same kind as the training 2D."""
         if not self.target_2d:
             return None
-        return unlabelled(self.data, self.seed, validate=self.validate, detections=self.detections)
+        return unlabelled(
+            self.data,
+            self.seed,
+            validate=self.validate,
+            detections=self.detections,
+            clips=self.frames > 1,
+        )
 
 
 def train(
@@ -146,11 +178,11 @@ def train(
             batch.
     """
     torch.manual_seed(run.seed)
-    make, peak = ESTIMATORS[run.estimator]
+    make, peak, frames = ESTIMATORS[run.estimator]
     model = make()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=run.updates)
-    loader = ShuffledBatches(pairs, round(_ROWS[run.mix] * run.batch_size), run.seed)
+    loader = ShuffledBatches(pairs, round(_ROWS[run.mix] * run.batch_size), run.seed, frames)
     epochs = math.ceil(run.updates / (_UPDATES[run.mix] * len(loader)))
 
     augmenter = None
@@ -181,15 +213,28 @@ def train_and_test(run: Run, on_update: Callable[[], None] = lambda: None) -> di
     seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
     return {
         "settings": json.loads(run.key),
-        "tests": {
-            name: evaluate(model, x.pose_2d, x.pose_3d, skeleton="h36m_16")
-            for name, x in tests.items()
-        },
+        "tests": {name: scores(model, pairs, run.frames) for name, pairs in tests.items()},
         "seconds": seconds,
         "rows": {"training": len(pairs), **{name: len(test) for name, test in tests.items()}},
         "stats": augmenter.stats() if augmenter else {},
         "environment": environment_info(),
     }
+
+
+def scores(model: nn.Module, pairs: Pairs, frames: int = 1) -> dict[str, float]:
+    """The metrics of `report` for every frame.
+
+    With windows also ``acceleration``, the mean acceleration error of root-relative clips in
+    mm / frame².
+    """
+    predicted, target = predict(model, pairs, frames), pairs.root_relative
+    found = report(predicted, target, "h36m_16")
+    if frames > 1:
+        lengths = clip_bounds(pairs)[1].tolist()
+        clips = [c for c in zip(predicted.split(lengths), target.split(lengths)) if len(c[0]) > 2]
+        total = sum((len(a) - 2) * acceleration_error(a, b) for a, b in clips)
+        found["acceleration"] = total / sum(len(a) - 2 for a, _ in clips)
+    return found
 
 
 _splits = functools.lru_cache(maxsize=1)(splits)  # consecutive runs often share a split

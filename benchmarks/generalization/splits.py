@@ -20,11 +20,21 @@ from torch import Tensor
 
 from poseaug_plugin import Skeleton
 from poseaug_plugin.augment.pose_statistics import PoseStatistics
-from poseaug_plugin.data import TEST, TRAIN, Pairs, load_cross_dataset, load_h36m, synthetic
+from poseaug_plugin.data import (
+    TEST,
+    TRAIN,
+    Pairs,
+    load_cross_dataset,
+    load_h36m,
+    load_test,
+    synthetic,
+)
 from poseaug_plugin.data.h36m import Clip, load_arrays
 from poseaug_plugin.data.h36m_cameras import cameras
 from poseaug_plugin.geometry.bones import directions
 from poseaug_plugin.geometry.operators import mirrored, shift, stretch
+
+from ..training import clip_bounds
 
 __all__ = [
     "HELD_OUT",
@@ -39,6 +49,7 @@ __all__ = [
 
 HELD_OUT = "S8"  # the training subject of the validation tests
 SHOT = 10  # frames with one body and camera when re-rendering
+CLIP = 81  # the same for windows of frames
 JOINT_OFFSET = 0.025  # metres per axis, standard deviation of the offset trunk joints
 #: How far data sets place a joint from each other: standard deviation in metres to the side, up and
 #: back in the body frame. Knees, ankles, elbows and wrists are defined alike everywhere.
@@ -62,6 +73,7 @@ def splits(
     detections: str = "gt",
     validate: bool = False,
     oracle: bool = False,
+    clips: bool = False,
 ) -> Split:
     """Training pairs and named test sets, including `source` and `cross`.
 
@@ -75,6 +87,8 @@ def splits(
         validate: Return the split of `validation` instead of the test sets.
         oracle: Return the training set of `oracle_training_set`, which covers the tests of that
             split.
+        clips: Return tests of clips, for lifters of windows. The cross-dataset test set is
+            `cross_a_clips.npz`: `cross` with exact 2D, and `cross det` with detected 2D.
 
     Raises:
         ValueError: A subject is unknown, synthetic motion is combined with detections, no training
@@ -93,11 +107,14 @@ def splits(
         train = load_h36m(folder, TRAIN, detections)
     if validate:
         others = [name for name in subjects if name != HELD_OUT]
-        chosen, tests = validation(train, others, seed)
-        return oracle_training_set(train, others) if oracle else chosen, tests
-    if data is not None:
-        source, cross = load_h36m(folder, TEST, detections), load_cross_dataset(folder)
-    return train[_rows_with(train.subject, subjects)], {"source": source, "cross": cross}
+        chosen, tests = validation(train, others, seed, clips)
+        return oracle_training_set(train, others, clips) if oracle else chosen, tests
+    if data is None:
+        tests = {"source": source, "cross": cross}
+    else:
+        tests = {"source": load_h36m(folder, TEST, detections)}
+        tests |= _cross_clips(folder) if clips else {"cross": load_cross_dataset(folder)}
+    return train[_rows_with(train.subject, subjects)], tests
 
 
 def action_names(pairs: Pairs) -> NDArray[np.str_]:
@@ -107,16 +124,23 @@ def action_names(pairs: Pairs) -> NDArray[np.str_]:
 
 
 def unlabelled(
-    data: str | None, seed: int, *, validate: bool = False, detections: str = "gt"
+    data: str | None,
+    seed: int,
+    *,
+    validate: bool = False,
+    detections: str = "gt",
+    clips: bool = False,
 ) -> Tensor:
     """2D poses (N, 16, 2) from where the cross-dataset test set comes from, none of them in it.
 
-    They are clips of the same studio for `cross_a.npz`, other people of the same kind for synthetic
-    motion, and other takes of the same skeleton for the `target` of `validation`.
+    They are clips of the same studio for `cross_a.npz`, and `cross_a.npz` for these clips; other
+    people of the same kind for synthetic motion, and other takes of the same skeleton for the
+    `target` of `validation`.
 
     Args:
-        data, seed, validate: as in `splits`.
-        detections: `gt` for exact 2D, `det` for 2D as a detector would see it.
+        data, seed, validate, clips: as in `splits`.
+        detections: `gt` for exact 2D, `det` for 2D as a detector would see it. That of
+            `cross_a.npz` is always exact.
 
     Raises:
         ValueError: there are no detections of this 2D.
@@ -127,15 +151,28 @@ def unlabelled(
         raise ValueError("this 2D is exact only: use --detections gt")
     if validate:
         pairs = synthetic.make(seed)[0] if folder is None else load_h36m(folder, TRAIN)
-        return refilmed(pairs[_is_held_out(pairs)], seed, unlabelled=True).pose_2d
+        return refilmed(pairs[_is_held_out(pairs)], seed, unlabelled=True, clips=clips).pose_2d
     if folder is None:
         return synthetic.make(seed + 1000)[2].pose_2d
-    clips = load_arrays(folder / "cross_a_clips.npz")
-    name = "pose2d" if detections == "gt" else "pose2d_det"
-    return torch.from_numpy(clips[name].astype(np.float32)).flatten(0, 1)
+    if clips:
+        return load_test("cross", folder).pose_2d
+    return _cross_clips(folder)["cross" if detections == "gt" else "cross det"].pose_2d
 
 
-def validation(pairs: Pairs, subjects: Sequence[str], seed: int = 0) -> Split:
+def _cross_clips(folder: Path) -> dict[str, Pairs]:
+    """The clips of `cross_a_clips.npz` with exact and with detected 2D."""
+    file = load_arrays(folder / "cross_a_clips.npz")
+    fields = [file[name] for name in ("pose3d", "cam", "action")]
+    return {
+        name: Pairs.from_clips(
+            (pose_2d, pose_3d, camera, "cross_a_clips", str(action))
+            for pose_2d, pose_3d, camera, action in zip(file[kind], *fields)
+        )
+        for name, kind in (("cross", "pose2d"), ("cross det", "pose2d_det"))
+    }
+
+
+def validation(pairs: Pairs, subjects: Sequence[str], seed: int = 0, clips: bool = False) -> Split:
     """Split the training pairs for validation, equally in every run on the same files.
 
     The `rarest_actions` are held out. Test sets:
@@ -151,6 +188,7 @@ def validation(pairs: Pairs, subjects: Sequence[str], seed: int = 0) -> Split:
         pairs: the pairs of all training subjects.
         subjects: those to train on.
         seed: of the skeleton of `target`.
+        clips: Re-render clips, see `rerender`.
 
     Raises:
         ValueError: No subject is left for training.
@@ -162,14 +200,14 @@ def validation(pairs: Pairs, subjects: Sequence[str], seed: int = 0) -> Split:
     unknown = pairs[held_out]
     return pairs[_rows_with(pairs.subject, subjects) & ~held_out], {
         "source": known,
-        "views": rerender(known, seed=1),
-        "cross": rerender(unknown, seed=2),
-        "studio": rerender(unknown, seed=3, joint_offset=JOINT_OFFSET),
-        "target": refilmed(unknown, seed),
+        "views": rerender(known, seed=1, clips=clips),
+        "cross": rerender(unknown, seed=2, clips=clips),
+        "studio": rerender(unknown, seed=3, joint_offset=JOINT_OFFSET, clips=clips),
+        "target": refilmed(unknown, seed, clips=clips),
     }
 
 
-def oracle_training_set(pairs: Pairs, subjects: Sequence[str]) -> Pairs:
+def oracle_training_set(pairs: Pairs, subjects: Sequence[str], clips: bool = False) -> Pairs:
     """A training set with the distribution of the tests of `validation`: an upper bound.
 
     The subjects in all actions, re-rendered six times as the tests are, every second time with
@@ -178,7 +216,7 @@ def oracle_training_set(pairs: Pairs, subjects: Sequence[str]) -> Pairs:
     selected = pairs[_rows_with(pairs.subject, subjects)]
     settings = ((100 + i, JOINT_OFFSET * (i % 2)) for i in range(6))
     return Pairs.from_clips(
-        [s for seed, offset in settings for s in _shots(selected, seed, offset)]
+        [s for seed, offset in settings for s in _shots(selected, seed, offset, clips=clips)]
     )
 
 
@@ -196,7 +234,7 @@ def _is_held_out(pairs: Pairs) -> Tensor:
     return _rows_with(action_names(pairs), rarest_actions(pairs))
 
 
-def refilmed(pairs: Pairs, seed: int, unlabelled: bool = False) -> Pairs:
+def refilmed(pairs: Pairs, seed: int, unlabelled: bool = False, clips: bool = False) -> Pairs:
     """Render the motion as another data set would have it: with one other skeleton for all people.
 
     Its joints lie elsewhere in the body and its limbs have other lengths, by steps of the size of
@@ -207,6 +245,7 @@ def refilmed(pairs: Pairs, seed: int, unlabelled: bool = False) -> Pairs:
         seed: Seed of the skeleton, the bodies and the cameras.
         unlabelled: Render every second take of the subjects, beginning with the second; False:
             beginning with the first.
+        clips: As in `rerender`.
     """
     rows = list(zip(pairs.subject.tolist(), pairs.action.tolist()))
     takes = set(sorted(set(rows))[unlabelled::2])
@@ -222,10 +261,11 @@ def refilmed(pairs: Pairs, seed: int, unlabelled: bool = False) -> Pairs:
         return stretch(shift(world, offset, _SKELETON), limb - 1, _SKELETON)
 
     chosen = pairs[torch.tensor([row in takes for row in rows])]
-    return Pairs.from_clips(_shots(chosen, 1000 + 2 * seed + unlabelled, change=other_skeleton))
+    shots = _shots(chosen, 1000 + 2 * seed + unlabelled, change=other_skeleton, clips=clips)
+    return Pairs.from_clips(shots)
 
 
-def rerender(pairs: Pairs, seed: int, joint_offset: float = 0.0) -> Pairs:
+def rerender(pairs: Pairs, seed: int, joint_offset: float = 0.0, clips: bool = False) -> Pairs:
     """Render the motion with other bodies and other cameras. The 2D is exact.
 
     Every ten frames form a shot with its own body (size within 12 %, each mirrored pair of bones
@@ -237,8 +277,10 @@ def rerender(pairs: Pairs, seed: int, joint_offset: float = 0.0) -> Pairs:
         seed: Seed of bodies and cameras.
         joint_offset: Standard deviation in metres. Hips, shoulders, spine, thorax and head of a
             shot are moved in the body frame by a normal sample per axis, left and right mirrored.
+        clips: Shots are of up to 81 consecutive frames of one clip. Those with a joint outside the
+            image in any frame are dropped, so that no window has a gap.
     """
-    return Pairs.from_clips(_shots(pairs, seed, joint_offset))
+    return Pairs.from_clips(_shots(pairs, seed, joint_offset, clips=clips))
 
 
 def _shots(
@@ -246,6 +288,7 @@ def _shots(
     seed: int,
     joint_offset: float = 0.0,
     change: Callable[[Tensor], Tensor] = lambda world: world,
+    clips: bool = False,
 ) -> list[Clip]:
     rng = np.random.default_rng(seed)
     shots: list[Clip] = []
@@ -255,11 +298,15 @@ def _shots(
         selected = pairs[_rows_with(pairs.subject, [subject]) & first]
         rotation, position = torch.tensor(camera.rotation), torch.tensor(camera.position)
         world = change(selected.pose_3d.double() @ rotation.T + position)
-        for frames in torch.arange(len(selected)).split(SHOT):
+        rows = torch.arange(len(selected))
+        takes = rows.split(clip_bounds(selected)[1].tolist()) if clips else [rows]
+        for frames in (shot for take in takes for shot in take.split(CLIP if clips else SHOT)):
             body = _offset_joints(rng, _other_body(rng, world[frames]), joint_offset).numpy()
             action = str(selected.action[int(frames[0])])
             view = synthetic.random_camera(rng, body)
-            shots.append(synthetic.film(body, view, subject, action))
+            shot = synthetic.film(body, view, subject, action)
+            if not clips or len(shot[0]) == len(body):
+                shots.append(shot)
     return shots
 
 

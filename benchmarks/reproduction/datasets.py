@@ -34,6 +34,8 @@ from poseaug_plugin.data import (
 from poseaug_plugin.data.archives import Archive
 from poseaug_plugin.geometry.camera import project
 
+from ..training import clip_bounds
+
 _SIDES_SWAPPED = [0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 13, 14, 15, 10, 11, 12]
 
 # What `find_faults` measures: minimum, maximum and the message if a value is outside.
@@ -112,41 +114,13 @@ def load_datasets(
     return Datasets(train, evenly_spaced_rows(train, fraction), tests, missing)
 
 
-def window_rows(pairs: Pairs, frames: int) -> Tensor:
-    """(N, frames) long: rows of the window around each row, padded by repeating the clip's ends.
-
-    Windows of single frames repeat the frame. ``pairs.pose_2d[rows]`` is (N, frames, 16, 2); index
-    batch by batch to save memory.
-
-    Raises:
-        ValueError: ``frames`` is not a positive odd number.
-    """
-    if frames < 1 or frames % 2 == 0:
-        raise ValueError(f"frames is {frames}, expected 1, 3, 5, ...: the row is the centre frame")
-    start, length = _clips(pairs)
-    first = start.repeat_interleave(length)[:, None]
-    last = (start + length - 1).repeat_interleave(length)[:, None]
-    around = torch.arange(frames) - frames // 2
-    return (torch.arange(len(pairs))[:, None] + around).clamp_(first, last)
-
-
 def evenly_spaced_rows(pairs: Pairs, fraction: float) -> Tensor:
     """(M,) long: evenly spaced rows of every clip, at least one of each."""
-    start, length = _clips(pairs)
+    start, length = clip_bounds(pairs)
     count = (length.double() * fraction).round().long().clamp(min=1)
     index = torch.arange(int(count.sum())) - (count.cumsum(0) - count).repeat_interleave(count)
     start, length, count = (x.repeat_interleave(count) for x in (start, length, count))
     return start + (2 * index + 1) * length // (2 * count)
-
-
-def _clips(pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """First row and length of each clip. Single frames are clips of length 1."""
-    if pairs.frame is None:
-        return torch.arange(len(pairs)), torch.ones(len(pairs), dtype=torch.long)
-    new = torch.ones(len(pairs), dtype=torch.bool)
-    new[1:] = pairs.frame.diff() != 1
-    start = new.nonzero()[:, 0]
-    return start, start.diff(append=torch.tensor([len(pairs)]))
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,8 @@ from poseaug_plugin.loop.loader import DOUBLING_MIXES
 from poseaug_plugin.metrics import report
 
 from ..parallel import OnProgress
-from ..training import centre_frame
-from .datasets import Datasets, load_datasets, window_rows
+from ..training import centre_frame, predict, window_rows
+from .datasets import Datasets, load_datasets
 from .published_lifters import ESTIMATORS, PublishedLifter
 from .resumable_training import ResumableTraining, Scores
 
@@ -298,17 +298,13 @@ def _augment(augmenter: PoseAugmenter, batch: Batch) -> dict[str, Tensor]:
     return {name: field[accepted].cpu() for name, field in fields.items()}
 
 
-@torch.no_grad()
 def _scores(model: nn.Module, tests: Mapping[str, Pairs], setup: Setup, device: str) -> Scores:
     """`metrics.report` of root-relative poses in evaluation mode, without test-time flips."""
-    model.eval()
-    scores = {}
-    for name, pairs in tests.items():
-        pose_2d = pairs.pose_2d.to(device)
-        chunks = window_rows(pairs, setup.lifter.frames).to(device).split(4096)
-        predicted = torch.cat([model(pose_2d[rows.squeeze(1)]).cpu() for rows in chunks])
-        scores[name] = report(predicted.view_as(pairs.pose_3d), pairs.root_relative)
-    return scores
+    frames = setup.lifter.frames
+    return {
+        name: report(predict(model, pairs, frames, device), pairs.root_relative)
+        for name, pairs in tests.items()
+    }
 
 
 def _digest(text: str) -> str:

@@ -20,8 +20,8 @@ from benchmarks.reproduction.datasets import (
     find_faults,
     load_datasets,
     main,
-    window_rows,
 )
+from benchmarks.training import window_rows
 from poseaug_plugin.data import FILE_SOURCES, TEST, TRAIN, Pairs, synthetic
 from poseaug_plugin.data.h36m_cameras import cameras, project
 

@@ -20,6 +20,7 @@ from benchmarks.generalization.runs import (
     METHODS,
     ORACLE,
     Run,
+    scores,
     train,
     train_and_test,
 )
@@ -30,7 +31,9 @@ from benchmarks.generalization.splits import (
     splits,
     unlabelled,
 )
+from benchmarks.generalization.transformer import TemporalTransformer
 from benchmarks.options import names_among
+from benchmarks.training import clip_bounds
 from h36m_helpers import pixels, world, write
 from helpers import H36M, STANDING
 from poseaug_plugin import PoseAugConfig
@@ -198,12 +201,76 @@ def test_the_unlabelled_poses_of_a_test_are_not_those_of_the_test(folder: Path) 
     synthetic = unlabelled(None, 0)
     assert torch.cdist(synthetic[::10].flatten(1), make(0)[2].pose_2d.flatten(1)).min() > 0
     clips = np.random.default_rng(0).normal(size=(3, 5, 16, 2))
-    np.savez(folder / "cross_a_clips.npz", pose2d=clips, pose2d_det=clips + 1)
+    rest = {"pose3d": np.ones((3, 5, 16, 3)), "cam": np.ones((3, 9)), "action": np.array([""] * 3)}
+    np.savez(folder / "cross_a_clips.npz", pose2d=clips, pose2d_det=clips + 1, **rest)
     exact, seen = (unlabelled(str(folder), 0, detections=kind) for kind in ("gt", "det"))
     assert exact.shape == (15, 16, 2)
     torch.testing.assert_close(seen, exact + 1)
     with pytest.raises(ValueError, match="exact only"):
         unlabelled(None, 0, detections="det")
+
+
+@pytest.fixture(scope="module")
+def clips() -> tuple[Pairs, dict[str, Pairs]]:
+    return splits(None, 0, validate=True, clips=True)
+
+
+@pytest.mark.parametrize("name", ["views", "cross", "studio", "target"])
+def test_rerendered_clips_have_one_body_and_one_camera_and_no_gaps(
+    name: str, clips: tuple[Pairs, dict[str, Pairs]]
+) -> None:
+    pairs = clips[1][name]
+    length = lengths(pose_to_bones(pairs.root_relative, H36M))[:, [2, 5, 11, 14]]
+    cameras = set()  # shins and forearms have no joint that is offset in the body frame
+    assert clip_bounds(pairs)[1].median() == 22  # source clips, some of which have less in view
+    for first, frames in zip(*(bounds.tolist() for bounds in clip_bounds(pairs))):
+        clip = slice(first, first + frames)
+        assert len(set(pairs.action[clip])) == len(set(pairs.subject[clip])) == 1
+        assert length[clip].std(0).max() < 1e-5
+        # A tenth of a second apart: nobody moves far.
+        assert pairs.pose_3d[clip].diff(dim=0).norm(dim=-1).median() < 0.3
+        cameras.add(tuple(pairs.camera[first].tolist()))
+        assert (pairs.camera[clip] == pairs.camera[first]).all()
+    assert len(cameras) == len(clip_bounds(pairs)[0]) > 10
+
+
+def test_clips_are_split_as_single_frames(
+    clips: tuple[Pairs, dict[str, Pairs]], validation: tuple[Pairs, dict[str, Pairs]]
+) -> None:
+    for ours, single in zip(
+        (clips[0], clips[1]["source"]), (validation[0], validation[1]["source"])
+    ):
+        assert torch.equal(ours.pose_2d, single.pose_2d)
+    for name in ("views", "cross", "studio", "target"):
+        ours, single = clips[1][name], validation[1][name]
+        assert set(ours.action) == set(single.action)
+        assert set(ours.subject) == set(single.subject)
+
+
+def test_the_cross_dataset_clips_are_tested_with_exact_and_detected_2d(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    file = {
+        "pose3d": rng.normal([0, 0, 3], 0.3, (3, 5, 16, 3)),
+        "pose2d": rng.normal(size=(3, 5, 16, 2)),
+        "pose2d_det": rng.normal(size=(3, 5, 16, 2)),
+        "cam": rng.normal(size=(3, 9)),
+        "action": np.array(["run", "bow", "run"]),
+    }
+    np.savez(folder / "cross_a_clips.npz", **file)
+    poses = rng.normal([0, 0, 3], 0.3, (7, 16, 3))
+    np.savez(folder / "cross_a.npz", pose3d=poses, pose2d=poses[..., :2])
+    _, tests = splits(str(folder), 0, clips=True)
+    assert list(tests) == ["source", "cross", "cross det"]
+    for name, kind in (("cross", "pose2d"), ("cross det", "pose2d_det")):
+        test = tests[name]
+        assert clip_bounds(test)[1].tolist() == [5, 5, 5]
+        np.testing.assert_allclose(test.pose_2d.reshape(3, 5, 16, 2), file[kind], rtol=1e-6)
+        np.testing.assert_allclose(test.pose_3d.reshape(3, 5, 16, 3), file["pose3d"], rtol=1e-6)
+        np.testing.assert_allclose(test.camera[::5], file["cam"], rtol=1e-6)
+        assert test.action.tolist() == ["run"] * 5 + ["bow"] * 5 + ["run"] * 5
+    for kind in ("gt", "det"):  # other poses of the same studio
+        found = unlabelled(str(folder), 0, detections=kind, clips=True)
+        np.testing.assert_allclose(found, poses[..., :2], rtol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -258,9 +325,10 @@ def test_an_invalid_split_is_an_error(settings: dict[str, Any], message: str) ->
 def test_every_estimator_is_trained_and_tested(estimator: str) -> None:
     record = train_and_test(run("random", estimator=estimator, updates=2, batch_size=32))
     assert set(record["tests"]) == {"source", "cross"}
-    for scores in record["tests"].values():
-        assert 0 < scores["PA-MPJPE"] < scores["MPJPE"] < float("inf")
-        assert 0 <= scores["AUC"] <= scores["PCK"] <= 100
+    for found in record["tests"].values():
+        assert 0 < found["PA-MPJPE"] < found["MPJPE"] < float("inf")
+        assert 0 <= found["AUC"] <= found["PCK"] <= 100
+        assert ("acceleration" in found) == (ESTIMATORS[estimator].frames > 1)
     assert record["seconds"]["wall"] > 0
     assert json.loads(json.dumps(record)) == record
 
@@ -272,6 +340,39 @@ def test_the_method_with_unlabelled_poses_gets_them() -> None:
     stats = [train_and_test(each)["stats"] for each in runs]
     assert stats[1]["target_poses"] == len(unlabelled(None, 0))
     assert "target_poses" not in stats[0]
+
+
+class Copy(nn.Module):
+    """Predicts the 3D of the centre frame from three coordinates instead of two."""
+
+    def forward(self, pose: Tensor) -> Tensor:
+        return pose[:, pose.shape[1] // 2]
+
+
+def test_acceleration_is_measured_inside_clips_only(pairs: Pairs) -> None:
+    start, length = (bounds[:3].tolist() for bounds in clip_bounds(pairs))
+    target = pairs[: start[2] + 2]  # two clips and two frames of a third
+    assert length[2] > 2
+    inputs = target.root_relative.clone()
+    inputs[start[1] :, 5] += 0.1  # another constant offset in each clip
+    object.__setattr__(target, "pose_2d", inputs)
+    assert scores(Copy(), target, 3)["acceleration"] == pytest.approx(0, abs=1e-3)
+    inputs[5, 5, 0] += 0.016  # one joint of 16 jumps: 1, -2, 1
+    frames = length[0] + length[1] - 4
+    expected = (1 + 2 + 1) * 16 / 16 / frames
+    assert scores(Copy(), target, 3)["acceleration"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_transformer_reads_all_frames_in_their_order() -> None:
+    torch.manual_seed(0)
+    model = TemporalTransformer(frames=9)
+    window = torch.randn(4, 9, 16, 2, requires_grad=True)
+    out = model(window)
+    assert out.shape == (4, 1, 16, 3)
+    out.square().sum().backward()
+    assert window.grad is not None
+    assert (window.grad.abs().amax((0, 2, 3)) > 1e-4).all()
+    assert not torch.allclose(model(window.flip(1)), out, atol=1e-2)
 
 
 def test_a_run_is_repeatable() -> None:
@@ -339,6 +440,14 @@ def test_overrides_apply_to_every_method_with_a_config() -> None:
 )
 def test_an_override_is_a_literal_or_a_string(text: str, value: Any) -> None:
     assert cli.parse_override(text) == (text.split("=")[0], value)
+
+
+def test_windows_are_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(cli.arguments([]).estimators) == ["mlp", "videopose", "semgcn", "stgcn"]
+    assert "tcn27" in cli.arguments(["--estimators", "all"]).estimators
+    with pytest.raises(SystemExit):
+        cli.arguments(["--estimators", "tcn27", "--pictures", "folder"])
+    assert "--pictures shows single frames" in capsys.readouterr().err
 
 
 def test_invalid_options_are_errors() -> None:

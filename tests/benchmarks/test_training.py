@@ -1,4 +1,4 @@
-"""The shared training step and the shared batches."""
+"""The shared training step, batches and predictions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.training import ShuffledBatches, centre_frame, train_step
+from benchmarks.training import ShuffledBatches, centre_frame, predict, train_step, window_rows
 from helpers import generator
 from poseaug_plugin.data import synthetic
 
@@ -60,3 +60,20 @@ def test_batches_depend_on_the_seed_only_and_every_epoch_has_a_new_order() -> No
     assert all(map(torch.equal, first, again))
     assert not torch.equal(first[0], second[0])
     assert len(torch.cat(first).unique()) == 96
+
+
+def test_windows_are_in_the_order_of_single_frames() -> None:
+    pairs = synthetic.make()[0][:100]
+    batches = zip(ShuffledBatches(pairs, 32, seed=1), ShuffledBatches(pairs, 32, seed=1, frames=5))
+    for single, window in batches:
+        around = window_rows(pairs, 5)[single[2]]
+        expected = (pairs.pose_3d[around], pairs.pose_2d[around], *single[2:])
+        assert all(map(torch.equal, window, expected))
+
+
+def test_every_frame_is_predicted_from_its_window() -> None:
+    """By a lifter that is told apart in training mode."""
+    pairs = synthetic.make()[0][:100]
+    model = nn.Sequential(nn.Dropout(0.9), CentreLifter())
+    expected = model[1].map(pairs.pose_2d)
+    torch.testing.assert_close(predict(model, pairs, frames=5), expected)
