@@ -31,7 +31,7 @@ from .tables import Row, console_table, save_results
 #: The tests that judge each folder, without those that take seconds each. "top" are the modules
 #: that lie in no folder. Of these, mutmut runs those that reach the function of the mutant.
 TESTS = {
-    "geometry": ("tests/geometry", "tests/augment", "poseaug_plugin/geometry"),
+    "geometry": ("tests/geometry", "tests/augment", "tests/batches", "poseaug_plugin/geometry"),
     "batches": (
         "tests/batches",
         "tests/behaviour/test_fuzz.py",

@@ -9,12 +9,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from helpers import H36M, STANDING
 from loop_helpers import attached, batch, loader, same, seed_all, small, snapshot, step, streams
 from poseaug_plugin import DataError, PoseAugmenter, PoseBatch
 from poseaug_plugin import report as report_module
-from poseaug_plugin.report import QUANTITIES
+from poseaug_plugin.augment.pose_statistics import PoseStatistics
+from poseaug_plugin.geometry.bones import Bones, bones_to_pose
+from poseaug_plugin.geometry.operators import axis_angle_to_matrix
+from poseaug_plugin.geometry.skeleton import Skeleton
+from poseaug_plugin.report import QUANTITIES, Rows, error_report, measure_rows
 
 
 class FarWrist(nn.Module):
@@ -116,3 +121,144 @@ def test_a_saved_report_is_read_back(tmp_path: Path) -> None:
         (tmp_path / "x.json").write_text(text)
         with pytest.raises(ValueError, match=r"x\.json was not written by ErrorReport\.save"):
             report_module.ErrorReport.load(tmp_path / "x.json")
+
+
+# Rows, measured in the centre frame
+
+#: Rotations about x and y, degrees, of a person who faces the camera: not at all, towards the
+#: right and the left of the image, and with the head towards the camera and away from it.
+TURNS = [(0, 0), (0, -90), (0, 90), (30, 0), (-30, 0)]
+
+
+def standing(skeleton: Skeleton = H36M, order: list[int] | None = None) -> PoseBatch:
+    """A clip of three frames for each of `TURNS`; all of its frames differ."""
+    turns = torch.deg2rad(torch.tensor(TURNS, dtype=torch.float32))
+    R = axis_angle_to_matrix(torch.cat([turns, torch.zeros(len(turns), 1)], 1))
+    other = axis_angle_to_matrix(torch.tensor([0.3, 1.0, 0.2]))
+    bones = torch.stack([STANDING @ other.mT, STANDING, STANDING @ other])
+    pose_3d = bones_to_pose(bones @ R[:, None].mT, H36M)[:, :, order or [*range(16)]]
+    root = torch.tensor([[1.0, 2.0, 9.0], [0.3, -0.4, 4.0], [1.0, 2.0, 9.0]])
+    root = root + torch.arange(len(R))[:, None, None] * torch.tensor([0.0, 0.0, 0.5])
+    camera = torch.tensor([2.0, 2, 0, 0, 0, 0, 0, 0, 0]).repeat(len(R), 1)
+    absolute = pose_3d + root[:, :, None]
+    return PoseBatch(2 * absolute[..., :2] / absolute[..., 2:], pose_3d, root, camera)
+
+
+class Off:
+    """A format and a model whose predictions are off by (row + 1) * (3, 4, 0) cm."""
+
+    def __init__(self, frames: slice = slice(None)) -> None:
+        self.frames = frames
+
+    def inputs(self, poses: PoseBatch, pose_2d: Tensor) -> Tensor:
+        return pose_2d
+
+    def outputs(self, predicted: Tensor, poses: PoseBatch, skeleton: Skeleton) -> Tensor:
+        number = torch.arange(1, len(poses) + 1).view(-1, 1, 1, 1)
+        return (poses.pose_3d + number * torch.tensor([0.03, 0.04, 0.0]))[:, self.frames]
+
+
+def measured(poses: PoseBatch, skeleton: Skeleton = H36M, **changes: Any) -> Rows:
+    given = dict(
+        augmented=poses,
+        accepted=poses.valid,
+        estimator=lambda x: x,
+        fmt=Off(),
+        statistics=PoseStatistics(skeleton, torch.device("cpu")),
+    )
+    return measure_rows(poses, skeleton=skeleton, **{**given, **changes})
+
+
+def test_the_view_is_that_of_the_centre_frame() -> None:
+    found = measured(standing()).quantities
+    assert found["yaw"].tolist() == pytest.approx([0, 90, -90, 0, 0], abs=0.1)
+    # The trunk of `STANDING` leans back by 4.8 degrees: to the side if it is seen from the side.
+    assert found["tilt"].tolist() == pytest.approx([-4.8, 0, 0, 25.2, -34.8], abs=0.1)
+    distance = [4.0, 4.5, 5.0, 5.5, 6.0]
+    assert found["distance"].tolist() == pytest.approx(distance)
+    assert found["place"].tolist() == pytest.approx([2 * 0.5 / d for d in distance])
+
+
+def test_the_root_joint_need_not_be_the_first() -> None:
+    order = [*range(1, 16), 0]
+    place = {joint: i for i, joint in enumerate(order)}
+    parents = [-1 if joint == 0 else place[H36M.parents[joint]] for joint in order]
+    left, right = ([place[j] for j in side] for side in (H36M.left, H36M.right))
+    other = Skeleton(parents, left, right)
+    found, wanted = measured(standing(other, order), other), measured(standing())
+    for name, values in wanted.quantities.items():
+        assert torch.allclose(found.quantities[name], values, atol=1e-4), name
+
+
+@pytest.mark.parametrize("frames", [slice(None), slice(1, 2)], ids=["clip", "centre frame"])
+def test_errors_are_those_of_the_accepted_pairs_and_of_the_usable_originals(frames: slice) -> None:
+    poses = standing()
+    poses.valid[0] = False
+    accepted = torch.tensor([False, True, False, True, True])
+    found = measured(poses, accepted=accepted, fmt=Off(frames))
+    wanted = torch.tensor([50.0, 100.0, 150.0])  # of the first, second and third accepted pair
+    assert torch.allclose(found.error, wanted[:, None].expand(-1, 16), atol=1e-2)
+    assert torch.allclose(found.original, torch.tensor([50.0, 100.0, 150.0, 200.0]), atol=1e-2)
+    assert found.quantities["distance"].tolist() == pytest.approx([4.5, 5.5, 6.0])
+
+
+def test_the_error_of_a_joint_is_its_mean_distance_over_frames() -> None:
+    """Not the root of a mean square: one frame is off by 3 m, two are right."""
+
+    class OneFrame(Off):
+        def outputs(self, predicted: Tensor, poses: PoseBatch, skeleton: Skeleton) -> Tensor:
+            wrong = poses.pose_3d.clone()
+            wrong[:, 0, :, 2] += 3
+            return wrong
+
+    assert torch.allclose(measured(standing(), fmt=OneFrame()).error, torch.tensor(1000.0))
+
+
+def test_how_rare_a_pose_is_does_not_depend_on_the_view() -> None:
+    statistics = PoseStatistics(H36M, torch.device("cpu"))
+    poses = standing()
+    bent = poses.pose_3d + 0.1 * torch.randn(
+        5, 3, 16, 3, generator=torch.Generator().manual_seed(0)
+    )
+    bones = Bones.of(bent[:, 1], H36M)
+    statistics.add(bones.body_direction, bones.axes, poses.valid)
+    pose = measured(poses, statistics=statistics).quantities["pose"]
+    assert torch.allclose(pose, pose[:1].expand(5), rtol=1e-3)
+
+
+def rows_of(count: int, **quantities: Tensor) -> Rows:
+    error = torch.arange(count, dtype=torch.float32)[:, None].expand(-1, 16)
+    return Rows(error, torch.tensor([1.0, 2.0, 6.0]), quantities)
+
+
+def test_bins_have_equal_numbers_of_rows_but_those_of_the_yaw_equal_widths() -> None:
+    values = torch.arange(60, dtype=torch.float32)
+    yaw = values * 5.9 - 177
+    report = error_report([rows_of(60, distance=values, yaw=yaw, tilt=values)], H36M)
+    for name in ("distance", "tilt"):
+        assert [b.rows for b in report.bins[name]] == [10] * 6
+        assert [b.error for b in report.bins[name]] == pytest.approx(
+            [4.5 + 10 * i for i in range(6)]
+        )
+    assert [(b.low, b.high) for b in report.bins["yaw"]] == [
+        (low, low + 45) for low in range(-180, 180, 45)
+    ]
+    assert sum(b.rows for b in report.bins["yaw"]) == 60
+    assert (report.error, report.original) == pytest.approx((29.5, 3.0))
+
+
+def test_a_quantity_that_some_batches_lack_has_no_bins() -> None:
+    values = torch.arange(60, dtype=torch.float32)
+    report = error_report(
+        [rows_of(60, distance=values, pose=values), rows_of(60, distance=values)], H36M
+    )
+    assert set(report.bins) == {"distance"}
+
+
+def test_the_worst_joint_and_the_mean_are_told() -> None:
+    error = torch.zeros(2, 16)
+    error[0, 12], error[1, 3] = 100.0, 40.0
+    report = error_report([Rows(error, torch.ones(2), {})], H36M)
+    assert report.joints["l_wrist"] == 50
+    listed = str(report).split("by joint")[1].split("\n")[1:]
+    assert [line.split()[0] for line in listed[:2]] == ["l_wrist", "r_ankle"]

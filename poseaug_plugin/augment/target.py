@@ -106,7 +106,8 @@ class Target:
         bone_visible, place_visible = self.measures.visible(self.visible)
         self.known = (bone_visible.to(groups) @ groups).mean(0) >= SEEN
         measuring = self.known.index_select(0, self._group)
-        self._weight = measuring / measuring.sum().clamp_min(1)  # (K,): a size is a mean with them
+        weight = measuring.to(groups)  # explicit, because the caller may have changed the default
+        self._weight = weight / weight.sum().clamp_min(1)  # (K,): a size is a mean with them
 
         seen = (bone_visible & measuring).to(groups)
         length, place = self.measures.measure(self.pose_2d)
@@ -230,8 +231,9 @@ class Target:
         """
         length, place = self.measures.measure(augmented.pose_2d[:, augmented.middle])
         size = (length @ self._weight).clamp_min(EPS)
-        count = accepted.sum()
-        weight, any_row = accepted / count.clamp_min(1), count.clamp_max(1)
+        weight = accepted.to(size)
+        count = weight.sum()
+        weight, any_row = weight / count.clamp_min(1), count.clamp_max(1)
         quantile = self.quantile.index_select(0, self._group)
         below = (length < size[:, None] * quantile).to(size)
         below = below @ self._group_mean
