@@ -38,6 +38,18 @@ NO_STATISTICS = {
 }
 
 
+#: Joints of h36m_16 in another order, whose root is the last joint: poses[..., LAST_ROOT, :].
+LAST_ROOT = [*range(1, 16), 0]
+
+
+def reordered(order: list[int]) -> Skeleton:
+    """H36M with its joints in another order."""
+    place = {joint: i for i, joint in enumerate(order)}
+    parents = [-1 if joint == H36M.root else place[H36M.parents[joint]] for joint in order]
+    left, right = ([place[joint] for joint in side] for side in (H36M.left, H36M.right))
+    return Skeleton(parents, left, right)
+
+
 def settings(name: str, **changes: object) -> PoseAugConfig:
     """The config of a preset, or "residual": networks on top of a prior without statistics."""
     residual = {**NO_STATISTICS, "learned": True, "bend": 0.6, "ratio": 0.5}

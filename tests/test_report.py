@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers import H36M, STANDING
+from helpers import H36M, LAST_ROOT, STANDING, reordered
 from loop_helpers import attached, batch, loader, same, seed_all, small, snapshot, step, streams
 from poseaug_plugin import DataError, PoseAugmenter, PoseBatch
 from poseaug_plugin import report as report_module
@@ -130,7 +130,7 @@ def test_a_saved_report_is_read_back(tmp_path: Path) -> None:
 TURNS = [(0, 0), (0, -90), (0, 90), (30, 0), (-30, 0)]
 
 
-def standing(skeleton: Skeleton = H36M, order: list[int] | None = None) -> PoseBatch:
+def standing(order: list[int] | None = None) -> PoseBatch:
     """A clip of three frames for each of `TURNS`; all of its frames differ."""
     turns = torch.deg2rad(torch.tensor(TURNS, dtype=torch.float32))
     R = axis_angle_to_matrix(torch.cat([turns, torch.zeros(len(turns), 1)], 1))
@@ -180,12 +180,8 @@ def test_the_view_is_that_of_the_centre_frame() -> None:
 
 
 def test_the_root_joint_need_not_be_the_first() -> None:
-    order = [*range(1, 16), 0]
-    place = {joint: i for i, joint in enumerate(order)}
-    parents = [-1 if joint == 0 else place[H36M.parents[joint]] for joint in order]
-    left, right = ([place[j] for j in side] for side in (H36M.left, H36M.right))
-    other = Skeleton(parents, left, right)
-    found, wanted = measured(standing(other, order), other), measured(standing())
+    other = reordered(LAST_ROOT)
+    found, wanted = measured(standing(LAST_ROOT), other), measured(standing())
     for name, values in wanted.quantities.items():
         assert torch.allclose(found.quantities[name], values, atol=1e-4), name
 

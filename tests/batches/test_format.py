@@ -446,3 +446,16 @@ def test_a_row_is_padding_if_either_field_is_all_zeros(
     pose_3d[1] *= 1 - zero_3d
     fmt = BatchFormat(pose_2d=0, pose_3d=1, root="absolute")
     assert fmt.read((pose_2d, pose_3d), H36M, Camera()).valid.tolist() == [True, valid, True]
+
+
+@pytest.mark.parametrize("root", ["absolute", "relative"])
+def test_joints_without_2d_are_those_that_the_camera_of_the_batch_would_see(root: str) -> None:
+    who = people(ROWS)
+    camera = who.camera * np.float32([0.7, 0.6, 1, 1, 1, 1, 1, 1, 1])
+    whole = reproject(who.pose_3d, camera)[:, 0].astype(np.float32)
+    kept = tuple(joint for joint in range(16) if joint not in (0, 9, 12))
+    pose_3d = (who.pose_3d if root == "absolute" else who.relative)[:, 0]
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, camera=2, joints_2d=kept, root=root)  # type: ignore[arg-type]
+    poses = fmt.read((pose_3d, whole[:, kept], camera), H36M, Camera())
+    assert np.abs(poses.pose_2d[:, 0].numpy() - whole).max() < 1e-3
+    assert np.abs(poses.root.numpy() - who.pose_3d[:, :, 0]).max() < 0.01

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers import H36M, people
+from helpers import H36M, LAST_ROOT, people, reordered
 from poseaug_plugin import BatchFormat, Camera
 from poseaug_plugin.batches.image_space import TRUNK, from_image, relative_from_image, to_image
 from poseaug_plugin.geometry.bones import lengths, pose_to_bones
@@ -54,18 +54,25 @@ def test_predictions_are_recovered_relative_to_the_root() -> None:
 
 @pytest.mark.parametrize("frames", [1, 3])
 @pytest.mark.parametrize("root", ["absolute", "relative"])
-def test_a_batch_in_image_space_is_read_and_written(root: Any, frames: int) -> None:
-    pose = clips(4, frames)
-    uvd = to_image(pose, cameras(4), H36M.root)
+@pytest.mark.parametrize("order", [[*range(16)], LAST_ROOT], ids=["root first", "root last"])
+def test_a_batch_in_image_space_is_read_and_written(
+    order: list[int], root: Any, frames: int
+) -> None:
+    skeleton = reordered(order)
+    pose = clips(4, frames)[:, :, order]
+    uvd = to_image(pose, cameras(4), skeleton.root)
     pose_2d = project(pose, cameras(4)[:, None])
-    at = uvd[:, :, H36M.root, None]
+    at = uvd[:, :, skeleton.root, None]
     given = {"x": pose_2d, "y": uvd - at if root == "relative" else uvd}
     fmt = BatchFormat(pose_2d="x", pose_3d="y", space="image", root=root)
-    poses = fmt.read(given, H36M, LENS)
+    poses = fmt.read(given, skeleton, LENS)
     assert torch.allclose(poses.absolute, pose, atol=1e-4)
-    assert torch.allclose(poses.root, pose[:, :, H36M.root], atol=1e-4)
-    assert not poses.pose_3d[:, :, H36M.root].any()
-    written = fmt.write(given, poses, torch.ones(4, dtype=torch.bool), H36M)
+    assert torch.allclose(poses.root, pose[:, :, skeleton.root], atol=1e-4)
+    assert not poses.pose_3d[:, :, skeleton.root].any()
+    written = fmt.write(given, poses, torch.ones(4, dtype=torch.bool), skeleton)
     assert torch.allclose(written["y"], given["y"], atol=1e-5)
-    predicted = fmt.outputs(given["y"], poses, H36M)
+    predicted = fmt.outputs(given["y"], poses, skeleton)
     assert torch.allclose(predicted, poses.pose_3d, atol=1e-4)
+    centre = given["y"][:, frames // 2, None]
+    predicted = fmt.outputs(centre, poses, skeleton)
+    assert torch.allclose(predicted, poses.pose_3d[:, frames // 2, None], atol=1e-4)

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from helpers import H36M, people
 from loop_helpers import attached, small
-from poseaug_plugin import BatchError, Camera, PoseAugWarning
+from poseaug_plugin import BatchError, BatchFormat, Camera, PoseAugWarning
 from poseaug_plugin.batches.presets import FORMATS
+from poseaug_plugin.errors import WindowError
 from poseaug_plugin.geometry.camera import project
 
 ROWS, FRAMES = 16, 9
@@ -51,6 +52,22 @@ def test_mirrored_windows_are_read_like_their_targets() -> None:
     assert poses.pose_3d.shape == (ROWS, FRAMES, 16, 3)
     assert poses.has_root
     assert (project(poses.absolute, LENS) - poses.pose_2d).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("wrong", [None, 3], ids=["right", "one row is not centred"])
+def test_windows_have_the_unit_of_the_target(wrong: int | None) -> None:
+    pose_3d = people(ROWS, FRAMES)
+    target = pose_3d[:, FRAMES // 2, None].clone()
+    if wrong is not None:
+        target[wrong] = pose_3d[wrong, 0]
+    given = project(pose_3d, LENS), 1000 * (target - target[:, :, :1]), 1000 * pose_3d
+    fmt = BatchFormat(pose_2d=0, pose_3d=1, window_3d=2, unit=0.001)
+    if wrong is None:
+        poses = fmt.read(given, H36M, Camera())
+        assert torch.allclose(poses.absolute, pose_3d, atol=1e-5)
+    else:
+        with pytest.raises(WindowError, match="is not pose_3d"):
+            fmt.read(given, H36M, Camera())
 
 
 def test_windows_are_augmented_with_their_motion_and_only_the_target_is_written() -> None:

@@ -180,3 +180,14 @@ def test_copies_of_bones_have_their_own_axes() -> None:
     assert torch.allclose(bones.frame(1).axes, bones.axes[:, 1])
     bent = bones.bend(torch.full((4, 1, 15, 3), 0.7))
     assert not torch.allclose(bent.axes, bones.axes)
+
+
+def test_a_bone_of_zero_length_is_not_bent_and_one_that_is_cancelled_stays() -> None:
+    """In the other bones, steps are added and the result has unit length."""
+    chain = Skeleton([-1, 0, 1, 2])
+    bones = Bones.of(torch.tensor([[0.0, 0, 4], [0, 2, 4], [0, 2, 4], [0, 2, 5]]), chain)
+    bent = bones.bend(torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, -1]]))
+    diagonal = 0.5**0.5
+    wanted = torch.tensor([[diagonal, diagonal, 0], [0, 0, 0], [0, 0, 1]])
+    assert torch.allclose(bent.direction, wanted)
+    assert bent.length is bones.length

@@ -56,3 +56,11 @@ def test_of_two_rods(b: list[list[float]], expected: float) -> None:
 def test_of_clips() -> None:
     pose_3d = people(4, 3)
     assert bone_distance(pose_3d[:2], pose_3d[2:], H36M).shape == (2, 3)
+
+
+def test_far_away_it_is_as_accurate_as_nearby() -> None:
+    """300 m from the camera; squares of metres lose a decimetre there."""
+    a, b = people(8)[:, 0], people(8, seed=1)[:, 0]
+    there = torch.tensor([300.0, 0.0, 300.0])
+    near, far = bone_distance(a, b, H36M), bone_distance(a + there, b + there, H36M)
+    assert torch.allclose(far, near, atol=2e-3)

@@ -14,6 +14,7 @@ from poseaug_plugin.geometry.bones import kcs, lengths, pose_to_bones, unit
 from poseaug_plugin.geometry.operators import (
     axis_angle_to_matrix,
     bend,
+    mirrored,
     move,
     root_relative,
     rotate_between,
@@ -218,3 +219,23 @@ def test_rotate_between_works_on_any_leading_dimensions() -> None:
         [rotate_between(vector[i, j], start[i, j], end[i, j]) for j in range(4)] for i in (0, 1)
     ]
     assert torch.allclose(whole, torch.stack([torch.stack(row) for row in each]))
+
+
+def test_mirrored_offsets_are_those_of_the_left_and_none_at_the_root() -> None:
+    offset = noise(2, 16, 3)
+    found = mirrored(offset, H36M)
+    left, right = list(H36M.left), list(H36M.right)
+    middle = [j for j in range(16) if j not in (*left, *right, H36M.root)]
+    assert torch.equal(found[:, left], offset[:, left])
+    assert torch.equal(found[:, right], offset[:, left] * torch.tensor([-1, 1, 1]))
+    assert torch.equal(found[:, middle], offset[:, middle] * torch.tensor([0, 1, 1]))
+    assert not found[:, H36M.root].any()
+
+
+def test_without_sides_offsets_are_mirrored_nowhere() -> None:
+    hand = SKELETONS["hand_21"]
+    offset = noise(21, 3)
+    found = mirrored(offset, hand)
+    fingers = [j for j in range(21) if j != hand.root]
+    assert torch.equal(found[fingers], offset[fingers])
+    assert not found[hand.root].any()

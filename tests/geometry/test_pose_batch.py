@@ -116,3 +116,54 @@ def test_check_raises_with_the_name_of_the_wrong_field(change: Any, message: str
     poses = replace(PoseBatch(**arrays()), **change)
     with pytest.raises(BatchError, match=f"PoseBatch.{message}"):
         poses.check(16)
+
+
+def test_the_leader_of_a_group_is_its_first_valid_row() -> None:
+    """Of a group of only padding, the first row. Its centre frame is where paths start."""
+    group, valid = torch.tensor([7, 7, 7, 3, 3, 7]), torch.tensor([0, 1, 1, 0, 0, 1]).bool()
+    poses = PoseBatch(**arrays(), group=group, valid=valid)
+    leader = torch.tensor([1, 1, 1, 3, 3, 1])
+    assert torch.equal(poses.leader, leader)
+    assert torch.equal(poses.path, poses.root - poses.root[leader, 1, None])
+    single = replace(poses, root=poses.root[:, :1], pose_2d=poses.pose_2d[:, :1])
+    assert torch.equal(single.path, single.root - single.root[leader])
+
+
+def test_paths_of_clips_start_at_the_centre_frame_and_single_frames_have_none() -> None:
+    poses = PoseBatch(**arrays())
+    assert torch.equal(poses.path, poses.root - poses.root[:, 1:2])
+    assert poses.path.abs().max() > 0.01
+    assert replace(poses, root=poses.root[:, :1], pose_2d=poses.pose_2d[:, :1]).path is None
+
+
+@pytest.mark.parametrize(("frames", "middle"), [(1, 0), (2, 1), (3, 1), (4, 2), (27, 13)])
+def test_the_middle_is_the_centre_frame(frames: int, middle: int) -> None:
+    pose_2d = torch.zeros(2, frames, 16, 2)
+    assert PoseBatch(pose_2d, pose_2d, pose_2d, pose_2d).middle == middle
+
+
+def test_the_detection_error_is_scaled_to_the_size_of_the_person() -> None:
+    """Twice as far away it is half as large; with a longer lens in y it is larger in y."""
+    poses = PoseBatch(**arrays())
+    off = torch.tensor([0.01, 0.02])
+    observed = replace(poses, pose_2d=poses.pose_2d + off)
+    lens = poses.camera * torch.tensor([1.0, 3.0, 1, 1, 1, 1, 1, 1, 1])
+    made = replace(poses, root=2 * poses.root, camera=lens)
+    wanted = off * torch.tensor([0.5, 1.5])
+    assert torch.allclose(observed.detection_error(made), wanted, atol=1e-5)
+
+
+def test_the_projected_rows_have_the_given_joint_at_their_root() -> None:
+    poses = PoseBatch(**arrays())
+    moved = poses.projected(poses.absolute + 0.1, 0.9 * poses.camera, root=7)
+    assert torch.allclose(moved.root, poses.absolute[:, :, 7] + 0.1)
+    assert not moved.pose_3d[:, :, 7].any()
+    assert torch.allclose(moved.absolute, poses.absolute + 0.1, atol=1e-6)
+    assert torch.allclose(moved.pose_2d, project(moved.absolute, 0.9 * poses.camera[:, None]))
+
+
+@pytest.mark.parametrize("people_of_an_image", [1, 2, 3])
+def test_repeated_entries_follow_directly_with_all_their_people(people_of_an_image: int) -> None:
+    poses = PoseBatch(**arrays(), people=people_of_an_image, source=torch.arange(ROWS))
+    rows = torch.arange(ROWS).view(-1, people_of_an_image).repeat_interleave(3, 0).flatten()
+    assert torch.equal(poses.repeat(3).source, rows)

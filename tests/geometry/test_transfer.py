@@ -33,3 +33,10 @@ def test_copies_have_the_values_types_and_shapes_of_the_tensors() -> None:
 def test_tensors_that_are_there_are_returned() -> None:
     tensors = [torch.zeros(2), torch.ones(3)]
     assert all(a is b for a, b in zip(copy_together(tensors, torch.device("cpu")), tensors))
+
+
+@pytest.mark.usefixtures("cuda")
+def test_copies_have_no_gradient() -> None:
+    tensors = [torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)]
+    copies = copy_together(tensors, torch.device("cuda:0"))
+    assert not any(copy.requires_grad for copy in copies)
