@@ -31,7 +31,7 @@ from loop_helpers import (
 from poseaug_plugin import BatchError, BatchFormat, Camera, CheckReport, DataError, Skeleton
 from poseaug_plugin.batches import check
 from poseaug_plugin.batches.diagnostics import Diagnostics
-from poseaug_plugin.batches.infer import infer_format
+from poseaug_plugin.batches.infer import infer_format, root_is_zero, root_kind
 from poseaug_plugin.data import synthetic_hands
 from poseaug_plugin.data.h36m import load_h36m
 
@@ -260,6 +260,40 @@ def test_a_batch_whose_format_is_inferred_trains() -> None:
     train(model, optimizer, augmenter.wrap(loader()))
     assert augmenter.stats()["updates"] == 2
     assert augmenter.stats()["augmented"] > 0
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(1.2, 1.8), (0.0, 0.1), (-0.05, 0.6)],
+    ids=["1.5 m away", "flat", "relative"],
+)
+def test_2d_with_a_confidence_is_told_from_3d_by_its_third_channel(low: float, high: float) -> None:
+    """Confidences are 0 to 1, and most of them are far from 0; these depths are not."""
+    pose_3d, pose_2d, *_ = batch(rows=8)
+    depth = torch.linspace(low, high, 8 * 16).view(8, 16, 1)
+    seen = torch.cat([pose_2d, torch.full((8, 16, 1), 0.9)], -1)
+    flat = torch.cat([pose_3d[..., :2], depth], -1)
+    for given, places in (((seen, flat), (0, 1)), ((flat, seen), (1, 0))):
+        fmt, _ = infer_format(given, H36M)
+        assert (fmt.pose_2d, fmt.pose_3d) == places
+
+
+def test_a_root_that_is_not_at_zero_in_one_row_is_not_at_zero() -> None:
+    pose_3d = torch.zeros(100, 1, 16, 3)
+    pose_3d[40, 0, H36M.root, 1] = 0.0009
+    assert root_is_zero(pose_3d, H36M)
+    pose_3d[40, 0, H36M.root, 1] = -0.005
+    assert not root_is_zero(pose_3d, H36M)
+
+
+def test_people_very_close_to_the_camera_still_have_an_absolute_root() -> None:
+    """Their root is 0.6 m away, hardly more than a thigh."""
+    who = people(6)
+    near = who.pose_3d - who.pose_3d[:, :, :1] + np.float32([0, 0, 0.6])
+    assert root_kind(torch.from_numpy(near), H36M) == "absolute"
+    slot = who.relative.copy()
+    slot[:, :, 0] = [0, 0, 0.6]
+    assert root_kind(torch.from_numpy(slot), H36M) == "slot"
 
 
 two, three = torch.zeros(8, 16, 2), torch.zeros(8, 16, 3)
