@@ -64,6 +64,8 @@ WARNINGS = {
     "people of that size fit into the image (distances are in metres); set frame_height= if the "
     "image is higher. A scene of several people is used if all of them fit and none comes into "
     "contact with another.",
+    "nothing_to_report": "report=True has recorded nothing: {}. Use augmenter.report(loader), "
+    "which calls the model itself.",
     "target_few": "the {} poses of target_2d are too few or too much alike: the proportions of the "
     "people there are uncertain {}. Pass a hundred poses or more of different people and moments.",
     "target_strange": "target_2d does not look like the 2D of the training data: its people are "

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from .augment.augmentation import Augmentation
-from .augment.mixing import mix_batch
+from .augment.mixing import Mixed, mix_batch
 from .augment.ranges import Ranges
 from .augment.target import Target
 from .batches.check import CheckReport
@@ -25,7 +26,7 @@ from .checkpoint import restore
 from .config import PoseAugConfig
 from .counters import Counters
 from .engine import Engine
-from .errors import AttachError, ConfigError, PoseAugError, SkeletonError, WindowError
+from .errors import AttachError, ConfigError, DataError, PoseAugError, SkeletonError, WindowError
 from .events import (
     BATCHES_TO_JUDGE,
     BATCHES_WITHOUT_EPOCH,
@@ -40,8 +41,9 @@ from .geometry.pose_batch import PoseBatch
 from .geometry.skeleton import SKELETONS, Skeleton
 from .loop.distributed import all_agree, synchronised, world_size
 from .loop.estimator import Estimator, Predict, full_precision
-from .loop.hooks import Attachment, inner_optimizer
-from .loop.loader import unwrapped, wrap_loader
+from .loop.hooks import Attachment, ForwardHook, inner_optimizer
+from .loop.loader import DOUBLING_MIXES, unwrapped, wrap_loader
+from .recorder import ErrorRecorder
 from .report import ErrorReport, error_report, measure_rows
 from .schedule import EpochSchedule
 from .stats import described
@@ -78,7 +80,7 @@ class PoseAugmenter:
             joints as the first batch; Human3.6M's for 16 and 17 joints.
         camera: the camera to assume where batches have none.
         predict: how to call the model, `predict(model, pose_2d)`. Default: `model(pose_2d)`. Only
-            modes with feedback call it.
+            modes with feedback and reports call it.
         callbacks: callables that each get an `Event`.
         target_2d: unlabelled 2D poses from where the model will be used: an array or tensor
             (N, J, 2), also with a confidence as third channel, the name of a .npy or .npz file, or
@@ -87,6 +89,8 @@ class PoseAugmenter:
             of confidence 0 are missing. A hundred poses of different moments are enough.
             Augmented people get the proportions and joint positions there, stand where people stand
             there, and appear as large. See `augment.target`.
+        report: record the model's errors on augmented rows in the forward passes of training, for
+            `report()` without a loader. It changes nothing else. Not with `mix="passes"`.
 
     Raises:
         AttachError: the optimizer does not train the model, or has an augmenter already.
@@ -126,6 +130,7 @@ class PoseAugmenter:
         predict: Predict | None = None,
         callbacks: Iterable[Callback] = (),
         target_2d: Any = None,
+        report: bool = False,
     ) -> None:
         if epochs is not None and (not isinstance(epochs, int) or epochs < 1):
             raise ConfigError(
@@ -138,8 +143,13 @@ class PoseAugmenter:
             )
         self.config = PoseAugConfig.of(config)
         fmt = None if batch is None else resolve_format(batch)
-        if fmt is not None and self._uses_feedback:
+        if fmt is not None and (self._uses_feedback or report):
             check_learnable(fmt)
+        if report and self.config.mix == "passes":
+            raise ConfigError(
+                "report=True cannot follow mix='passes', which makes all augmented batches before "
+                "the first of them is trained on; use augmenter.report(loader), or another mix."
+            )
         self._reader = BatchReader(
             fmt,
             None if skeleton is None else Skeleton.of(skeleton),
@@ -160,6 +170,13 @@ class PoseAugmenter:
         self._has_new_batch = False  # since the last step
         self._counters = Counters()
         self._hook: Attachment | None = Attachment(inner, self._after_step)
+        self._recorder: ErrorRecorder | None = None
+        self._forward_handle: RemovableHandle | None = None
+        if report:
+            self._recorder = ErrorRecorder(self._estimator, self._reader)
+            self._forward_handle = model.register_forward_hook(
+                ForwardHook(self._after_forward), with_kwargs=True
+            )
         if self.config.mix == "alternate" and self._estimator.has_batchnorm:
             self._notifier.warn("batchnorm")
 
@@ -203,7 +220,7 @@ class PoseAugmenter:
             self._enabled, self._pending = before
 
     def detach(self) -> None:
-        """Remove the hook from the optimizer, for good.
+        """Remove the hooks from optimizer and model, for good.
 
         Wrapped loaders then yield their batches unchanged. Another augmenter may be attached.
         Calling it again has no effect. In a distributed run with `learned=True`, detach on all
@@ -213,6 +230,10 @@ class PoseAugmenter:
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
+            if self._forward_handle is not None:
+                self._forward_handle.remove()
+            if self._recorder is not None:
+                self._recorder.close()
             for windows in reversed(self._windows):
                 windows.undo()
 
@@ -321,10 +342,11 @@ class PoseAugmenter:
         poses, engine = self._read(full)
         if self.config.prior or self._schedule.warm:  # without a prior, networks warm up first
             ratio = self._schedule.between(self.config.ratios)
-            batch, tried, passed = mix_batch(
-                batch, poses, engine.sampler, self._reader.format, ratio
-            )
-            self._counters.add_rows(tried, passed)
+            mixed = mix_batch(batch, poses, engine.sampler, self._reader.format, ratio)
+            batch = mixed.batch
+            self._counters.add_rows(mixed.tried, mixed.passed)
+            if self._recorder is not None:
+                self._expect_calls(self._recorder, mixed, poses)
         batches = self._counters.add("batches")
         if batches == BATCHES_TO_JUDGE and self._counters.numbers()["accepted"] < FEW_ACCEPTED:
             self._notifier.warn("few_accepted", *engine.sampler.rejections(poses))
@@ -336,6 +358,19 @@ class PoseAugmenter:
         if self.config.trains:
             self._pending = poses
         return batch
+
+    def _expect_calls(self, recorder: ErrorRecorder, mixed: Mixed, poses: PoseBatch) -> None:
+        if recorder.batches == BATCHES_TO_JUDGE and (reason := recorder.reason()):
+            self._notifier.warn("nothing_to_report", reason)
+        recorder.expect(mixed.poses, mixed.replaced)
+        if self.config.mix in DOUBLING_MIXES:
+            recorder.expect_real(poses)
+
+    def _after_forward(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        # Not in evaluation, nor for the plugin's own calls, nor for a replica of DataParallel.
+        is_training = self.active and module.training and module is self._estimator.outer
+        if self._recorder is not None and is_training:
+            self._recorder.record((args, kwargs), output)
 
     def _read(self, batch: Any) -> tuple[PoseBatch, Engine]:
         """The poses of a batch and the engine, on the estimator's current device."""
@@ -491,15 +526,19 @@ class PoseAugmenter:
         numbers = {name: float(number) for name, number in ranges.numbers().items()}
         return replace(report, ranges=numbers, doubts=(*report.doubts, *doubts))
 
-    def report(self, loader: Iterable[Any], batches: int = 8) -> ErrorReport:
+    def report(self, loader: Iterable[Any] | None = None, batches: int = 8) -> ErrorReport:
         """Measure where the model fails: by yaw, tilt, distance, place, pose and joint.
 
-        The rows of some batches are augmented, and the model predicts them in evaluation mode.
-        Nothing is changed, and the random states are restored.
+        With a loader, the rows of some batches are augmented, and the model predicts them in
+        evaluation mode. Nothing is changed, and the random states are restored.
+
+        Without one, the report is of the latest rows that training has seen (about 20,000, of
+        this process), for an augmenter with `report=True`. These errors are those of the model in
+        training mode, with dropout, at the time of each row. They are not part of `state_dict()`.
 
         Args:
-            loader: the training loader, wrapped or not.
-            batches: number of batches to measure.
+            loader: the training loader, wrapped or not. None: report what training has seen.
+            batches: number of batches of the loader to measure.
 
         Returns:
             An `ErrorReport`. `print(report)` shows it as text, `plots.plot_report(report)` as a
@@ -508,8 +547,12 @@ class PoseAugmenter:
         Raises:
             PoseAugError: the batches cannot be read, there is none, or no augmented pair is in
                 frame.
-            ConfigError: the batch format has no `inputs` and `outputs`.
+            ConfigError: the batch format has no `inputs` and `outputs`, or there is no loader and
+                the augmenter has no `report=True`.
+            DataError: no augmented row was recorded.
         """
+        if loader is None:
+            return self._recorded_report()
         inner = unwrapped(loader)
         temporary = Windows.for_a_look(inner, self._windows, self._reader.known_format)
         measured = []
@@ -535,6 +578,24 @@ class PoseAugmenter:
                     )
                 measured.append(rows)
         return error_report(measured, self._reader.skeleton)
+
+    def _recorded_report(self) -> ErrorReport:
+        recorder = self._recorder
+        if recorder is None:
+            raise ConfigError(
+                "report() without a loader reports what training has seen, which is recorded only "
+                "with PoseAugmenter(..., report=True); set it, or use report(loader)."
+            )
+        rows = None
+        if self._engine is not None:
+            rows = recorder.rows(self._engine.sampler.pose_statistics)
+        if rows is None:
+            reason = recorder.reason() or "it has only seen original rows"
+            raise DataError(
+                f"training has seen no augmented row yet: {reason}. Train on a batch first, or use "
+                "report(loader)."
+            )
+        return error_report([rows], self._reader.skeleton)
 
     # Updates
 
@@ -651,6 +712,8 @@ class PoseAugmenter:
         self._schedule.done = saved.epochs_done
         self._counters = saved.counters
         self._pending, self._has_new_batch = None, False
+        if self._recorder is not None:
+            self._recorder.clear()
 
 
 PoseAugmenter.stats.__doc__ = f"{PoseAugmenter.stats.__doc__}\n{described()}\n"

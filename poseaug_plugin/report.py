@@ -20,7 +20,15 @@ from .geometry.pose_batch import PoseBatch
 from .geometry.skeleton import Skeleton
 from .loop.estimator import Estimator
 
-__all__ = ["Bin", "ErrorReport", "Rows", "error_report", "measure_rows"]
+__all__ = [
+    "Bin",
+    "ErrorReport",
+    "Rows",
+    "circumstances",
+    "error_report",
+    "joint_errors",
+    "measure_rows",
+]
 
 BINS = 6  # of each quantity, with equal numbers of rows; of the yaw, eight of 45 degrees
 YAW_BINS = 8
@@ -61,7 +69,7 @@ class ErrorReport:
     Attributes:
         rows: number of augmented pairs.
         error: mean error of all joints of all pairs, relative to the root, mm.
-        original: the same on the original pairs.
+        original: the same on the original pairs. NaN if there is none.
         bins: the bins of each quantity of `QUANTITIES`, by name. Some are missing if the skeleton
             has no hips or trunk, or there are no statistics of poses.
         joints: mean error of each joint, mm, by name.
@@ -153,8 +161,29 @@ def measure_rows(
     pairs, middle = augmented.pick(accepted.nonzero()[:, 0]), poses.middle
     original = _errors(poses.usable(), estimator, fmt, skeleton).mean(1)
     error = _errors(pairs, estimator, fmt, skeleton)
-    bones = Bones.of(pairs.pose_3d[:, middle], skeleton)
-    root, root_2d = pairs.root[:, middle], pairs.pose_2d[:, middle, skeleton.root]
+    quantities = circumstances(
+        pairs.pose_3d[:, middle],
+        pairs.root[:, middle],
+        pairs.pose_2d[:, middle, skeleton.root],
+        skeleton,
+        statistics,
+    )
+    return Rows(error, original, quantities)
+
+
+def circumstances(
+    pose_3d: Tensor, root: Tensor, root_2d: Tensor, skeleton: Skeleton, statistics: PoseStatistics
+) -> dict[str, Tensor]:
+    """Return what is known of `QUANTITIES`, each (N,).
+
+    Args:
+        pose_3d: (N, J, 3), relative to the root, metres.
+        root: (N, 3), position of the root, camera frame, metres.
+        root_2d: (N, 2), the same in screen units.
+        skeleton: the skeleton of the poses.
+        statistics: of the original poses, for the rarity of a pose.
+    """
+    bones = Bones.of(pose_3d, skeleton)
     quantities = {"distance": root[:, 2], "place": root_2d.norm(dim=-1)}
     if skeleton.trunk and skeleton.left:
         _, up, backward = bones.axes.unbind(-1)
@@ -163,15 +192,21 @@ def measure_rows(
         quantities |= {"yaw": torch.rad2deg(facing), "tilt": torch.rad2deg(tilt)}
     if statistics.batches:
         quantities["pose"] = statistics.rarity(bones.body_direction)
-    return Rows(error, original, quantities)
+    return quantities
 
 
 def _errors(
     poses: PoseBatch, estimator: Estimator, fmt: EstimatorFormat, skeleton: Skeleton
 ) -> Tensor:
     """Return the errors (B, J) of the model on some pairs, mm."""
-    predicted = fmt.outputs(estimator(fmt.inputs(poses, poses.pose_2d)), poses, skeleton)
-    target = poses.pose_3d
+    return joint_errors(estimator(fmt.inputs(poses, poses.pose_2d)), poses, fmt, skeleton)
+
+
+def joint_errors(
+    output: Tensor, poses: PoseBatch, fmt: EstimatorFormat, skeleton: Skeleton
+) -> Tensor:
+    """Return the errors (B, J) of an output of the model for some pairs, mm."""
+    predicted, target = fmt.outputs(output, poses, skeleton), poses.pose_3d
     if predicted.shape[1] != target.shape[1]:  # the model predicts the centre frame
         target = target[:, poses.middle, None]
     return 1000 * (predicted - target).norm(dim=-1).mean(1)

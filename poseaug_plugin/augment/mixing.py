@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,12 +16,29 @@ from .draws import uniform
 from .occlusion import hide_joints
 from .sampler import Sampler
 
-__all__ = ["mix_batch"]
+__all__ = ["Mixed", "mix_batch"]
 
 
-def mix_batch(
-    batch: Any, poses: PoseBatch, sampler: Sampler, fmt: Format, ratio: float
-) -> tuple[Any, int, Tensor]:
+@dataclass(frozen=True)
+class Mixed:
+    """A batch with augmented rows.
+
+    Attributes:
+        batch: the batch as the caller's loader yields it.
+        tried: number of augmented pairs.
+        passed: how many of them were accepted, a scalar on the device.
+        poses: the poses of all rows of `batch`.
+        replaced: (B,) bool, which of them are augmented. None: no row.
+    """
+
+    batch: Any
+    tried: int
+    passed: Tensor
+    poses: PoseBatch
+    replaced: Tensor | None = None
+
+
+def mix_batch(batch: Any, poses: PoseBatch, sampler: Sampler, fmt: Format, ratio: float) -> Mixed:
     """Return the caller's batch with augmented rows.
 
     A row whose augmented pair is rejected stays as it is.
@@ -32,10 +50,6 @@ def mix_batch(
         fmt: writes them into the batch.
         ratio: share of the rows to replace, for `mix="replace"`. Rounding is made good in later
             batches, so that the share holds on average, even for small batches and large scenes.
-
-    Returns:
-        The batch, the number of augmented pairs, and how many of them were accepted, on the
-        device.
     """
     config, device, rows = sampler.config, sampler.device, len(poses)
     if config.mix == "replace":
@@ -45,7 +59,7 @@ def mix_batch(
     else:
         chosen = poses.valid.nonzero()[:, 0]  # scenes may be mostly padding
     if not len(chosen):
-        return batch, 0, chosen.new_zeros(())
+        return Mixed(batch, 0, chosen.new_zeros(()), poses)
     augmented, accepted = sampler.pairs(poses, chosen)
     if config.mix in DOUBLING_MIXES:  # the loop may change the real batch before it gets this one
         batch = duplicate(batch)
@@ -59,7 +73,7 @@ def mix_batch(
     if config.joint_dropout:
         new = hide_joints(new, chosen, config.joint_dropout, sampler.generator)
     written = fmt.write(batch, new, replaced, sampler.skeleton)
-    return written, len(augmented), accepted.sum()
+    return Mixed(written, len(augmented), accepted.sum(), new, replaced)
 
 
 def _choose(poses: PoseBatch, sampler: Sampler, ratio: float) -> Tensor:

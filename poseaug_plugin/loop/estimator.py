@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import AttachError, ConfigError
 
-__all__ = ["Estimator", "Predict", "full_precision"]
+__all__ = ["Estimator", "Predict", "first_tensor", "full_precision"]
 
 Predict = Callable[[nn.Module, Tensor], Tensor]
 
@@ -69,6 +69,25 @@ def _without_cudnn(condition: bool) -> Iterator[None]:
         torch.backends.cudnn.enabled = before
 
 
+class _Replay:
+    """Stands in for the model in a call of `predict`, and returns an output it has returned.
+
+    Attributes:
+        passed: the arguments of each call.
+    """
+
+    def __init__(self, model: nn.Module, output: Any) -> None:
+        self._model, self._output = model, output
+        self.passed: list[tuple[Any, ...]] = []
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.passed.append((*args, *kwargs.values()))
+        return self._output
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
 class Estimator:
     """The caller's model, as the plugin calls it.
 
@@ -78,6 +97,7 @@ class Estimator:
         predict: how to call the model, `predict(model, pose_2d)`. Default: `model(pose_2d)`.
 
     Attributes:
+        outer: the model as it was passed, which the training loop calls.
         called: the call as text, for error messages.
 
     Raises:
@@ -96,7 +116,7 @@ class Estimator:
                 f"predict={predict!r} is not callable; pass predict=lambda model, pose_2d: ... "
                 "that calls the model, or None."
             )
-        self._outer = model
+        self.outer = model
         self._callers_flag: bool | None = None  # training flag of the caller, inside `untouched()`
         # torch's wrappers, and other libraries' that are named like them. The name is checked
         # because an ordinary model may have a submodule called `module`.
@@ -105,6 +125,7 @@ class Estimator:
         self.model = inner if isinstance(inner, nn.Module) else model
         name = type(self.model).__name__
         self.called = f"predict({name}, pose_2d)" if predict else f"{name}(pose_2d)"
+        self._is_default = predict is None
         self._predict = predict or (lambda net, pose_2d: net(pose_2d))
         if next(self.model.parameters(), None) is None:
             raise AttachError(
@@ -119,7 +140,7 @@ class Estimator:
         A loader may be iterated by another thread while the plugin calls the model.
         """
         flag = self._callers_flag
-        return self._outer.training if flag is None else flag
+        return self.outer.training if flag is None else flag
 
     @property
     def device(self) -> torch.device:
@@ -149,6 +170,33 @@ class Estimator:
         dtype = next(self.model.parameters()).dtype
         return self._predict(self.model, pose_2d.to(dtype))
 
+    @torch.no_grad()
+    def replay(self, output: Any, pose_2d: Tensor) -> tuple[Tensor | None, Any]:
+        """Return what a call would have given if the model had returned `output`.
+
+        The model is not called, and `output` is not changed.
+
+        Args:
+            output: what the model returned in the training loop.
+            pose_2d: as in a call.
+
+        Returns:
+            The first tensor that the call passes to the model, and the prediction in float32.
+
+        Raises:
+            ConfigError: `predict` does not call the model once.
+        """
+        stand_in, device = _Replay(self.model, _copied(output)), pose_2d.device
+        no_draws: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        if not self._is_default:
+            cuda = [device] if device.type == "cuda" else []
+            no_draws = torch.random.fork_rng(devices=cuda)
+        with no_draws:
+            predicted = self._predict(cast(nn.Module, stand_in), pose_2d)
+        if len(stand_in.passed) != 1:
+            raise ConfigError(f"{self.called} calls the model {len(stand_in.passed)} times")
+        return first_tensor(stand_in.passed[0]), predicted
+
     @contextlib.contextmanager
     def untouched(self) -> Iterator[None]:
         """Context manager in which the model can be called without changing it.
@@ -161,7 +209,7 @@ class Estimator:
         cuda = [device] if device.type == "cuda" else []
         modules = list(self.model.modules())
         flags = [m.training for m in modules]
-        self._callers_flag = self._outer.training
+        self._callers_flag = self.outer.training
         # The RNN kernels of cuDNN have no backward pass in evaluation mode; those of torch have.
         slow_rnn = bool(cuda) and any(isinstance(m, nn.RNNBase) for m in modules)
         with torch.random.fork_rng(devices=cuda), full_precision(device), _without_cudnn(slow_rnn):
@@ -174,3 +222,26 @@ class Estimator:
                 for module, flag in zip(modules, flags):
                     module.training = flag
                 self._callers_flag = None
+
+
+def first_tensor(values: Any) -> Tensor | None:
+    """Return the first tensor in nested lists, tuples and mappings, if there is one."""
+    if isinstance(values, Tensor):
+        return values
+    if isinstance(values, Mapping):
+        values = values.values()
+    elif not isinstance(values, (list, tuple)):
+        return None
+    return next((x for value in values if (x := first_tensor(value)) is not None), None)
+
+
+def _copied(output: Any) -> Any:
+    """Return an output with copies of its tensors in float32, without their graph."""
+    if isinstance(output, Tensor):
+        return output.detach().to(torch.float32, copy=True)
+    if isinstance(output, Mapping):
+        return {name: _copied(value) for name, value in output.items()}
+    if isinstance(output, (list, tuple)):
+        copies = [_copied(value) for value in output]
+        return type(output)(*copies) if hasattr(output, "_fields") else type(output)(copies)
+    return output

@@ -1,4 +1,4 @@
-"""The hook on the caller's optimizer."""
+"""The hooks on the caller's optimizer and model."""
 
 from __future__ import annotations
 
@@ -10,37 +10,55 @@ import torch
 
 from ..errors import AttachError
 
-__all__ = ["Attachment", "StepHook", "inner_optimizer"]
+__all__ = ["Attachment", "ForwardHook", "StepHook", "inner_optimizer"]
 
 _ATTACHED: weakref.WeakKeyDictionary[torch.optim.Optimizer, weakref.WeakMethod[Any]]
 _ATTACHED = weakref.WeakKeyDictionary()
 
 
-class StepHook:
-    """Calls a bound method after each optimizer step, through a weak reference.
+class _Hook:
+    """Calls a bound method through a weak reference.
 
     A copied or unpickled hook does nothing. A bound method as the hook would be copied, with its
-    object, whenever the optimizer is copied or pickled.
+    object, whenever the optimizer or model is copied or pickled.
     """
 
-    def __init__(self, method: Callable[[], None] | None = None) -> None:
+    def __init__(self, method: Callable[..., None] | None = None) -> None:
         self._method = None if method is None else weakref.WeakMethod(method)
+
+    def _call_method(self, *args: Any) -> None:
+        method = self._method() if self._method else None
+        if method is not None:
+            method(*args)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Hook:
+        return type(self)()
+
+    def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
+        return type(self), ()
+
+
+class StepHook(_Hook):
+    """Calls a bound method without arguments after each optimizer step."""
+
+    def __init__(self, method: Callable[[], None] | None = None) -> None:
+        super().__init__(method)
         # torch.compile of a whole training step would trace the hook with it.
         self._call: Callable[[], None] = torch.compiler.disable(self._call_method)
 
     def __call__(self, *_: Any) -> None:
         self._call()
 
-    def _call_method(self) -> None:
-        method = self._method() if self._method else None
-        if method is not None:
-            method()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> StepHook:
-        return StepHook()
+class ForwardHook(_Hook):
+    """Calls a bound method after each forward pass: module, args, kwargs and output.
 
-    def __reduce__(self) -> tuple[type[StepHook], tuple[()]]:
-        return StepHook, ()
+    Not in code that torch.compile traces: the break in the graph could change its numbers.
+    """
+
+    def __call__(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        if not torch.compiler.is_compiling():
+            self._call_method(module, args, kwargs, output)
 
 
 class Attachment:

@@ -12,7 +12,7 @@ import torch
 from loops import LOOPS
 
 from loop_helpers import same, small, snapshot, streams
-from poseaug_plugin import PoseAugConfig, PoseAugmenter
+from poseaug_plugin import DataError, PoseAugConfig, PoseAugmenter
 from poseaug_plugin.loop.loader import unwrapped
 
 CONFIGS = {
@@ -34,8 +34,10 @@ each_loop = pytest.mark.parametrize(
 class Attached:
     """Attaches an augmenter, or nothing if `config` is None, and keeps what it attached."""
 
-    def __init__(self, config: PoseAugConfig | None, enabled: bool = True) -> None:
-        self.config, self.enabled = config, enabled
+    def __init__(
+        self, config: PoseAugConfig | None, enabled: bool = True, report: bool = False
+    ) -> None:
+        self.config, self.enabled, self.report = config, enabled, report
         self.augmenters: list[PoseAugmenter] = []
 
     def __call__(
@@ -47,6 +49,7 @@ class Attached:
             if augmenter._hook is not None and augmenter._hook.optimizer is optimizer:
                 return augmenter.wrap(unwrapped(loader))
         config = self.config.replace(**(config_changes or {}))
+        options |= {"report": True} if self.report else {}
         augmenter = PoseAugmenter(model, optimizer, "poseaug", 2, config=config, **options)
         if not self.enabled:
             augmenter.disable()
@@ -91,6 +94,18 @@ def test_a_loop_is_augmented_and_not_disturbed(name: str, config: str) -> None:
         if augmenter.config.trains:  # one update for each step after a new batch
             assert stats["updates"] == stats["steps_with_batch"] <= stats["batches"]
     assert all(value.isfinite().all() for value in floats(found))
+
+
+@each_loop
+def test_a_report_is_recorded_and_changes_nothing(name: str) -> None:
+    attach = Attached(CONFIGS["default"], report=True)
+    assert same(outcome(name, attach), outcome(name, Attached(CONFIGS["default"])))
+    for augmenter in attach.augmenters:
+        if name == "compiled step":
+            with pytest.raises(DataError, match="only from compiled code"):
+                augmenter.report()
+        else:  # `step` adds noise to the 2D, by which a few rows are not recognised
+            assert augmenter.report().rows >= 0.7 * augmenter.stats()["augmented"]
 
 
 def floats(value: Any) -> Iterator[torch.Tensor]:
