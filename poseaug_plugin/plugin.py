@@ -555,15 +555,20 @@ class PoseAugmenter:
             return self._recorded_report()
         inner = unwrapped(loader)
         temporary = Windows.for_a_look(inner, self._windows, self._reader.known_format)
-        measured = []
-        with full_precision(self._estimator.device), temporary as windows, restored_streams(inner):
+        measured, restore_draws = [], contextlib.ExitStack()
+        with (
+            full_precision(self._estimator.device),
+            temporary as windows,
+            restored_streams(inner),
+            restore_draws,
+        ):
             for batch in itertools.islice(as_iterable(inner), batches):
                 poses, engine = self._read(windows.split(batch)[1] if windows else batch)
                 check_learnable(self._reader.format)
                 sampler = engine.sampler
-                state = sampler.generator.get_state()
+                generator = sampler.generator
+                restore_draws.callback(generator.set_state, generator.get_state())
                 augmented, accepted, _ = sampler.sample(poses)
-                sampler.generator.set_state(state)
                 if not accepted.any():
                     continue
                 with self._estimator.untouched():

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from helpers import H36M, cameras
 from helpers import people as poses_of
-from loop_helpers import Lifter, batch, people, small
+from loop_helpers import Lifter, batch, people, same, small, snapshot
 from poseaug_plugin import PoseAugmenter, PoseAugWarning
 from poseaug_plugin.augment.augmentation import Augmentation
 from poseaug_plugin.augment.sampler import Sampler
@@ -395,6 +395,38 @@ def test_a_batch_waits_no_more_often_than_known(
     most = MOST_WAITS[place]
     assert len(cuda.waits) <= most.get(kind, most["other"]), cuda.waits
     assert augmenter.stats()["bad_batches"] == 0
+
+
+@pytest.mark.filterwarnings("ignore:mix='alternate' is used with a model that has BatchNorm")
+@pytest.mark.parametrize("place", ["cpu", "cuda"])
+@pytest.mark.parametrize("kind", ["poseaug", "clips", "scenes", "pixels", "standardised"])
+@pytest.mark.parametrize("mix", ["replace", "append", "alternate"])
+def test_recording_errors_never_waits(
+    cuda: SimulatedCuda | None, mix: Any, kind: str, place: str
+) -> None:
+    make, fmt = KINDS[kind]
+    waits, reports = [], []
+    for report in (False, True):
+        augmenter, model, optimizer = attached(CONFIGS["default"](mix=mix), fmt, report=report)
+        batches = augmenter.wrap([placed(make(seed), place) for seed in range(4)])
+        for number, each in enumerate(batches):
+            if number == 3 and cuda is not None:  # the first ones fill the caches of constants
+                cuda.waits.clear()
+            train(model, optimizer, each[1])
+        waits.append(sorted(cuda.waits) if cuda is not None else [])
+        reports.append(snapshot(model, optimizer))
+    assert waits[0] == waits[1]
+    assert same(*reports)
+    assert augmenter.report().rows == augmenter.stats()["augmented"] > 0
+
+
+def test_a_recorded_report_moves_with_the_model() -> None:
+    augmenter, model, optimizer = attached(CONFIGS["default"](), report=True)
+    train(model, optimizer, augmenter(list(batch(rows=ROWS)))[1])
+    rows = augmenter.report().rows
+    model.cpu()
+    model(augmenter(list(batch(rows=ROWS, seed=1)))[1])
+    assert augmenter.report().rows == 2 * rows
 
 
 def test_bad_rows_on_the_device_are_told_when_it_is_waited_for_anyway(

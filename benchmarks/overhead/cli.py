@@ -39,6 +39,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batches", type=numbers, default=[256, 1024, 4096])
     methods = ["random", "default", "residual", "released"]
     parser.add_argument("--methods", type=names, default=methods)
+    parser.add_argument(
+        "--report", action="store_true", help="--loops: each method also with report=True"
+    )
     parser.add_argument("--rounds", type=int, default=9, help="number of timed rounds")
     parser.add_argument("--sizes", type=int, help="number of sizes per axis of --scaling")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")

@@ -73,11 +73,11 @@ def on_device(pairs: Pairs, device: str, rows: int) -> Pairs:
 
 
 def attached(
-    model: nn.Module, optimizer: torch.optim.Optimizer, config: PoseAugConfig
+    model: nn.Module, optimizer: torch.optim.Optimizer, config: PoseAugConfig, report: bool = False
 ) -> PoseAugmenter:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PoseAugWarning)  # of BatchNorm and "alternate"
-        return PoseAugmenter(model, optimizer, "poseaug", config=config)
+        return PoseAugmenter(model, optimizer, "poseaug", config=config, report=report)
 
 
 class Loop:
@@ -86,6 +86,7 @@ class Loop:
     Args:
         config: the plugin's; None for the plain loop.
         make: the loader's maker.
+        report: as for the plugin.
     """
 
     def __init__(
@@ -96,15 +97,18 @@ class Loop:
         device: str,
         config: PoseAugConfig | None,
         make: Callable[[Pairs, int], DataLoader[Batch]] = make_loader,
+        report: bool = False,
     ) -> None:
         self.model = model.to(device).train()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
         loader = make(pairs, rows)
         if config:
-            self.augmenter = attached(self.model, self.optimizer, config)
+            self.augmenter = attached(self.model, self.optimizer, config, report)
             first = next(iter(loader))  # is checked, which takes its time
-            for _ in range(YOUNG + 1):  # until the pose statistics are refreshed less often
-                self.augmenter(first)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", PoseAugWarning)  # of a report without a step
+                for _ in range(YOUNG + 1):  # until the pose statistics are refreshed less often
+                    self.augmenter(first)
             fill_pools(self.augmenter, pairs)
             loader = self.augmenter.wrap(loader)
         self.batches = endless(loader)

@@ -51,6 +51,11 @@ def loops(args: Args) -> Iterator[Row]:
             name: Loop(pairs, rows, MODELS[model](), device, steady(name, args.seed))
             for name in ("plain", *args.methods)
         }
+        for name in args.methods if args.report else ():
+            config = steady(name, args.seed)
+            training[f"{name}, report=True"] = Loop(
+                pairs, rows, MODELS[model](), device, config, report=True
+            )
         blocks: dict[str, Work] = {
             name: partial(loop.run, steps) for name, loop in training.items()
         }
