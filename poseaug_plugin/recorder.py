@@ -93,6 +93,7 @@ class ErrorRecorder:
         self.batches = 0
         self._expected: list[_Expected] = []
         self._kept: deque[_Measured] = deque()
+        self._rows = 0  # of those
         self._reason = _NOT_CALLED
 
     def expect(self, poses: PoseBatch, replaced: Tensor | None) -> None:
@@ -166,16 +167,15 @@ class ErrorRecorder:
 
     def _keep(self, measured: _Measured) -> None:
         self._kept.append(measured)
-        rows = sum(len(kept.seen) for kept in self._kept)
-        while len(self._kept) > 1 and rows - len(self._kept[0].seen) >= ROWS_KEPT:
-            rows -= len(self._kept.popleft().seen)
+        self._rows += len(measured.seen)
+        while self._rows - len(self._kept[0].seen) >= ROWS_KEPT:
+            self._rows -= len(self._kept.popleft().seen)
 
     # What was recorded
 
     def reason(self) -> str | None:
         """Return why no row was recorded, or None if there is one. This waits for the device."""
-        seen = [kept.seen.any().cpu() for kept in self._kept]
-        return None if any(seen) else self._reason
+        return None if any(bool(kept.seen.any()) for kept in self._kept) else self._reason
 
     @torch.no_grad()
     def rows(self, statistics: PoseStatistics) -> Rows | None:
