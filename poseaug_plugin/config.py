@@ -228,9 +228,13 @@ class PoseAugConfig:
         "Give each row the bone lengths of another row's person first. The learned networks take "
         "the result as the original.",
     )
-    keep_detection_error: bool = option(
-        False,
-        "Add the row's own detection error to its augmented 2D, scaled with the person's size.",
+    keep_detection_error: float = number(
+        0.5,
+        0,
+        1,
+        "",
+        "Share of the augmented rows whose 2D keeps the detection error of its row, scaled with "
+        "the person's size. It has no effect if the 2D of the first batch is exact.",
     )
     joint_dropout: float = number(
         0.0,
@@ -575,7 +579,12 @@ class PoseAugConfig:
 
 #: Nothing is estimated from the caller's poses.
 _NO_STATISTICS: dict[str, Any] = dict(
-    upright=False, rare_pose_power=0.0, limb_crossover=False, bend_sigma=0.0, joint_offset=0.0
+    upright=False,
+    rare_pose_power=0.0,
+    limb_crossover=False,
+    bend_sigma=0.0,
+    joint_offset=0.0,
+    keep_detection_error=0.0,
 )
 _PAPER: dict[str, Any] = dict(
     **_NO_STATISTICS,

@@ -63,7 +63,7 @@ class Engine:
         Do not use the engine afterwards.
         """
         trainer = None if self.trainer is None else self.trainer.example_state()
-        return {"sampler": self.sampler.state_dict(), "trainer": trainer}
+        return {"sampler": {**self.sampler.state_dict(), "detected": True}, "trainer": trainer}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict()` returned."""

@@ -14,7 +14,7 @@ from .errors import CheckpointError
 __all__ = ["check_like"]
 
 # Entries that training adds; absent or None before.
-GROWING = ("sums", "watch counts", "state", "items", "passed", "engine")
+GROWING = ("sums", "watch counts", "state", "items", "passed", "engine", "detected")
 LARGEST = 2**62  # whole number that a count can reach
 # Entries whose content depends on the torch version or the device.
 FREE = ("generator", "param_groups")

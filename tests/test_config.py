@@ -20,6 +20,7 @@ from poseaug_plugin.errors import ConfigError
 
 NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
     "ratio": (-0.1, 1.1, (0.5, 1.1), (-0.1, 0.5)),
+    "keep_detection_error": (-0.1, 1.1),
     **dict.fromkeys(("rare_pose_power", "bend_sigma"), (-1.0, 21.0)),
     "depth": (0.0, 101.0),
     "frame_height": (0.0, 11.0),
@@ -54,7 +55,7 @@ RANGES = {"tilt", "distance", "body_height", "focal", "beta", "ba_ratio", "rt_ra
 CHOICES = {"mix", "networks", "kcs", "feedback", "reg"}
 SWITCHES = {"ba", "bl", "rt", "prior", "swap_lengths", "learned", "freeze_trunk", "repair"}
 SWITCHES |= {"sync_ranks", "normalize_gradients"}
-SWITCHES |= {"released_quirks", "keep_detection_error", "limb_crossover", "upright"}
+SWITCHES |= {"released_quirks", "limb_crossover", "upright"}
 FIELDS = {field.name: field for field in fields(PoseAugConfig)}
 HINTS = get_type_hints(PoseAugConfig, include_extras=True)
 
@@ -142,6 +143,7 @@ def test_presets() -> None:
         joint_offset=0.0,
         upright=False,
         tilt=(-0.45, 0.45),
+        keep_detection_error=0.0,
     )
     paper, released = PoseAugConfig.paper(), PoseAugConfig.released()
     for published in (paper, released):
@@ -266,14 +268,11 @@ def test_repr_is_the_nearest_preset_and_what_differs(preset: str) -> None:
 
 
 def test_repr_of_a_tie_is_the_default() -> None:
-    changes = {"bend": 0.6, "tilt": (-0.45, 0.45), "bend_sigma": 0.0, "rare_pose_power": 0.0}
-    assert len(PRESETS["random"]) == 7
+    changes = dict(bend=0.6, tilt=(-0.45, 0.45), bend_sigma=0.0, joint_offset=0.0, upright=False)
+    assert len(PRESETS["random"]) == 8
     assert repr(PoseAugConfig(**changes)).startswith("PoseAugConfig.random(")
-    del changes["rare_pose_power"]
+    del changes["upright"]  # four of random's eight changes are left, and four are missing
     assert repr(PoseAugConfig(**changes)).startswith("PoseAugConfig.default(")
-    # Three of random's seven changes and a fourth of its fields changed otherwise: four from each.
-    tied = PoseAugConfig(**changes, rare_pose_power=1.0)
-    assert repr(tied).startswith("PoseAugConfig.default(")
 
 
 def allowed(name: str) -> st.SearchStrategy[Any]:

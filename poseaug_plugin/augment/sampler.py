@@ -38,6 +38,7 @@ from .view_statistics import ViewStatistics
 __all__ = ["Draft", "Proposal", "Sampler"]
 
 CONTACT = 0.5  # mean bone lengths between the bones of two people who touch: 13 cm
+DETECTED = 0.01  # error of the 2D relative to the size of the person; a wrong lens has 0.004
 CONTACT_PAIRS = 4096  # that are compared at a time, to save memory
 
 
@@ -89,6 +90,8 @@ class Sampler:
 
     Attributes:
         ranges: what the prior draws from.
+        detected: whether the 2D of the poses is detected, and errors of it are kept; None before
+            the first batch.
         propose: returns the learned part of the parameters. None: nothing is learned.
     """
 
@@ -106,6 +109,7 @@ class Sampler:
         self.generator = torch.Generator(device).manual_seed(config.seed + 1 + rank())
         self.pose_statistics = PoseStatistics(skeleton, device)
         self.target = target
+        self.detected: bool | None = None
         self.owed_rows = 0.0  # that `ratio` asks for and no batch has had yet, see `mixing`
         self.propose: Callable[[Draft], Proposal] | None = None
 
@@ -153,15 +157,20 @@ class Sampler:
         aug, *_ = self.augment(poses, bones)
         pose_3d = aug.place(aug.stretch(aug.bend(bones)), bones, poses.path)
         augmented = self.observe(poses, pose_3d, aug.camera)
-        if self.config.keep_detection_error:
-            error = poses.detection_error(augmented)
-            augmented = replace(augmented, pose_2d=augmented.pose_2d + error)
+        if self.detected:
+            kept = uniform(self.generator, len(poses)) < self.config.keep_detection_error
+            augmented = augmented.with_error(poses.detection_error * kept[:, None, None, None])
         return augmented, self.accepted(poses, augmented, pose_3d), swap, aug
 
     # The steps of a sample
 
     def measure(self, poses: PoseBatch) -> None:
-        """Fit the ranges of the prior to the rows so far and those of a batch."""
+        """Fit the ranges of the prior to the rows so far and those of a batch.
+
+        The first batch tells whether the 2D is detected. This waits for the device.
+        """
+        if self.detected is None:
+            self.detected = bool(self.config.keep_detection_error) and _is_detected(poses)
         if self.config.uses_view_statistics and self.view_statistics.add(poses):
             self._fit()
 
@@ -419,6 +428,7 @@ class Sampler:
             "view_statistics": self.view_statistics.state_dict(),
             "generator": self.generator.get_state(),
             "owed_rows": self.owed_rows,
+            "detected": self.detected,
             "target": None if self.target is None else self.target.state_dict(),
         }
 
@@ -427,7 +437,7 @@ class Sampler:
         self.view_statistics.load_state_dict(state["view_statistics"], self.device)
         if self.config.uses_view_statistics:
             self._fit()
-        self.owed_rows = state["owed_rows"]
+        self.owed_rows, self.detected = state["owed_rows"], state["detected"]
         if state["target"] is not None:
             self.target = Target.restored(state["target"], self.skeleton, self.device)
         saved = state["generator"].cpu()
@@ -443,3 +453,10 @@ class Sampler:
 def _add(parameters: dict[str, Tensor], name: str, value: Tensor) -> None:
     """Add a parameter to the one of the same name, if there is one."""
     parameters[name] = parameters[name] + value if name in parameters else value
+
+
+def _is_detected(poses: PoseBatch) -> bool:
+    """Whether the 2D of most rows is off their projected 3D by more than a wrong lens explains."""
+    error = poses.detection_error.square().sum(-1).mean((1, 2)).sqrt() / poses.size.clamp_min(EPS)
+    rows = error[poses.valid]
+    return bool(len(rows)) and bool(rows.median() > DETECTED)

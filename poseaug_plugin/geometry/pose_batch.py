@@ -26,6 +26,7 @@ SHAPES = {
     "extra_2d": "B T J E",
     "group": "B",
 }
+MISSING = 0.5  # detection error, relative to the size of the person, of a joint without 2D
 COORDINATES = "pose_2d", "pose_3d", "root", "camera"
 
 
@@ -168,11 +169,30 @@ class PoseBatch:
             camera=camera,
         )
 
-    def detection_error(self, made: PoseBatch) -> Tensor:
-        """(B, T, J, 2) observed minus projected 2D, scaled to the size of the person in `made`."""
+    @property
+    def size(self) -> Tensor:
+        """(B,) distance of the joint that is furthest from the root, metres."""
+        return self.pose_3d.square().sum(-1).flatten(1).amax(1).sqrt()
+
+    @property
+    def detection_error(self) -> Tensor:
+        """(B, T, J, 2) observed minus projected 2D, in metres at the depth of the person.
+
+        Joints that are off by more than `MISSING` times the size of the person are missing: their
+        error is 0.
+        """
         off = self.pose_2d - project(self.absolute, self.camera[:, None])
-        before, after = (p.camera[:, None, :2] / p.root[..., 2:] for p in (self, made))
-        return off * (after / before)[:, :, None]
+        error, farthest = off / self._scale, MISSING * self.size[:, None, None]
+        return torch.where((error.norm(dim=-1) < farthest)[..., None], error, 0.0)
+
+    def with_error(self, error: Tensor) -> PoseBatch:
+        """The same rows with an error of the 2D (B, T, J, 2), metres at the depth of the person."""
+        return replace(self, pose_2d=self.pose_2d + error * self._scale)
+
+    @property
+    def _scale(self) -> Tensor:
+        """(B, T, 1, 2) screen units of a metre at the depth of the root."""
+        return (self.camera[:, None, :2] / self.root[..., 2:])[:, :, None]
 
     def to(self, device: torch.device) -> PoseBatch:
         """A copy on a device, made in one transfer; the batch itself if all of it is there."""

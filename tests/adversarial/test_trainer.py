@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -125,25 +124,6 @@ def test_a_sample_is_an_exact_pair_and_accepted_if_in_frame(preset: str, frames:
     assert torch.equal(accepted, inside[:, 0]) is (frames == 1)  # some leave the frame later
     assert 2 < accepted.sum() < 32
     assert not sample.pose_3d.requires_grad
-
-
-def test_the_detection_error_is_added_in_proportion_to_the_size_of_the_person() -> None:
-    original = poses(32, 3)
-    exact, accepted, _ = sampler("random").sample(original)
-    no_error, _, _ = sampler("random", keep_detection_error=True).sample(original)
-    assert torch.allclose(no_error.pose_2d, exact.pose_2d, atol=1e-5)
-    error = 0.02 * torch.randn(original.pose_2d.shape, generator=torch.Generator().manual_seed(0))
-    detected = replace(original, pose_2d=original.pose_2d + error)
-    sample, accepted_again, _ = sampler("random", keep_detection_error=True).sample(detected)
-    assert torch.equal(sample.pose_3d, exact.pose_3d)
-    assert torch.equal(accepted_again, accepted)
-    size_after = sample.camera[:, None, :2] / sample.root[..., 2:]
-    size_before = original.camera[:, None, :2] / original.root[..., 2:]
-    ratio = size_after / size_before
-    assert ratio.min() < 0.7
-    assert ratio.max() > 1.2
-    expected = exact.pose_2d + error * ratio[:, :, None]
-    assert torch.allclose(sample.pose_2d[accepted], expected[accepted], atol=1e-5)
 
 
 def test_sampling_does_not_change_the_poses() -> None:
@@ -403,16 +383,6 @@ def test_two_ranks_keep_the_same_weights(case: str, ranks: tuple[Path, str]) -> 
     assert a["updates"] == b["updates"] >= 2
     assert a["mean"] == b["mean"] == 0.5
     assert a["votes"] == b["votes"] == [True, False, False]
-
-
-def test_pairs_that_the_detection_error_moves_out_of_the_frame_are_rejected() -> None:
-    """The detection error of row 0 is larger than the image."""
-    original = poses()
-    original.pose_2d[0] += 3.0
-    error_kept = sampler("random", keep_detection_error=True, image_offset=0.0)
-    sample, accepted, _ = error_kept.sample(original)
-    assert accepted.any()
-    assert sample.pose_2d[accepted].abs().max() <= 1
 
 
 def test_ranks_draw_different_samples_after_a_resume(monkeypatch: pytest.MonkeyPatch) -> None:

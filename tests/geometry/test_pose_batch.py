@@ -37,7 +37,7 @@ def test_four_arrays_are_enough() -> None:
     assert poses.extra_2d is poses.group is poses.leader is poses.source is None
     assert poses.usable() is poses
     assert torch.equal(poses.absolute, fields["pose_3d"] + fields["root"][:, :, None])
-    assert poses.detection_error(poses).abs().max() < 1e-6
+    assert poses.detection_error.abs().max() < 1e-6
 
 
 def test_optional_fields_are_kept() -> None:
