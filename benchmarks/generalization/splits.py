@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from poseaug_plugin.data import (
 from poseaug_plugin.data.h36m import Clip, load_arrays
 from poseaug_plugin.data.h36m_cameras import cameras
 from poseaug_plugin.geometry.bones import directions
+from poseaug_plugin.geometry.camera import project
 from poseaug_plugin.geometry.operators import mirrored, shift, stretch
 
 from ..training import clip_bounds
@@ -49,6 +51,7 @@ __all__ = [
 
 HELD_OUT = "S8"  # the training subject of the validation tests
 SHOT = 10  # frames with one body and camera when re-rendering
+CLIPS = "cross_a_clips.npz"
 CLIP = 81  # the same for windows of frames
 JOINT_OFFSET = 0.025  # metres per axis, standard deviation of the offset trunk joints
 #: How far data sets place a joint from each other: standard deviation in metres to the side, up and
@@ -82,8 +85,9 @@ def splits(
             motion.
         seed: Seed of the synthetic motion.
         subjects: Training subjects among S1, S5, S6, S7 and S8.
-        detections: 2D poses of the source, `gt` or `det`. The cross-dataset test set always has
-            exact 2D.
+        detections: 2D poses of the source, `gt` or `det`. `cross` always has exact 2D. Otherwise
+            there is `cross det` as well, with detected 2D: every tenth frame of
+            `cross_a_clips.npz`, or, in `validation`, `cross` with detection errors of S8.
         validate: Return the split of `validation` instead of the test sets.
         oracle: Return the training set of `oracle_training_set`, which covers the tests of that
             split.
@@ -107,13 +111,15 @@ def splits(
         train = load_h36m(folder, TRAIN, detections)
     if validate:
         others = [name for name in subjects if name != HELD_OUT]
-        chosen, tests = validation(train, others, seed, clips)
+        chosen, tests = validation(train, others, seed, clips, detected=detections != "gt")
         return oracle_training_set(train, others, clips) if oracle else chosen, tests
     if data is None:
         tests = {"source": source, "cross": cross}
     else:
         tests = {"source": load_h36m(folder, TEST, detections)}
         tests |= _cross_clips(folder) if clips else {"cross": load_cross_dataset(folder)}
+        if detections != "gt" and not clips and (folder / CLIPS).exists():
+            tests["cross det"] = _cross_clips(folder)["cross det"][::SHOT]
     return train[_rows_with(train.subject, subjects)], tests
 
 
@@ -161,7 +167,7 @@ def unlabelled(
 
 def _cross_clips(folder: Path) -> dict[str, Pairs]:
     """The clips of `cross_a_clips.npz` with exact and with detected 2D."""
-    file = load_arrays(folder / "cross_a_clips.npz")
+    file = load_arrays(folder / CLIPS)
     fields = [file[name] for name in ("pose3d", "cam", "action")]
     return {
         name: Pairs.from_clips(
@@ -172,7 +178,13 @@ def _cross_clips(folder: Path) -> dict[str, Pairs]:
     }
 
 
-def validation(pairs: Pairs, subjects: Sequence[str], seed: int = 0, clips: bool = False) -> Split:
+def validation(
+    pairs: Pairs,
+    subjects: Sequence[str],
+    seed: int = 0,
+    clips: bool = False,
+    detected: bool = False,
+) -> Split:
     """Split the training pairs for validation, equally in every run on the same files.
 
     The `rarest_actions` are held out. Test sets:
@@ -189,6 +201,7 @@ def validation(pairs: Pairs, subjects: Sequence[str], seed: int = 0, clips: bool
         subjects: those to train on.
         seed: of the skeleton of `target`.
         clips: Re-render clips, see `rerender`.
+        detected: Add a test `cross det`, which is `cross` with detection errors of S8.
 
     Raises:
         ValueError: No subject is left for training.
@@ -198,13 +211,29 @@ def validation(pairs: Pairs, subjects: Sequence[str], seed: int = 0, clips: bool
     held_out = _is_held_out(pairs)
     known = pairs[_rows_with(pairs.subject, [HELD_OUT]) & ~held_out]
     unknown = pairs[held_out]
-    return pairs[_rows_with(pairs.subject, subjects) & ~held_out], {
+    tests = {
         "source": known,
         "views": rerender(known, seed=1, clips=clips),
         "cross": rerender(unknown, seed=2, clips=clips),
         "studio": rerender(unknown, seed=3, joint_offset=JOINT_OFFSET, clips=clips),
         "target": refilmed(unknown, seed, clips=clips),
     }
+    if detected:
+        tests["cross det"] = _with_errors(tests["cross"], known)
+    return pairs[_rows_with(pairs.subject, subjects) & ~held_out], tests
+
+
+def _with_errors(exact: Pairs, detected: Pairs) -> Pairs:
+    """Add to each row the detection error of a random row, scaled with the person's size."""
+    error = detected.pose_2d - project(detected.pose_3d, detected.camera)
+    rows = torch.randint(len(error), (len(exact),), generator=torch.Generator().manual_seed(5))
+    scale = _screen_units(exact) / _screen_units(detected)[rows]
+    return replace(exact, pose_2d=exact.pose_2d + error[rows] * scale)
+
+
+def _screen_units(pairs: Pairs) -> Tensor:
+    """(N, 1, 2) screen units of a metre at the depth of the root."""
+    return pairs.camera[:, None, :2] / pairs.pose_3d[:, :1, 2:]
 
 
 def oracle_training_set(pairs: Pairs, subjects: Sequence[str], clips: bool = False) -> Pairs:

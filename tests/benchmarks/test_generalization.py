@@ -31,6 +31,7 @@ from benchmarks.generalization.splits import (
     splits,
     unlabelled,
 )
+from benchmarks.generalization.splits import validation as validation_split
 from benchmarks.generalization.transformer import TemporalTransformer
 from benchmarks.options import names_among
 from benchmarks.training import clip_bounds
@@ -40,6 +41,7 @@ from poseaug_plugin import PoseAugConfig
 from poseaug_plugin.data import TEST, TRAIN, Batch, Pairs
 from poseaug_plugin.data.h36m_cameras import project
 from poseaug_plugin.data.synthetic import make
+from poseaug_plugin.geometry import camera as camera_module
 from poseaug_plugin.geometry.bones import bones_to_pose, lengths, pose_to_bones
 
 SMALL = ["--estimators", "mlp", "--updates", "4", "--batch-size", "32", "--seeds", "0"]
@@ -293,6 +295,35 @@ def test_detections_are_used_for_the_source_only(folder: Path) -> None:
     assert not torch.equal(train.pose_2d, exact.pose_2d)
     assert not torch.equal(tests["source"].pose_2d, exact_tests["source"].pose_2d)
     assert torch.equal(tests["cross"].pose_2d, exact_tests["cross"].pose_2d)
+
+
+def test_with_detections_there_is_a_cross_dataset_test_with_detected_2d(folder: Path) -> None:
+    file = {name: np.zeros((3, 7, 16, size)) for name, size in (("pose2d", 2), ("pose3d", 3))}
+    seen = np.arange(3 * 7 * 16 * 2).reshape(3, 7, 16, 2)
+    rest = {"cam": np.ones((3, 9)), "action": np.array(["run"] * 3)}
+    np.savez(folder / "cross_a_clips.npz", **file, pose2d_det=seen, **rest)
+    tests = splits(str(folder), 0, detections="det")[1]
+    expected = torch.from_numpy(seen.reshape(21, 16, 2)[::10]).float()
+    assert torch.equal(tests["cross det"].pose_2d, expected)
+    assert "cross det" not in splits(str(folder), 0)[1]
+
+
+def test_the_detected_validation_poses_have_errors_of_the_held_out_subject(
+    validation: tuple[Pairs, dict[str, Pairs]],
+) -> None:
+    error = 0.01 * torch.randn(len(make(0)[0]), 16, 2, generator=torch.Generator().manual_seed(0))
+    pairs = replace(make(0)[0], pose_2d=make(0)[0].pose_2d + error)
+    tests = validation_split(pairs, ["S1", "S5"], detected=True)[1]
+    assert torch.equal(tests["cross"].pose_2d, validation[1]["cross"].pose_2d)
+    known, exact, detected = (tests[name] for name in ("source", "cross", "cross det"))
+
+    def metres(error: Tensor, pairs: Pairs) -> Tensor:
+        return (error * pairs.pose_3d[:, :1, 2:] / pairs.camera[:, None, :2]).flatten(1)
+
+    used = metres(detected.pose_2d - exact.pose_2d, exact)
+    own = metres(known.pose_2d - camera_module.project(known.pose_3d, known.camera), known)
+    assert torch.cdist(used, own).amin(1).max() < 1e-3
+    assert used.std() == pytest.approx(float(own.std()), rel=0.1)
 
 
 def test_subjects_and_numbered_actions(folder: Path) -> None:

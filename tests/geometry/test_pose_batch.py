@@ -149,8 +149,10 @@ def test_the_detection_error_is_scaled_to_the_size_of_the_person() -> None:
     observed = replace(poses, pose_2d=poses.pose_2d + off)
     lens = poses.camera * torch.tensor([1.0, 3.0, 1, 1, 1, 1, 1, 1, 1])
     made = replace(poses, root=2 * poses.root, camera=lens)
-    wanted = off * torch.tensor([0.5, 1.5])
-    assert torch.allclose(observed.detection_error(made), wanted, atol=1e-5)
+    scaled = made.with_error(observed.detection_error).pose_2d - made.pose_2d
+    assert torch.allclose(scaled, (off * torch.tensor([0.5, 1.5])).expand_as(scaled), atol=1e-5)
+    metres = off * poses.root[..., None, 2:] / poses.camera[:, None, None, :2]
+    assert torch.allclose(observed.detection_error, metres.expand_as(scaled), atol=1e-5)
 
 
 def test_the_projected_rows_have_the_given_joint_at_their_root() -> None:
