@@ -580,3 +580,34 @@ def test_depth_is_judged_in_longest_bones(depth: float, right: int) -> None:
 def test_a_flipped_z_is_told_if_it_halves_the_residual(behind: float, told: bool) -> None:
     found = measured(residual=0.04, residual_behind=behind)
     assert ("towards the camera" in " ".join(check._problems(found, 1.0, H36M))) is told
+
+
+@pytest.mark.parametrize(
+    ("image_space", "residual", "told"),
+    [(0.0099, 0.03, True), (0.0101, 0.03, False), (0.004, 0.003, False), (0.003, 0.004, True)],
+)
+def test_image_space_is_told_if_it_fits_better_than_metres(
+    image_space: float, residual: float, told: bool
+) -> None:
+    found = measured(image_space=image_space, residual=residual)
+    assert bool(check._wrong_kind(found, BatchFormat(pose_3d=0, pose_2d=1))) is told
+    in_it = BatchFormat(pose_3d=0, pose_2d=1, space="image")
+    assert not check._wrong_kind(found, in_it)
+    assert not check._wrong_kind(found, None)
+
+
+def test_fields_that_the_format_names_are_not_told_as_stale() -> None:
+    """Nor names of rows; other numbers of each row are."""
+    pose_3d, pose_2d, action, camera = batch(rows=16)
+    numbers = torch.arange(16.0) // 2
+    given = dict(y=pose_3d, x=pose_2d, camera=camera, image=numbers, action=action, one=numbers[:1])
+    fmt = dict(pose_3d="y", pose_2d="x", camera="camera", groups="image", root="absolute")
+    assert reports([given], fmt)[0].doubts == ()
+    (doubt,) = reports([given | dict(box=torch.rand(16, 4), speed=numbers)], fmt)[0].doubts
+    assert "the fields ['box', 'speed'] hold numbers for each row" in doubt
+
+
+def test_a_wrong_root_is_not_taken_for_another_order_of_the_joints() -> None:
+    (report,) = reports([batch(rows=16)], dict(pose_3d=0, pose_2d=1, camera=3, root="slot"))
+    assert "pass root='absolute'" in report.problems[0]
+    assert "in the order of" not in str(report)

@@ -84,13 +84,16 @@ def test_the_field_of_a_named_format() -> None:
 def test_missing_joints() -> None:
     """NaN, confidence 0, and (0, 0) in the field's own units."""
     confidence = torch.ones(6, 16, 1)
-    confidence[0, 5] = 0
+    confidence[0, 5], confidence[0, 6] = 0, 0.01
     poses = torch.cat([in_pixels(POSES), confidence], -1)
-    poses[1, 6], poses[2, 7, 0] = 0, torch.nan
+    poses[1, 6, :2], poses[2, 7, 0] = 0, torch.nan
+    poses[3, 8, 0] = poses[4, 9, 1] = 0  # on the edge of the image
     found = read({"pose_2d": poses, **PIXELS})
     missing = found.isnan().any(-1)
     assert missing.nonzero().tolist() == [[0, 5], [1, 6], [2, 7]]
-    torch.testing.assert_close(found[~missing], POSES[~missing])
+    wanted = POSES.clone()
+    wanted[3, 8, 0], wanted[4, 9, 1] = -1, -0.8
+    torch.testing.assert_close(found[~missing], wanted[~missing])
 
 
 def test_poses_without_a_visible_bone_are_left_out() -> None:
