@@ -51,8 +51,8 @@ __all__ = [
 
 HELD_OUT = "S8"  # the training subject of the validation tests
 SHOT = 10  # frames with one body and camera when re-rendering
-CLIPS = "cross_a_clips.npz"
 CLIP = 81  # the same for windows of frames
+CLIPS = "cross_a_clips.npz"
 JOINT_OFFSET = 0.025  # metres per axis, standard deviation of the offset trunk joints
 #: How far data sets place a joint from each other: standard deviation in metres to the side, up and
 #: back in the body frame. Knees, ankles, elbows and wrists are defined alike everywhere.
