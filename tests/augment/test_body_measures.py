@@ -9,7 +9,7 @@ from helpers import H36M, PRESETS, STANDING
 from poseaug_plugin.augment.body_measures import BodyMeasures
 from poseaug_plugin.geometry.bones import bones_to_pose
 from poseaug_plugin.geometry.operators import euler_to_matrix, shift
-from poseaug_plugin.geometry.skeleton import SKELETONS
+from poseaug_plugin.geometry.skeleton import SKELETONS, Skeleton
 
 MEASURES = BodyMeasures(H36M)
 
@@ -25,15 +25,45 @@ def seen(yaw: float, offset: torch.Tensor | None = None) -> torch.Tensor:
 
 def test_the_places_of_h36m() -> None:
     names = H36M.names or ()
-    places = [("-".join(names[j] for j in p.joints), p.back) for p in MEASURES.places]
-    assert places == [
-        ("l_hip-r_hip", False),
-        ("l_hip-r_hip", True),
-        ("l_shoulder-r_shoulder", False),
-        ("l_shoulder-r_shoulder", True),
-        ("spine", True),
-        ("head", True),
+    places = [
+        ("-".join(names[j] for j in p.joints), names[p.reference], p.back) for p in MEASURES.places
     ]
+    assert places == [
+        ("l_hip-r_hip", "pelvis", False),
+        ("l_hip-r_hip", "pelvis", True),
+        ("l_shoulder-r_shoulder", "thorax", False),
+        ("l_shoulder-r_shoulder", "thorax", True),
+        ("spine", "pelvis", True),
+        ("head", "thorax", True),
+    ]
+
+
+def test_what_is_hidden_hides_the_measures_that_need_it() -> None:
+    """Up needs both ends of the trunk, and back the legs as well, wherever the joint is."""
+
+    def told(*hidden: int) -> tuple[list[bool], list[bool]]:
+        visible = torch.ones(1, 16, dtype=torch.bool)
+        visible[0, list(hidden)] = False
+        length, place = MEASURES.visible(visible)
+        return length[0].tolist(), place[0].tolist()
+
+    every = [True] * 15
+    assert told() == (every, [True] * 6)
+    wrist, elbow = 12, 11
+    assert told(wrist) == ([bone != 11 for bone in range(15)], [True] * 6)
+    assert told(elbow)[0] == [bone not in (10, 11) for bone in range(15)]
+    assert told(9) == ([bone != 8 for bone in range(15)], [True] * 5 + [False])  # the head
+    assert told(2)[1] == [True, False, True, False, False, False]  # a knee
+    assert told(8)[1] == [False] * 6  # the top of the trunk
+    assert told(1)[0][3] is False  # half the distance of the hips is not known from one
+
+
+def test_the_trunk_ends_between_the_shoulders_not_between_the_eyes() -> None:
+    eyes = Skeleton((*H36M.parents, 9, 9), (*H36M.left, 16), (*H36M.right, 17))
+    assert BodyMeasures(eyes).trunk == (0, 7, 8)
+    assert BodyMeasures(eyes).height[:15] == MEASURES.height
+    weights = {3: 0.5, 2: 0.5, 6: 0.5, 5: 0.5, 7: 1.0, 8: 1.0, 9: 1.0}  # of the bone to a joint
+    assert MEASURES.height == tuple(weights.get(joint, 0.0) for joint in H36M.child)
 
 
 def test_half_the_distance_of_hips_does_not_depend_on_how_low_they_lie() -> None:

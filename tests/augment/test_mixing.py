@@ -236,6 +236,23 @@ def test_alternate_yields_each_batch_and_then_its_augmented_copy() -> None:
     assert len(wrapped) == 3
 
 
+def test_what_the_loop_does_to_the_real_batch_does_not_reach_the_augmented_one() -> None:
+    """The rows that stay real, and the fields that are passed through, are copies."""
+    before = {"y": batch()[0], "x": batch()[1], "extra": torch.ones(ROWS)}
+    augmenter, _, _ = attached(
+        small("random", mix="alternate", image_offset=1.0),
+        dict(pose_3d="y", pose_2d="x", root="absolute"),
+    )
+    batches = iter(augmenter.wrap([{name: field.clone() for name, field in before.items()}]))
+    real = next(batches)
+    for field in real.values():
+        field.mul_(0)
+    made = next(batches)
+    assert torch.equal(made["extra"], before["extra"])
+    assert made["y"].flatten(1).any(1).all()
+    assert 0 < len(changed_rows(before["y"], made["y"])) < ROWS
+
+
 @pytest.mark.parametrize("norm", [True, False])
 def test_alternate_warns_if_the_model_has_batchnorm(norm: bool) -> None:
     model, optimizer = trained(norm=norm)

@@ -75,6 +75,50 @@ def test_an_option_that_is_given_stays() -> None:
     assert stats["joint_offset"] == pytest.approx(0.0125, rel=0.15)
 
 
+def test_the_smallest_depth_follows_the_distance_that_is_given() -> None:
+    """Also if something else is fitted to the data."""
+    config = PoseAugConfig(distance=(2.0, 3.0))
+    far = batch_of(torch.full((64,), 16.0))
+    assert float(Ranges.of(config, H36M, CPU).depth) == pytest.approx(0.4)
+    assert float(Ranges.for_batch(config, H36M, far).depth) == pytest.approx(0.4)
+    assert float(Ranges.for_batch(PoseAugConfig(), H36M, far).depth) > 1
+
+
+@pytest.mark.parametrize("x", [50.0, -50.0])
+def test_people_far_outside_the_image_are_placed_near_it(x: float) -> None:
+    numbers = Ranges.for_batch(PoseAugConfig(), H36M, batch_of(torch.full((64,), 4.0), x=x))
+    low, high = (float(numbers.numbers()[f"image_offset_x_{end}"]) for end in ("low", "high"))
+    assert (low, high) == pytest.approx((-0.3, 2.0) if x > 0 else (-2.0, 0.3))
+
+
+def test_options_that_are_zero_are_not_options_that_are_left_open() -> None:
+    config = PoseAugConfig(image_offset=0.0, joint_offset=0.0)
+    for ranges in (
+        Ranges.of(config, H36M, CPU),
+        Ranges.for_batch(config, H36M, batch_of(torch.full((64,), 4.0), x=0.6)),
+    ):
+        numbers = ranges.numbers()
+        assert float(numbers["joint_offset"]) == 0
+        assert float(numbers["image_offset_x_low"]) == float(numbers["image_offset_y_high"]) == 0
+
+
+def test_a_distance_that_the_people_have_is_not_doubted_and_one_beside_them_is() -> None:
+    """Without translation, nobody is placed at any distance."""
+    poses = batch_of(torch.linspace(4, 6, 64))
+    fitted = Ranges.for_batch(PoseAugConfig(), H36M, poses).numbers()
+    near, far = float(fitted["distance_low"]), float(fitted["distance_high"])
+    for distance, doubted in (
+        ((near / 4, 0.9 * near), True),
+        ((near / 4, 1.1 * near), False),
+        ((0.9 * far, 4 * far), False),
+        ((1.1 * far, 4 * far), True),
+    ):
+        config = PoseAugConfig(distance=distance)
+        assert bool(Ranges.of(config, H36M, CPU).doubts(config, H36M, poses)) is doubted
+        still = config.replace(rt=False)
+        assert not Ranges.of(still, H36M, CPU).doubts(still, H36M, poses)
+
+
 def test_without_a_usable_row_the_ranges_are_those_of_human36m() -> None:
     config = PoseAugConfig()
     of_options = Ranges.of(config, H36M, CPU)
