@@ -62,6 +62,21 @@ def test_a_clip_loses_the_same_joints_in_every_frame() -> None:
     assert torch.equal(hidden, hidden[:, :1].expand_as(hidden))
 
 
+def test_what_a_line_hides_is_judged_in_the_centre_frame() -> None:
+    """Wherever the joints are in the other frames."""
+    clip = poses(200, 3)
+    clip.pose_2d[:, 0] = clip.pose_2d[:, 0].flip(1)
+    clip.pose_2d[:, 2] += torch.randn(200, 16, 2, generator=generator(1))
+    frame = PoseBatch(
+        *(x[:, 1:2] for x in (clip.pose_2d, clip.pose_3d, clip.root)),
+        clip.camera,
+        extra_2d=None if clip.extra_2d is None else clip.extra_2d[:, 1:2],
+    )
+    rows = torch.arange(200)
+    of_clip, of_frame = (hide_joints(x, rows, 0.4, generator()) for x in (clip, frame))
+    assert torch.equal(of_clip.pose_2d[:, 1], of_frame.pose_2d[:, 0])
+
+
 @pytest.mark.parametrize("mix", ["replace", "append"])
 def test_only_augmented_rows_lose_joints(mix: str) -> None:
     given = batch(64)

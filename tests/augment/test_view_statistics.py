@@ -52,6 +52,31 @@ def test_the_body_size_is_in_metres_and_ignores_where_people_are() -> None:
     assert sizes == pytest.approx([sizes[0], sizes[0], sizes[0] / 10], rel=0.03)
 
 
+def test_clips_are_measured_in_their_centre_frame_through_their_own_lens() -> None:
+    """Two focal lengths; the first frame is elsewhere, and its body is another one."""
+    single = batch_of(torch.full((200,), 4.0), x=0.3)
+    camera = single.camera * torch.tensor([1.0, 0.5, 1, 1, 1, 1, 1, 1, 1])
+    other = batch_of(torch.full((200,), 9.0), scale=0.3)
+    clip = PoseBatch(
+        *(
+            torch.cat([getattr(p, name) for p in (other, single, other)], 1)
+            for name in ("pose_2d", "pose_3d", "root")
+        ),
+        camera,
+    )
+    statistics = ViewStatistics(CPU)
+    statistics.add(clip)
+    size = single.pose_3d[:, 0] - single.pose_3d[:, 0].mean(1, keepdim=True)
+    size = float(size.square().sum(-1).mean(1).sqrt().median())
+    found = {q.measure: quantile(statistics, q.measure, q.share) for q in QUANTILES}
+    assert 10 ** found["log10_distance"] == pytest.approx(4, rel=0.02)
+    assert 10 ** found["log10_size"] == pytest.approx(size, rel=0.02)
+    apparent = float(camera[0, 0]) * size / 4
+    assert 10 ** found["log10_apparent_size"] == pytest.approx(apparent, rel=0.02)
+    assert found["image_offset_x"] == pytest.approx(0.3, abs=0.02)
+    assert found["image_offset_y"] == pytest.approx(0.1 * float(camera[0, 1]), abs=0.02)
+
+
 def test_rows_without_a_place_are_ignored() -> None:
     """Padding, people behind the camera, and roots that could not be fitted."""
     poses = batch_of(torch.full((8,), 4.0))
