@@ -202,6 +202,27 @@ def sharded(rank: int, ranks: int, folder: str) -> dict[str, Any]:
     return found
 
 
+def recorded(rank: int, ranks: int, folder: str) -> dict[str, Any]:
+    """DistributedDataParallel with and without `report=True`, for the model inside and outside."""
+    found: dict[str, Any] = {}
+    for name in ("inner", "outer"):
+        for report in (False, True):
+            seed_all()
+            inner = Lifter(dropout=0.0)
+            outer = DistributedDataParallel(inner)
+            optimizer = torch.optim.Adam(outer.parameters())
+            model = inner if name == "inner" else outer
+            augmenter = PoseAugmenter(model, optimizer, "poseaug", report=report)
+            for number in range(3):
+                pose_3d, pose_2d, *_ = augmenter(batch(rows=ROWS, seed=10 * rank + number))
+                optimizer.zero_grad()
+                (outer(pose_2d) - pose_3d).square().mean().backward()
+                optimizer.step()
+            found[f"{name}, report={report}"] = snapshot(inner, optimizer)
+        found[f"{name}, rows"] = augmenter.report().rows, augmenter.stats()["augmented"]
+    return found
+
+
 def prepared(rank: int, ranks: int, folder: str) -> dict[str, Any]:
     """Rows seen by accelerate's ranks if the loader is prepared before, or after, it is wrapped."""
     try:
@@ -233,6 +254,7 @@ CASES: list[Case] = [
     uneven,
     detached,
     sharded,
+    recorded,
     prepared,
 ]
 

@@ -124,6 +124,15 @@ def test_fsdp2_equals_averaged_gradients(size: int, folder: Any) -> None:
 
 
 @each_size
+def test_each_rank_records_its_own_rows_and_training_is_unchanged(size: int, folder: Any) -> None:
+    for each in results("recorded", size, folder):
+        for name in ("inner", "outer"):
+            assert same(each[f"{name}, report=True"], each[f"{name}, report=False"])
+            rows, augmented = each[f"{name}, rows"]
+            assert rows == augmented > 0
+
+
+@each_size
 def test_accelerates_prepare_comes_before_wrap(size: int, folder: Any) -> None:
     found = results("prepared", size, folder)
     if not found[0]:

@@ -129,6 +129,12 @@ def test_the_file_holds_all_results_and_the_tables_agree(tmp_path, monkeypatch, 
     assert f"{format_value(plain['MFLOP'])} |" in page.read_text()
 
 
+def test_the_cost_of_a_report_is_told_beside_its_method():
+    found = cli.main([*SMALL, "--loops", "--report", "--methods", "random"])["loops"]
+    assert [row["method"] for row in found] == ["plain", "random", "random, report=True"]
+    assert found[1]["MFLOP"] == pytest.approx(found[2]["MFLOP"], rel=0.05)
+
+
 def test_components_and_their_operations():
     found = cli.main([*SMALL, "--components", "--methods", "random,released"])["components"]
     rows = {(row["method"], row["component"]): row for row in found}
