@@ -149,8 +149,9 @@ class ErrorRecorder:
             return
         if not isinstance(predicted, Tensor):
             self._reason = (
-                f"the model returns a {type(predicted).__name__}; pass predict=lambda model, "
-                "pose_2d: ... that returns the 3D"
+                f"the model's call gives a {type(predicted).__name__}, not the 3D; pass "
+                "predict=lambda model, pose_2d: ... that returns it, unless the model computes the "
+                "loss itself"
             )
             return
         predicted = predicted.to(poses.pose_2d.device, non_blocking=True)

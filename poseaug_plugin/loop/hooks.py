@@ -15,6 +15,12 @@ __all__ = ["Attachment", "ForwardHook", "StepHook", "inner_optimizer"]
 _ATTACHED: weakref.WeakKeyDictionary[torch.optim.Optimizer, weakref.WeakMethod[Any]]
 _ATTACHED = weakref.WeakKeyDictionary()
 
+_is_compiling: Callable[[], bool]
+if hasattr(torch.compiler, "is_compiling"):
+    _is_compiling = torch.compiler.is_compiling
+else:  # before torch 2.3
+    _is_compiling = lambda: torch._dynamo.is_compiling()  # noqa: E731
+
 
 class _Hook:
     """Calls a bound method through a weak reference.
@@ -57,7 +63,7 @@ class ForwardHook(_Hook):
     """
 
     def __call__(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
-        if not torch.compiler.is_compiling():
+        if not _is_compiling():
             self._call_method(module, args, kwargs, output)
 
 

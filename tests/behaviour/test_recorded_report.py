@@ -227,7 +227,7 @@ def test_a_model_that_returns_no_tensor_is_told_and_not_disturbed() -> None:
 
     augmenter, model = recording(model=Pair(norm=False))
     assert isinstance(model(augmenter(batch())[1]), tuple)
-    with pytest.raises(DataError, match="returns a tuple; pass predict="):
+    with pytest.raises(DataError, match="gives a tuple, not the 3D; pass predict="):
         augmenter.report()
     augmenter, model = recording(model=Pair(norm=False), predict=lambda m, x: m(x)[0])
     model(augmenter(batch())[1])

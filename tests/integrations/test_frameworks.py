@@ -133,6 +133,15 @@ def test_lightning_with_ratio_0_equals_lightning_without_the_plugin(pl, callback
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), hooked.parameters()))
 
 
+def test_lightning_records_the_errors_of_training(pl, callback):
+    plain, recorded, hook = lit(pl), lit(pl), callback(report=True)
+    fit(pl, plain, [callback()])
+    fit(pl, recorded, [hook])
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), recorded.parameters()))
+    assert hook.augmenter.report().rows == hook.augmenter.stats()["augmented"]
+    assert not recorded._forward_hooks
+
+
 def test_lightning_resumes_with_equal_results(pl, callback):
     whole, half, rest = lit(pl), lit(pl, stops_after=2), lit(pl)
     fit(pl, whole, [callback()], epochs=4)
