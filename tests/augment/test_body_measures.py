@@ -14,10 +14,12 @@ from poseaug_plugin.geometry.skeleton import SKELETONS, Skeleton
 MEASURES = BodyMeasures(H36M)
 
 
-def seen(yaw: float, offset: torch.Tensor | None = None) -> torch.Tensor:
+def seen(
+    yaw: float, offset: torch.Tensor | None = None, legs: tuple[float, float] = (-0.15, 0.2)
+) -> torch.Tensor:
     """A standing person with bent knees, turned by `yaw`, as 2D without perspective (1, 16, 2)."""
     bones = STANDING.clone()
-    bones[[1, 4], 2], bones[[2, 5], 2] = -0.15, 0.2  # knees forward, towards the camera
+    bones[[1, 4], 2], bones[[2, 5], 2] = legs  # knees forward, towards the camera
     pose = bones_to_pose(bones[None], H36M)
     pose = pose if offset is None else shift(pose, offset[None], H36M)
     return (pose @ euler_to_matrix(torch.tensor([[yaw, 0.0, 0.0]])).mT)[..., :2]
@@ -77,12 +79,15 @@ def test_half_the_distance_of_hips_does_not_depend_on_how_low_they_lie() -> None
 
 @pytest.mark.parametrize("yaw", [0.7, -0.7, 2.2, -2.2])
 @pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("legs", [(-0.15, 0.2), (0.1, 0.3)], ids=["crouching", "legs backwards"])
 def test_an_offset_changes_its_place_in_the_same_sense_from_every_side(
-    number: int, yaw: float
+    legs: tuple[float, float], number: int, yaw: float
 ) -> None:
     step = torch.zeros(6)
     step[number] = 0.05
-    before, after = (MEASURES.measure(seen(yaw, x))[1][0] for x in (None, MEASURES.offset(step)))
+    before, after = (
+        MEASURES.measure(seen(yaw, x, legs))[1][0] for x in (None, MEASURES.offset(step))
+    )
     back = MEASURES.places[number].back
     assert float(after[number] - before[number]) > (0.02 if back else 0.04)
 

@@ -238,3 +238,19 @@ def test_old_batches_lose_weight() -> None:
     weight = 2 * 0.02 / (2 * 0.02 + 0.98)
     expected = (1 - weight) * means[0] + weight * means[1]
     assert torch.allclose(statistics.mean, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("batches", [1, 30, 50, 53])
+def test_a_batch_counts_at_once_at_first_and_later_with_every_eighth(batches: int) -> None:
+    """A resumed run uses what the saved one used, also between two refreshes."""
+    statistics = estimated(*[relative(20)] * batches)
+    before = statistics.mean.clone()
+    statistics.add(*directions(relative(40, seed=3), H36M), all_valid(40))
+    assert torch.equal(statistics.mean, before) is (batches >= 50)
+    resumed = PoseStatistics(H36M, CPU)
+    resumed.load_state_dict(statistics.state_dict(), CPU)
+    for name in ("mean", "cov", "up"):
+        assert torch.equal(getattr(resumed, name), getattr(statistics, name))
+    while statistics.batches < 56:
+        statistics.add(*directions(relative(1), H36M), torch.zeros(1, dtype=torch.bool))
+    assert not torch.allclose(statistics.mean, before, atol=1e-4)
