@@ -160,3 +160,17 @@ def test_padding_is_not_compared_with_the_target() -> None:
     poses.pose_2d[100:] = torch.rand(100, 3, 16, 2, generator=generator())
     half = replace(poses, valid=torch.arange(200) < 100)
     assert [name for name, _ in target.doubts(half)] == names
+
+
+def test_the_same_places_with_another_spread_are_not_the_same() -> None:
+    """Nor the same spread at other places."""
+    seen, poses = project(people(600, seed=5)[:, 0], LENS), clips(600)
+    poses.pose_2d[:, 1] = project(people(600, seed=6)[:, 0], LENS)
+
+    def same(pose_2d: Tensor) -> bool:
+        return "target_same" in [name for name, _ in Target(pose_2d, H36M, CPU).doubts(poses)]
+
+    root = seen[:, :1]
+    assert same(seen)
+    assert not same(seen + 0.5 * (root - root.mean(0)))
+    assert not same(seen + torch.tensor([0.1, 0.0]))
