@@ -81,3 +81,10 @@ def test_the_mean_over_the_window_is_checked() -> None:
 def test_a_new_window_starts_from_zero() -> None:
     collapsed = {**HEALTHY, "grad_norm": math.nan}
     assert not any(watch(*[collapsed] * WINDOW, *[HEALTHY] * WINDOW)[WINDOW:])
+
+
+def test_a_window_has_the_measures_of_its_own_updates_alone() -> None:
+    diverged = {**HEALTHY, "loss_d3d": 100.0, "hardness": 1e5}
+    reports = watch(*[diverged] * WINDOW, *[HEALTHY] * WINDOW)
+    assert len(reports[WINDOW - 1]) == 2
+    assert not any(reports[WINDOW:])

@@ -98,3 +98,12 @@ def test_state_round_trip_of_an_empty_pool() -> None:
     pool = FakePool(4)
     pool.load_state_dict(FakePool(4).state_dict(), torch.device("cpu"))
     assert torch.equal(pool(numbered(0, 2, 3), generator()), numbered(0, 2, 3))
+
+
+def test_rows_that_no_longer_fit_are_swapped_in_the_same_call() -> None:
+    pool, rng = FakePool(4), generator()
+    pool(numbered(0, 3, 2), rng)
+    out = numbers(pool(numbered(3, 200, 2), rng))
+    assert out[0] == 3  # the last free slot
+    assert sum(n != 3 + i for i, n in enumerate(out)) > 50
+    assert sorted(out + numbers(pool.items)) == sorted([*range(203), 3])  # none is lost

@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers import H36M, generator, settings
+from helpers import H36M, generator, people, settings
 from poseaug_plugin.adversarial.augmentor import Augmentor
 from poseaug_plugin.adversarial.discriminators import Discriminator2d, Discriminator3d
-from poseaug_plugin.adversarial.layers import ParallelLinear, ParallelNorm, leaky
+from poseaug_plugin.adversarial.layers import Centring, ParallelLinear, ParallelNorm, leaky
+from poseaug_plugin.augment.sampler import Draft
+from poseaug_plugin.geometry.bones import Bones
 
 BUILDERS: dict[str, Callable[[torch.Generator], nn.Module]] = {
     **{
@@ -84,6 +86,38 @@ def test_parallel_norm_of_one_row_is_its_bias() -> None:
     assert torch.equal(
         norm(torch.randn(2, 1, 3, generator=generator())), torch.full((2, 1, 3), 0.7)
     )
+
+
+def test_centring_removes_the_mean_of_the_batch_or_the_running_mean() -> None:
+    """The running mean moves by a tenth of the way with each batch in training mode."""
+    layer = Centring(2)
+    x = torch.tensor([[0.5, -0.2], [0.1, 0.6]])
+    assert torch.allclose(
+        layer(x), torch.tensor([[0.2 / 1.3, -0.4 / 1.2], [-0.2 / 1.3, 0.4 / 1.2]])
+    )
+    mean = torch.tensor([0.03, 0.02])
+    assert torch.allclose(layer.mean, mean)
+    layer(x + 0.1)
+    mean = mean + 0.1 * (torch.tensor([0.4, 0.3]) - mean)
+    assert torch.allclose(layer.mean, mean)
+    layer.eval()
+    assert torch.allclose(layer(x), (x - mean) / (1 + mean))
+    assert torch.allclose(layer(x[:1]), layer(x)[:1])
+    assert torch.allclose(layer.mean, mean)
+    assert layer(torch.tensor([[1.0, -1.0]])).abs().max() <= 1
+
+
+@pytest.mark.parametrize("networks", ["shared", "separate"])
+def test_every_output_on_top_of_a_prior_has_a_mean_of_zero_over_rows(networks: str) -> None:
+    augmentor = Augmentor(H36M, settings("residual", networks=networks), generator())
+    nn.init.normal_(augmentor.last.weight)
+    bones = Bones.of(people(50)[:, 0], H36M)
+    proposal = augmentor(Draft(bones, torch.randn(50, 4, generator=generator())), generator(1))
+    assert len(proposal.tensors) == 4
+    for output in proposal.tensors:
+        size = output.detach().abs().mean()
+        assert size > 1e-3
+        assert output.detach().mean(0).abs().max() < 1e-4 * max(1.0, float(size))
 
 
 def test_leaky_has_the_published_slope() -> None:
