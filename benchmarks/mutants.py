@@ -43,7 +43,7 @@ TESTS = {
         "tests/adversarial",
         "tests/behaviour/test_feedback_promises.py",
         "tests/behaviour/test_feedback_values.py",
-        "tests/loop/test_distributed.py",
+        "tests/loop/test_messages.py",
     ),
     "loop": ("tests/loop", "tests/behaviour/test_promises.py", "tests/hosts/test_bad_scripts.py"),
     "data": ("tests/data", "poseaug_plugin/data"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ from poseaug_plugin.augment import sampler as sampler_module
 from poseaug_plugin.augment.sampler import Sampler
 from poseaug_plugin.batches.presets import FORMATS
 from poseaug_plugin.engine import Engine
-from poseaug_plugin.geometry.bones import Bones
+from poseaug_plugin.geometry.bones import Bones, kcs
+from poseaug_plugin.geometry.camera import project
 from poseaug_plugin.loop.distributed import all_agree, average
 from poseaug_plugin.loop.estimator import Estimator
 from poseaug_plugin.schedule import EpochSchedule
@@ -404,3 +406,98 @@ def test_a_pose_with_a_missing_joint_is_not_a_rare_pose() -> None:
     bones = Bones.of(original.pose_3d, H36M)
     resampling.source_rows(original, bones, torch.arange(64))
     assert 0 not in resampling.source_rows(original, bones, torch.arange(64).repeat(50))
+
+
+# What an update compares
+
+
+def forward(trained: Trainer, given: PoseBatch) -> Any:
+    torch.manual_seed(3)
+    estimator = Estimator(Lifter(norm=False))
+    with estimator.untouched():
+        return trained._forward(given, estimator, POSEAUG, EpochSchedule(None, 0), True)
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_discriminators_compare_exact_centre_frames(frames: int) -> None:
+    """Detected 2D has noise that the 2D of augmented pairs has not."""
+    exact = poses(16, frames)
+    noise = 0.05 * torch.randn(exact.pose_2d.shape, generator=torch.Generator().manual_seed(0))
+    trained = trainer(adv2d=1.0, bend=0.6, swap_lengths=False)
+    made = forward(trained, replace(exact, pose_2d=exact.pose_2d + noise))
+    middle = frames // 2
+    assert torch.allclose(made.real.pose_2d, exact.pose_2d[:, middle], atol=1e-4)
+    real = Bones.of(exact.pose_3d[:, middle], H36M)
+    assert torch.equal(made.real.bones.direction, real.direction)
+    aug = made.aug
+    placed = aug.apply(exact.pose_3d, H36M, exact.path)[:, middle]
+    augmented = Bones.of(placed - placed[:, :1], H36M)
+    assert torch.allclose(made.fake.bones.length, augmented.length, atol=1e-4)
+    assert not torch.allclose(made.fake.bones.length, real.length, atol=1e-2)
+    assert torch.allclose(made.fake.bones.direction @ aug.R.mT, augmented.direction, atol=1e-4)
+    seen = project(placed, aug.camera, limit=1.0)
+    assert torch.allclose(made.fake.pose_2d, seen, atol=1e-4)
+    assert not made.real.pose_2d.requires_grad
+    assert made.fake.pose_2d.requires_grad
+
+
+@pytest.mark.parametrize("reg_angles", [0.0, 1.0])
+def test_the_range_of_angles_is_that_of_the_centre_frames(reg_angles: float) -> None:
+    trained, given = trainer(reg_angles=reg_angles), poses(16, 3)
+    torch.manual_seed(3)
+    estimator = Estimator(Lifter(norm=False))
+    with estimator.untouched():
+        trained.update(given, estimator, POSEAUG, EpochSchedule(None, 0))
+    cosine = kcs(Bones.of(given.pose_3d[:, 1], H36M).direction)
+    assert torch.allclose(trained.angles.low, cosine.amin(0), atol=1e-5)
+    assert torch.allclose(trained.angles.high, cosine.amax(0), atol=1e-5)
+
+
+def test_the_learning_rate_of_every_network_follows_the_schedule() -> None:
+    trained = trainer(adv2d=1.0, lr=0.01)
+    estimator = Estimator(Lifter(norm=False))
+    for done, factor in ((0, 1.0), (3, 0.4), (0, 1.0)):
+        with estimator.untouched():
+            trained.update(poses(), estimator, POSEAUG, EpochSchedule(4, 0, done))
+        for optimizer in trained.optimizers.values():
+            assert [g["lr"] for g in optimizer.param_groups] == [pytest.approx(0.01 * factor)]
+
+
+def test_a_network_that_is_reset_forgets_its_past_fakes_and_its_moments() -> None:
+    trained = trainer()
+    update(trained)
+    assert trained.pools["d3d"].filled == 8
+    assert trained.optimizers["d3d"].state
+    trained.reset("d3d")
+    assert trained.pools["d3d"].filled == 0
+    assert not trained.optimizers["d3d"].state
+    squares = {name: value.clone() for name, value in trained.balance.squares.items()}
+    assert squares["d3d"].any()
+    trained.reset("augmentor")
+    assert not any(value.any() for value in trained.balance.squares.values())
+
+
+@pytest.mark.parametrize("repair", [True, False])
+def test_a_collapsed_network_is_reset_only_if_it_is_to_be_repaired(
+    repair: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collapse, "WINDOW", 1)
+    monkeypatch.setattr(collapse, "DISCRIMINATOR_LOSS_RANGE", (1e3, 1e4))
+    trained = trainer(repair=repair)
+    before = trained.nets["d3d"]
+    (report,) = update(trained)
+    assert report.part == "d3d"
+    assert (trained.nets["d3d"] is before) is not repair
+
+
+def test_discriminators_alone_learn_in_every_step_of_the_warm_up() -> None:
+    trained = trainer(d_every=3)
+    estimator = Estimator(Lifter(norm=False))
+    moved = []
+    for done in (0, 0, 1, 1, 1):
+        before = snapshot(trained.nets["augmentor"], trained.nets["d3d"])
+        with estimator.untouched():
+            trained.update(poses(), estimator, POSEAUG, EpochSchedule(None, 1, done))
+        after = snapshot(trained.nets["augmentor"], trained.nets["d3d"])
+        moved.append(tuple(not same(a, b) for a, b in zip(before, after)))
+    assert moved == [(False, True), (False, True), (True, False), (True, True), (True, False)]

@@ -34,7 +34,7 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 OPTIONS = {
     "default": {},
     "fixed": dict(distance=(4.0, 6.0), focal=(0.8, 1.0), depth=0.5, body_height=(1.5, 1.9)),
-    "swapped": dict(swap_lengths=True, keep_detection_error=True, limb_crossover=False),
+    "swapped": dict(swap_lengths=True, keep_detection_error=1.0, limb_crossover=False),
     "hidden": dict(joint_dropout=0.3, mix="append"),
     "released": dict(released_quirks=True, upright=False, tilt=(0.0, 0.1)),
 }
@@ -64,7 +64,8 @@ def test_the_default_dtype_changes_nothing(name: str, with_target: bool, scene: 
         made = []
         for _ in range(3):
             poses = fmt.read(batch, skeleton, Camera())
-            made.append(mix_batch(batch, poses, sampler, fmt, 0.7))
+            mixed = mix_batch(batch, poses, sampler, fmt, 0.7)
+            made.append((mixed.batch, mixed.tried, mixed.passed, mixed.replaced))
         made.append(sampler.preview(poses)[0].pose_2d)
         made.append([float(x) for x in sampler.ranges.numbers().values()])
         made += [sampler.rejections(poses), *sampler.ranges.doubts(config, skeleton, poses)]
