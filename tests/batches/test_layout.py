@@ -75,3 +75,19 @@ def test_other_shapes_are_refused_with_the_known_ones(
 def test_empty_batches_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(BatchError, match=r"no rows. Skip empty batches"):
         Layout.of(shape, J, 2, "x")
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "cure"),
+    [
+        ((4, 4, 2), 2, r"lacks one joint: pass joints_2d="),
+        ((4, 4, 3), 2, r"lacks one joint: pass joints_2d="),
+        ((4, 4, 3), 3, r"lacks one joint: pass joints_3d="),
+        ((4, 5, 6), 3, r"it has 6 channels: yield the first 3 alone"),
+        ((4, 5, 4), 2, r"it has 4 channels: yield the first 2 alone"),
+        ((4, 9, 3), 3, r"pass the data's skeleton= and the right fields"),
+    ],
+)
+def test_the_cure_fits_what_is_wrong(shape: tuple[int, ...], channels: int, cure: str) -> None:
+    with pytest.raises(BatchError, match=cure):
+        Layout.of(shape, J, channels, "x")

@@ -312,3 +312,8 @@ def test_causal_windows_are_not_augmented():
 def test_formats_are_found_by_name():
     assert set(FORMATS) >= {"videopose3d", "semgcn", "poseaug", "adaptpose", "stgcn", "motionbert"}
     assert all(resolve_format(name) is fmt for name, fmt in FORMATS.items())
+
+
+def test_a_mapping_may_name_every_argument() -> None:
+    fmt = BatchFormat(pose_2d="x", pose_3d="y", root="absolute", unit=0.001)
+    assert resolve_format(dict(vars(fmt))) == fmt

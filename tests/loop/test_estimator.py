@@ -182,3 +182,16 @@ def test_cudnn_is_off_for_rnns_on_a_gpu_which_have_no_backward_pass_there(
     with SimulatedCuda(), Estimator(model).untouched():
         assert torch.backends.cudnn.enabled == (before and not rnn)
     assert torch.backends.cudnn.enabled == before
+
+
+def test_the_callers_training_flag_is_told_also_while_the_model_is_called() -> None:
+    """A loader may be iterated by another thread then."""
+    for training in (True, False):
+        model = Lifter().train(training)
+        estimator = Estimator(model)
+        with estimator.untouched():
+            assert estimator.training is training
+            assert not model.training
+        assert estimator.training is training
+        model.train(not training)
+        assert estimator.training is not training

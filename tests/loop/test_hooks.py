@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from loop_helpers import attached, batch, changed_rows, loader, people, small, train, trained
-from poseaug_plugin import PoseAugmenter, PoseAugWarning, plugin
+from poseaug_plugin import AttachError, PoseAugmenter, PoseAugWarning, plugin
 from poseaug_plugin.data import endless
 from poseaug_plugin.loop.hooks import StepHook, inner_optimizer
 from poseaug_plugin.loop.loader import AugmentedLoader
@@ -444,3 +444,38 @@ def test_a_pause_between_batch_and_step_keeps_the_update() -> None:
         model(each[1]).square().mean().backward()
         optimizer.step()
     assert augmenter.stats()["updates"] == 3
+
+
+@pytest.mark.parametrize("mix", ["alternate", "passes"])
+def test_without_augmentation_a_doubling_loader_has_its_own_length_and_is_read_once(
+    mix: str,
+) -> None:
+    class Read(ListLoader):
+        starts = 0
+
+        def __iter__(self) -> Iterator[Any]:
+            self.starts += 1
+            return super().__iter__()
+
+    plain = Read()
+    augmenter, _, _ = attached(small("random", mix=mix))
+    wrapped = augmenter.wrap(plain)
+    assert len(wrapped) == 6
+    assert len(list(wrapped)) == 6
+    assert plain.starts == (2 if mix == "passes" else 1)
+    augmenter.disable()
+    plain.starts = 0
+    assert len(wrapped) == 3
+    assert len(list(wrapped)) == 3
+    assert plain.starts == 1
+
+
+def test_an_optimizer_is_free_again_when_its_augmenter_is_gone() -> None:
+    augmenter, model, optimizer = attached(small("random"))
+    with pytest.raises(AttachError, match="has an augmenter already"):
+        PoseAugmenter(model, optimizer, "poseaug")
+    del augmenter
+    gc.collect()
+    again = PoseAugmenter(model, optimizer, "poseaug")
+    again.detach()
+    PoseAugmenter(model, optimizer, "poseaug").detach()
