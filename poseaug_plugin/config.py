@@ -177,6 +177,18 @@ class PoseAugConfig:
         "(0.5, 1.0) for Human3.6M, and more for smaller people.",
     )
 
+    widen_views: float | None = number(
+        None,
+        0,
+        1e3,
+        "",
+        "Learn how far views may be from those of the data: each range of this section starts at "
+        "the row's own view, and widens while the model's squared errors at its ends are less than "
+        "this many times those in own views, e.g. 1.1. The options above are its limits; for those "
+        "that are None, 3 times nearer or further, 0.6 screen units, and a third to 3 times the "
+        "focal length. None: draw from the ranges at once.",
+    )
+
     bend: float = number(
         0.0,
         0,
@@ -553,6 +565,16 @@ class PoseAugConfig:
         """Whether there is anything to train."""
         return self.learned and (self.ba or self.bl or self.rt)
 
+    @property
+    def widens(self) -> bool:
+        """Whether ranges of views are learned."""
+        return self.widen_views is not None and self.prior and self.rt
+
+    @property
+    def learns(self) -> bool:
+        """Whether anything is learned from batches: networks, or ranges of views."""
+        return self.trains or self.widens
+
     def __post_init__(self) -> None:
         for name, described in _OPTIONS.items():
             object.__setattr__(self, name, described.checked(getattr(self, name)))
@@ -560,6 +582,11 @@ class PoseAugConfig:
             raise ConfigError(
                 "prior=False and learned=False leave nothing to augment with; keep one of them, "
                 "or use augmenter.disable() for a plain run."
+            )
+        if self.widen_views is not None and not self.widens:
+            raise ConfigError(
+                f"widen_views={self.widen_views} has no views to widen with prior={self.prior} and "
+                f"rt={self.rt}; set both to True, or leave it out."
             )
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""What is built once the skeleton is known: the sampler, and the trainer of the learned modes."""
+"""What is built once the skeleton is known: the sampler, and what learns beside it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .geometry.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from .adversarial.trainer import Trainer
+    from .adversarial.widening import Widening
 
 __all__ = ["Engine"]
 
@@ -35,12 +36,23 @@ class Engine:
         target: Target | None = None,
     ) -> None:
         self.trainer: Trainer | None = None
+        self.widening: Widening | None = None
         with torch.inference_mode(False):  # networks made in inference mode cannot be trained
             self.sampler = Sampler(skeleton, config, device, target)
             if config.trains:
                 from .adversarial.trainer import Trainer  # `default` and `random` never import it
 
                 self.trainer = Trainer(self.sampler)
+            if self.sampler.own_views is not None:
+                from .adversarial.widening import Widening
+
+                hardness = config.widen_views or 0.0
+                self.widening = Widening(self.sampler, self.sampler.own_views, hardness)
+
+    @property
+    def learners(self) -> list[Trainer | Widening]:
+        """All that is updated after a step of the caller's optimizer."""
+        return [learner for learner in (self.trainer, self.widening) if learner is not None]
 
     def on(self, device: torch.device) -> Engine:
         """Return the engine itself if it is on the device, else a copy of it there."""
@@ -55,6 +67,7 @@ class Engine:
         return {
             "sampler": self.sampler.state_dict(),
             "trainer": None if self.trainer is None else self.trainer.state_dict(),
+            "widening": None if self.widening is None else self.widening.state_dict(),
         }
 
     def example_state(self) -> dict[str, Any]:
@@ -63,10 +76,13 @@ class Engine:
         Do not use the engine afterwards.
         """
         trainer = None if self.trainer is None else self.trainer.example_state()
-        return {"sampler": {**self.sampler.state_dict(), "detected": True}, "trainer": trainer}
+        sampler = {**self.sampler.state_dict(), "detected": True}
+        return {**self.state_dict(), "sampler": sampler, "trainer": trainer}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict()` returned."""
         self.sampler.load_state_dict(state["sampler"])
         if self.trainer is not None:
             self.trainer.load_state_dict(state["trainer"])
+        if self.widening is not None:
+            self.widening.load_state_dict(state["widening"])

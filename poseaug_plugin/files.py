@@ -300,9 +300,9 @@ def _augmenter(
     file: PoseFile, config: PoseAugConfig
 ) -> tuple[PoseAugmenter, torch.optim.Optimizer]:
     """An augmenter for the file's rows, and the optimizer that stands for that of a loop."""
-    if config.trains:
+    if config.learns:
         raise ConfigError(
-            "learned networks are trained beside a model, and there is none here; pass "
+            "what is learned is learned beside a model, and there is none here; pass "
             "config='default' or 'random', or use PoseAugmenter in the training loop."
         )
     model = nn.Linear(1, 1)

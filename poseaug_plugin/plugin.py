@@ -80,7 +80,7 @@ class PoseAugmenter:
             joints as the first batch; Human3.6M's for 16 and 17 joints.
         camera: the camera to assume where batches have none.
         predict: how to call the model, `predict(model, pose_2d)`. Default: `model(pose_2d)`. Only
-            modes with feedback and reports call it.
+            modes that learn from the model's errors, and reports, call it.
         callbacks: callables that each get an `Event`.
         target_2d: unlabelled 2D poses from where the model will be used: an array or tensor
             (N, J, 2), also with a confidence as third channel, the name of a .npy or .npz file, or
@@ -143,7 +143,7 @@ class PoseAugmenter:
             )
         self.config = PoseAugConfig.of(config)
         fmt = None if batch is None else resolve_format(batch)
-        if fmt is not None and (self._uses_feedback or report):
+        if fmt is not None and (self._calls_model or report):
             check_learnable(fmt)
         if report and self.config.mix == "passes":
             raise ConfigError(
@@ -355,7 +355,7 @@ class PoseAugmenter:
         unlimited = self._schedule.epochs is None and self._schedule.warm
         if batches == BATCHES_WITHOUT_EPOCH and not self._schedule.done and not unlimited:
             self._notifier.warn("no_epochs")
-        if self.config.trains:
+        if self.config.learns:
             self._pending = poses
         return batch
 
@@ -408,11 +408,17 @@ class PoseAugmenter:
                 "joint from one in the centre of the image. Yield 2D with a confidence (1 for "
                 "exact 2D), or set joint_dropout=0."
             )
-        if self._uses_feedback:
+        if self._calls_model:
             from .adversarial.objectives import check_estimator
 
             fmt = cast(EstimatorFormat, self._reader.format)
-            check_estimator(self._estimator, fmt, self._reader.skeleton, poses.to(device))
+            check_estimator(
+                self._estimator,
+                fmt,
+                self._reader.skeleton,
+                poses.to(device),
+                needs_gradient=self._uses_feedback,
+            )
         if config.trains and (config.adv2d or config.feedback == "range") and not poses.has_root:
             self._notifier.warn("no_root" if poses.has_camera else "no_camera")
         self._engine = self._engine or self._new_engine(poses)
@@ -440,6 +446,10 @@ class PoseAugmenter:
     @property
     def _uses_feedback(self) -> bool:
         return self.config.trains and self.config.feedback != "off"
+
+    @property
+    def _calls_model(self) -> bool:
+        return self.config.widens or self._uses_feedback
 
     @property
     def skeleton(self) -> Skeleton:
@@ -621,10 +631,10 @@ class PoseAugmenter:
         poses, self._pending = self._pending, None
         is_new, self._has_new_batch = self._has_new_batch, False
         steps = self._counters.add("steps_with_batch", is_new)
-        if not self.config.trains:
+        if not self.config.learns:
             return
         due = is_new and steps % self.config.update_every == 0
-        rows, reports, trainer = None, [], self._trainer
+        rows, reports, engine = None, [], self._engine
         try:  # an error of any kind must not end the caller's run
             if due and poses is not None:
                 rows = poses.usable().first(self.config.update_rows)
@@ -632,20 +642,21 @@ class PoseAugmenter:
             self._report_failed_update(error)
         # Every rank votes at every step: a rank without a batch, or disabled, must not be waited
         # for in vain.
-        if not all_agree(bool(rows), self._estimator.device) or not rows or not trainer:
+        if not all_agree(bool(rows), self._estimator.device) or not rows or not engine:
             return
         with self._estimator.untouched():
-            try:
-                reports = trainer.update(
-                    rows,
-                    self._estimator,
-                    cast(EstimatorFormat, self._reader.format),
-                    self._schedule,
-                )
-            except Exception as error:
-                self._report_failed_update(error)
-                if trainer.is_reducing and world_size() > 1:
-                    raise  # the other ranks wait for this one, and would wait for ever
+            for learner in engine.learners:
+                try:
+                    reports += learner.update(
+                        rows,
+                        self._estimator,
+                        cast(EstimatorFormat, self._reader.format),
+                        self._schedule,
+                    )
+                except Exception as error:
+                    self._report_failed_update(error)
+                    if learner.is_reducing and world_size() > 1:
+                        raise  # the other ranks wait for this one, and would wait for ever
         action = "restarted" if self.config.repair else "not restarted"
         for report in reports:
             self._notifier.emit("collapse", self, f"{report.part} {action}: {report.reason}")
@@ -659,14 +670,14 @@ class PoseAugmenter:
 
     def stats(self) -> dict[str, float]:
         """Return counts and measures as floats; this waits for the device."""
-        trainer = self._trainer
+        learners = [] if self._engine is None else self._engine.learners
         self._report_bad_rows()
         numbers: dict[str, float | Tensor] = {
             **self._counters.numbers(),
             "epochs": self._schedule.done,
-            "updates": 0 if trainer is None else trainer.updates,
+            "updates": max((learner.updates for learner in learners), default=0),
             **self._ranges(),
-            **({} if trainer is None else trainer.measures),
+            **{name: value for learner in learners for name, value in learner.measures.items()},
             **({} if self.target is None else self.target.stats()),
         }
         return {name: float(number) for name, number in numbers.items()}

@@ -14,12 +14,12 @@ STATS: dict[str, dict[str, str]] = {
         "bad_batches": "batches that could not be augmented and were returned unchanged",
         "bad_rows": "rows with NaN, infinite or huge coordinates; they are returned unchanged",
         "steps_with_batch": "steps that followed a new batch; every `update_every`-th of them "
-        "updates the networks",
+        "updates what is learned",
         "rows": "rows that were chosen for augmentation",
         "augmented": "those of them whose augmented pair passed the visibility test",
         "accepted": "`augmented / rows`; pairs that no camera could have taken are rejected",
         "epochs": "epochs that were counted",
-        "updates": "updates of the networks",
+        "updates": "updates of what is learned",
         "failed_updates": "updates that raised an error and were skipped",
     },
     "With a prior, from the first batch: its ranges, given or fitted": {
@@ -41,6 +41,16 @@ STATS: dict[str, dict[str, str]] = {
         "target_proportions": "mean absolute relative change of the bone lengths",
         "target_error": "mean standard error of these changes",
         "target_shift": "mean absolute offset of trunk joints, in mean bone lengths of the person",
+    },
+    "With `widen_views`: how far each range of views reaches, 0 at the rows' own and 1 at its "
+    "limit, the mean of both ends": {
+        "widened_yaw": "rotation about the vertical",
+        "widened_tilt": "camera tilt",
+        "widened_roll": "rotation about the viewing direction",
+        "widened_image_offset_x": "place of the root from left to right",
+        "widened_image_offset_y": "place of the root from top to bottom",
+        "widened_distance": "distance from the camera",
+        "widened_log_focal": "focal length",
     },
     "With `learned=True`, of the last update that computed it": {
         "loss_augmentor": "loss of the augmentor, after the warm-up",

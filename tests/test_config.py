@@ -21,6 +21,7 @@ from poseaug_plugin.errors import ConfigError
 NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
     "ratio": (-0.1, 1.1, (0.5, 1.1), (-0.1, 0.5)),
     "keep_detection_error": (-0.1, 1.1),
+    "widen_views": (-0.1, 1001.0),
     **dict.fromkeys(("rare_pose_power", "bend_sigma"), (-1.0, 21.0)),
     "depth": (0.0, 101.0),
     "frame_height": (0.0, 11.0),
@@ -306,6 +307,7 @@ def allowed(name: str) -> st.SearchStrategy[Any]:
 def test_repr_evaluates_to_the_config(preset: str, changes: dict[str, Any]) -> None:
     values = {**asdict(getattr(PoseAugConfig, preset)()), **changes}
     assume(values["prior"] or values["learned"])
+    assume(values["widen_views"] is None or (values["prior"] and values["rt"]))
     config = getattr(PoseAugConfig, preset)(**changes)
     assert eval(repr(config)) == config
     assert PoseAugConfig.of(dict(preset=preset, **changes)) == config

@@ -37,7 +37,8 @@ def test_every_number_is_in_the_table(config: object) -> None:
 
 def test_no_number_of_the_table_is_gone() -> None:
     with_target = after_a_few_steps("default", target_2d=synthetic.make()[2].pose_2d)
-    assert with_target | after_a_few_steps(small(adv2d=1.0)) == KEYS
+    learned = after_a_few_steps(small(adv2d=1.0, widen_views=1.1))
+    assert with_target | learned == KEYS
 
 
 def test_help_and_documents_list_them() -> None:

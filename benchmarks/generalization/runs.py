@@ -75,6 +75,10 @@ METHODS: dict[str, PoseAugConfig | None] = {
     "default": PoseAugConfig.default(),
     "target_2d": PoseAugConfig.default(),
     "residual": _residual(),  # an adversarial augmentor on top of the default
+    # Nothing is known of views.
+    "widening": PoseAugConfig.default(
+        widen_views=1.1, tilt=(-math.pi / 2, math.pi / 2), roll=math.pi / 2
+    ),
     "paper": PoseAugConfig.paper(),
     "released": PoseAugConfig.released(),
     "even-ratio": PoseAugConfig.default(ratio=0.5),

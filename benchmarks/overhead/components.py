@@ -68,7 +68,7 @@ def works(inside: Inside) -> dict[str, Work]:
         "move": lambda: move(pose, aug.R[:, None], aug.t[:, None], skeleton),
         "project": lambda: project(placed.detach(), made.camera[:, None]),
         "part_kcs": lambda: part_kcs(centre.direction, skeleton.parts),
-        "prior's draw": lambda: sampler.draw(len(few)),
+        "prior's draw": lambda: sampler.draw(few),
         "estimator forward": ask,
         "pool": lambda: pool(pose[:, 0], rng),
         "read": lambda: fmt.read(inside.batch, skeleton, Camera()),

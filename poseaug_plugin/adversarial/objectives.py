@@ -80,9 +80,16 @@ def make_predict_pairs(
 
 
 def check_estimator(
-    estimator: Estimator, fmt: EstimatorFormat, skeleton: Skeleton, poses: PoseBatch
+    estimator: Estimator,
+    fmt: EstimatorFormat,
+    skeleton: Skeleton,
+    poses: PoseBatch,
+    needs_gradient: bool = True,
 ) -> None:
     """Call the estimator with two rows, to detect wrong predictions before training starts.
+
+    Args:
+        needs_gradient: whether predictions must have a gradient with respect to the 2D.
 
     Raises:
         EstimatorError: the call raises, does not return predictions of the targets, or gives no
@@ -120,6 +127,8 @@ def check_estimator(
             f"{tuple(predicted.shape)}, expected {' or '.join(map(str, shapes))}; return "
             "root-relative poses (B, T, J, 3) in metres."
         )
+    if not needs_gradient:
+        return
     try:
         with estimator.untouched(), torch.inference_mode(False):
             torch.autograd.grad(output.sum(), pose_2d)

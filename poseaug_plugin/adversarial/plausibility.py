@@ -47,7 +47,7 @@ class AngleRange:
         """Widen the range by real poses, unit bones (B, K, 3)."""
         cosine = kcs(direction).detach()
         smallest = torch.stack([cosine.amin(0), -cosine.amax(0)])
-        self.bounds = torch.minimum(self.bounds, smallest.to(self.bounds))
+        torch.minimum(self.bounds, smallest.to(self.bounds), out=self.bounds)
 
     def outside(self, direction: Tensor) -> Tensor:
         """Return the share of the angles of poses (B, K, 3) that are outside, a scalar."""
@@ -68,7 +68,7 @@ class AngleRange:
         return {"bounds": self.bounds.clone()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.bounds = state["bounds"].to(self.bounds)
+        self.bounds.copy_(state["bounds"])
 
 
 def diversity(gamma: Tensor) -> Tensor:

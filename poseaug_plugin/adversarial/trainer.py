@@ -19,7 +19,7 @@ from ..batches.protocol import EstimatorFormat
 from ..geometry.bones import Bones
 from ..geometry.camera import project
 from ..geometry.pose_batch import PoseBatch
-from ..loop.distributed import all_agree, average
+from ..loop.distributed import average, on_all_ranks
 from ..loop.estimator import Estimator
 from ..schedule import EpochSchedule
 from .augmentor import Augmentor
@@ -142,14 +142,15 @@ class Trainer:
                 group["lr"] = config.lr * schedule.lr_factor
         device, self.is_reducing = self.device, False
         moves = schedule.warm or not config.prior
-        try:  # all that calls the estimator, which may fail
+
+        def compute() -> _Forward:
             made = self._forward(poses, estimator, fmt, schedule, moves)
             self.angles.add(made.real.bones.direction)
             made.gradients = gradients_of(made.losses, made.proposal.tensors)
-        except Exception:
-            all_agree(False, device, self.angles.bounds)
-            raise
-        if not all_agree(True, device, self.angles.bounds):  # the estimator failed on another rank
+            return made
+
+        made = on_all_ranks(compute, device, self.angles.bounds)
+        if made is None:
             return []
         self.is_reducing = True
         measures = self._measure(made)

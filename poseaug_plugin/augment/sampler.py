@@ -29,6 +29,7 @@ from ..loop.distributed import rank
 from .augmentation import BONE_OPERATORS, Augmentation
 from .body_measures import BodyMeasures
 from .draws import uniform, weighted
+from .own_views import OwnViews
 from .pose_statistics import PoseStatistics
 from .prior import Draw, View, draw, swap_lengths
 from .ranges import Ranges
@@ -90,6 +91,7 @@ class Sampler:
 
     Attributes:
         ranges: what the prior draws from.
+        own_views: the ranges of views, if they are learned.
         detected: whether the 2D of the poses is detected, and errors of it are kept; None before
             the first batch.
         propose: returns the learned part of the parameters. None: nothing is learned.
@@ -109,6 +111,7 @@ class Sampler:
         self.generator = torch.Generator(device).manual_seed(config.seed + 1 + rank())
         self.pose_statistics = PoseStatistics(skeleton, device)
         self.target = target
+        self.own_views = OwnViews(config, device) if config.widens else None
         self.detected: bool | None = None
         self.owed_rows = 0.0  # that `ratio` asks for and no batch has had yet, see `mixing`
         self.propose: Callable[[Draft], Proposal] | None = None
@@ -150,11 +153,25 @@ class Sampler:
         augmented, accepted, swap, aug = self._sample(poses, bones)
         return augmented, accepted, aug if swap is None else aug.after_stretch(swap)
 
+    @torch.no_grad()
+    def sample_in(self, poses: PoseBatch, low: Tensor, high: Tensor) -> tuple[PoseBatch, Tensor]:
+        """Make an augmented pair from each row, with a view in given ranges.
+
+        Args:
+            low, high: (B, 7), the ends of the ranges, see `ranges.VIEW`.
+
+        Returns:
+            B pairs, and which of them are accepted (B,).
+        """
+        bones = Bones.of(poses.pose_3d, self.skeleton)
+        augmented, accepted, *_ = self._sample(poses, bones, (low, high))
+        return augmented, accepted
+
     def _sample(
-        self, poses: PoseBatch, bones: Bones
+        self, poses: PoseBatch, bones: Bones, view: tuple[Tensor, Tensor] | None = None
     ) -> tuple[PoseBatch, Tensor, Tensor | None, Augmentation]:
         bones, swap = self.swap_lengths(poses, bones)
-        aug, *_ = self.augment(poses, bones)
+        aug, *_ = self.augment(poses, bones, view)
         pose_3d = aug.place(aug.stretch(aug.bend(bones)), bones, poses.path)
         augmented = self.observe(poses, pose_3d, aug.camera)
         if self.detected:
@@ -210,7 +227,9 @@ class Sampler:
         gamma_bl = swap_lengths(bones.length[:, poses.middle], self.skeleton, self.generator)
         return bones.stretch(gamma_bl[:, None]), gamma_bl
 
-    def augment(self, poses: PoseBatch, bones: Bones) -> tuple[Augmentation, Draft, Proposal]:
+    def augment(
+        self, poses: PoseBatch, bones: Bones, view_ends: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Augmentation, Draft, Proposal]:
         """Return the parameters of each row, and the learned part of them.
 
         They are the sum of those of the prior, the bends to a new pose and the learned ones. The
@@ -219,9 +238,10 @@ class Sampler:
         Args:
             poses: the rows.
             bones: their bones, of (B, T, K).
+            view_ends: the ranges of views (B, 7), low and high. None: those of the prior.
         """
         config, centre, sources = self.config, bones.frame(poses.middle), None
-        drawn = self.draw(len(poses)) if config.prior else None
+        drawn = self.draw(poses, view_ends) if config.prior else None
         parameters = dict(drawn.parameters) if drawn else {}
         if self.target is not None and config.ba and config.bl:
             _add(parameters, "offset", self.target.offset(centre))
@@ -300,9 +320,14 @@ class Sampler:
         factor = height / (bones.length @ weights).clamp_min(EPS)
         return (factor - 1)[:, None].expand(-1, self.skeleton.num_groups)
 
-    def draw(self, rows: int) -> Draw:
-        """Draw from the prior for some rows."""
-        return draw(rows, self.skeleton, self.config, self.ranges, self.generator)
+    def draw(self, poses: PoseBatch, view_ends: tuple[Tensor, Tensor] | None = None) -> Draw:
+        """Draw from the prior for some rows; see `augment`."""
+        ranges = self.ranges
+        if view_ends is None and self.own_views is not None:
+            view_ends = self.own_views.ends(poses)
+        if view_ends is not None:
+            ranges = replace(ranges, view=view_ends)
+        return draw(len(poses), self.skeleton, self.config, ranges, self.generator)
 
     def _view(
         self, learned: Proposal, view: View | None, poses: PoseBatch

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["all_agree", "average", "rank", "synchronised", "world_size"]
+__all__ = ["all_agree", "average", "on_all_ranks", "rank", "synchronised", "world_size"]
+
+T = TypeVar("T")
 
 _synchronised: ContextVar[bool] = ContextVar("synchronised", default=True)
 
@@ -71,3 +74,20 @@ def all_agree(condition: bool, device: torch.device, lower: Tensor | None = None
     if lower is not None:
         lower.copy_(smallest[1:].view_as(lower))
     return bool(smallest[0])
+
+
+def on_all_ranks(
+    compute: Callable[[], T], device: torch.device, lower: Tensor | None = None
+) -> T | None:
+    """Return what `compute` returns, or None if it has failed on another rank.
+
+    Args:
+        compute: what may fail, as a call of the caller's model may. Its error is raised.
+        device, lower: see `all_agree`.
+    """
+    try:
+        result = compute()
+    except Exception:
+        all_agree(False, device, lower)
+        raise
+    return result if all_agree(True, device, lower) else None

@@ -1,0 +1,155 @@
+"""Ranges of views that widen while the estimator can follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from loop_helpers import Lifter, attached, batch, same, seed_all, snapshot, train
+from poseaug_plugin import PoseAugConfig, PoseAugmenter
+from poseaug_plugin.adversarial.widening import STEP
+from poseaug_plugin.augment.ranges import VIEW
+
+YAW, DISTANCE, FOCAL = (VIEW.index(name) for name in ("yaw", "distance", "log_focal"))
+
+
+def config(beta: float = 1.2, **changes: Any) -> PoseAugConfig:
+    # The distance is limited so that most pairs are in frame.
+    options = dict(widen_views=beta, update_every=1, ratio=0.5, distance=(3.0, 8.0))
+    return PoseAugConfig(**{**options, **changes})
+
+
+class Oracle(nn.Module):
+    """Answers what the augmenter has just made, off by an error that depends on the pair."""
+
+    def __init__(self, error: Callable[[Any], Tensor]) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(()))
+        self._error, self.pairs = error, None
+
+    def forward(self, pose_2d: Tensor) -> Tensor:
+        if self.pairs is None:
+            return pose_2d.new_zeros(len(pose_2d), 16, 3) + self.unused
+        error = self._error(self.pairs)[:, None, None]
+        off_root = (torch.arange(16) > 0)[:, None].expand(16, 3)
+        return self.pairs.pose_3d[:, 0] + error * off_root + 0 * self.unused
+
+
+def widened(error: Callable[[Any], Tensor], updates: int = 60, **changes: Any) -> Tensor:
+    """The shares (2, 7) after some updates beside an oracle with an error."""
+    seed_all()
+    model = Oracle(error)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    augmenter = PoseAugmenter(model, optimizer, "poseaug", config=config(**changes))
+    batches = [batch(rows=256, seed=number) for number in range(4)]
+    augmenter(batches[0])
+    engine = augmenter._engine
+    assert engine is not None
+    sample_in = engine.sampler.sample_in
+
+    def recorded(poses: Any, low: Tensor, high: Tensor) -> Any:
+        made, accepted = sample_in(poses, low, high)
+        recorded.made.append(made)
+        return made, accepted
+
+    def predict(net: Any, pose_2d: Tensor) -> Tensor:
+        net.pairs = next(m for m in recorded.made if torch.equal(m.pose_2d[:, 0], pose_2d))
+        return net(pose_2d)
+
+    recorded.made = []
+    engine.sampler.sample_in = recorded
+    augmenter._estimator._predict = predict
+    for number in range(updates):
+        augmenter(batches[number % 4])
+        recorded.made = []
+        optimizer.step()
+    stats = augmenter.stats()
+    assert stats["updates"] == updates
+    assert stats["failed_updates"] == 0
+    shares = engine.sampler.own_views.shares
+    assert stats["widened_yaw"] == pytest.approx(float(shares[:, YAW].mean()))
+    return shares
+
+
+def test_what_is_equally_hard_everywhere_widens_to_the_limits() -> None:
+    shares = widened(lambda pairs: torch.full((len(pairs),), 0.05))
+    # Nothing but pairs that leave the image stops it.
+    assert (shares[:, [YAW, FOCAL]] > 0.9).all()
+    assert shares.mean() > 0.6
+
+
+def test_what_is_too_hard_stays_at_the_own_view() -> None:
+    """Errors grow with the distance alone, 10 % for each metre."""
+    shares = widened(lambda pairs: 0.05 * 1.1 ** pairs.root[:, 0, 2])
+    assert (shares[:, YAW] > 0.8).all()
+    assert shares[0, DISTANCE] > 0.8  # nearer is easier
+    # The people are 4.5 m away: 1.2 times the squared error is 0.95 m further, a third of the way.
+    assert shares[1, DISTANCE] == pytest.approx(0.33, abs=0.08)
+    wider = widened(lambda pairs: 0.05 * 1.1 ** pairs.root[:, 0, 2], beta=4.0)
+    assert wider[1, DISTANCE] > 0.8
+
+
+def test_an_update_is_a_small_step() -> None:
+    shares = widened(lambda pairs: torch.full((len(pairs),), 0.05), updates=1)
+    assert 0 < shares.max() <= STEP + 1e-6
+
+
+def test_ranges_narrow_again_where_the_model_fails() -> None:
+    calls = []
+
+    def error(pairs: Any) -> Tensor:
+        calls.append(1)
+        far = pairs.root[:, 0, 2] > 5.0
+        fails = len(calls) > 80  # two calls an update
+        return torch.where(far & fails, 0.5, 0.05)
+
+    early = widened(error, updates=35)
+    calls.clear()
+    late = widened(error, updates=100)
+    assert early[1, DISTANCE] > 0.4
+    assert late[1, DISTANCE] < early[1, DISTANCE] - 0.2
+
+
+def test_a_model_that_predicts_nan_changes_no_range_to_nan() -> None:
+    shares = widened(lambda pairs: torch.full((len(pairs),), torch.nan), updates=5)
+    assert not shares.any()
+
+
+def test_a_run_resumes_with_its_ranges() -> None:
+    first, model, optimizer = attached(config())
+    train(model, optimizer, first.wrap([batch(rows=32, seed=i) for i in range(6)]))
+    second, *_ = attached(config())
+    second.load_state_dict(first.state_dict())
+    one, other = first.preview(batch(rows=32)), second.preview(batch(rows=32))
+    assert torch.equal(one[0].pose_2d, other[0].pose_2d)
+    assert first.stats()["updates"] == second.stats()["updates"] == 6
+    assert first.stats()["widened_yaw"] == second.stats()["widened_yaw"] > 0
+
+
+def test_the_model_is_called_but_not_changed() -> None:
+    seed_all()
+    model = Lifter(norm=True, dropout=0.3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    augmenter = PoseAugmenter(model, optimizer, "poseaug", config=config())
+    augmenter(batch(rows=64))
+    before = snapshot(model.state_dict()), torch.get_rng_state()
+    optimizer.step()
+    assert augmenter.stats()["updates"] == 1
+    assert same(before[0], snapshot(model.state_dict()))
+    assert torch.equal(before[1], torch.get_rng_state())
+    assert model.training
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_it_works_beside_learned_networks() -> None:
+    options = dict(learned=True, warmup=0, width=16, d_width=16)
+    augmenter, model, optimizer = attached(config(**options))
+    train(model, optimizer, augmenter.wrap([batch(rows=32, seed=i) for i in range(3)]))
+    stats = augmenter.stats()
+    assert stats["updates"] == 3
+    assert stats["widened_yaw"] > 0
+    assert "loss_d3d" in stats
