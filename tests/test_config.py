@@ -122,7 +122,7 @@ def test_nothing_to_augment_with_is_refused() -> None:
 
 def test_none_means_unlimited_where_the_field_says_so() -> None:
     optional = ("limit_ba", "update_rows", "frame_height", "body_height", "warmup_steps")
-    optional += ("distance", "focal", "image_offset", "joint_offset", "depth")  # fitted
+    optional += ("distance", "focal", "image_offset", "joint_offset", "depth", "widen_views")
     config = PoseAugConfig(**dict.fromkeys(optional))
     assert [getattr(config, name) for name in optional] == [None] * len(optional)
     for name in sorted(set(NUMBERS_OUT_OF_RANGE) - set(optional)):
