@@ -302,7 +302,7 @@ def _augmenter(
     """An augmenter for the file's rows, and the optimizer that stands for that of a loop."""
     if config.learns:
         raise ConfigError(
-            "what is learned is learned beside a model, and there is none here; pass "
+            "learned networks and ranges of views need a model, and there is none here; pass "
             "config='default' or 'random', or use PoseAugmenter in the training loop."
         )
     model = nn.Linear(1, 1)
