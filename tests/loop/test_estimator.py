@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -195,3 +195,35 @@ def test_the_callers_training_flag_is_told_also_while_the_model_is_called() -> N
         assert estimator.training is training
         model.train(not training)
         assert estimator.training is not training
+
+
+class Answer(NamedTuple):
+    pose: Tensor
+    rest: Any
+
+
+@pytest.mark.parametrize("kind", ["tensor", "list", "tuple", "named tuple", "mapping"])
+def test_an_output_is_replayed_in_its_own_form_as_a_copy_in_float32(kind: str) -> None:
+    pose = torch.ones(2, 16, 3, dtype=torch.float16, requires_grad=True)
+    output, select = {
+        "tensor": (pose, lambda found: found),
+        "list": ([pose, "text"], lambda found: found[0]),
+        "tuple": ((0, (pose, None)), lambda found: found[1][0]),
+        "named tuple": (Answer(pose, {"a": 1}), lambda found: found.pose),
+        "mapping": ({"y": pose, "x": 3}, lambda found: found["y"]),
+    }[kind]
+    forms: list[type] = []
+
+    def predict(net: nn.Module, pose_2d: Tensor) -> Any:
+        found = net(pose_2d)
+        forms.append(type(found))
+        return select(found)
+
+    given = batch()[1]
+    first, predicted = Estimator(Lifter(), predict).replay(output, given)
+    assert first is given
+    assert forms == [torch.Tensor if kind == "tensor" else type(output)]
+    assert predicted.dtype is torch.float32
+    assert not predicted.requires_grad
+    predicted += 1
+    assert torch.equal(pose, torch.ones_like(pose))

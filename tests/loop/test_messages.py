@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data.distributed import DistributedSampler
 
 from helpers import H36M
 from loop_helpers import attached, loader, same, small, snapshot, train
-from poseaug_plugin import PoseAugConfig
+from poseaug_plugin import AttachError, PoseAugConfig
 from poseaug_plugin.adversarial import collapse
 from poseaug_plugin.adversarial.collapse import CollapseWatch
 from poseaug_plugin.adversarial.trainer import Trainer
@@ -149,3 +153,52 @@ def test_a_collapse_is_judged_by_the_means_of_all_ranks(
         watch = CollapseWatch()
         assert watch.add({"loss_d3d": torch.tensor(0.2)}) == []
         assert len(watch.add({"loss_d3d": torch.tensor(0.2)})) == told
+
+
+def test_a_world_of_one_rank_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 1)
+    value = torch.ones(2)
+    average([value])
+    assert all_agree(True, CPU)
+    assert (world_size(), rank()) == (1, 0)
+    assert not world.messages
+
+
+class Stream(IterableDataset[int]):
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(4))
+
+
+@pytest.mark.parametrize(
+    ("ready", "refused"),
+    [
+        ("nothing", True),
+        ("prepared", False),
+        ("divided", False),
+        ("a stream", False),
+        ("no DataLoader", False),
+        ("accelerate is not in use", False),
+    ],
+)
+def test_a_loader_that_accelerate_has_not_prepared_is_refused(
+    ready: str, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each rank would train on all of the data. In a single process it may be unprepared."""
+    state = SimpleNamespace(is_initialized=lambda: ready != "accelerate is not in use")
+    monkeypatch.setitem(sys.modules, "accelerate", SimpleNamespace(state=state))
+    data = loader().dataset
+    sampler = DistributedSampler(data, num_replicas=4, rank=0) if ready == "divided" else None
+    given: Any = DataLoader(Stream() if ready == "a stream" else data, 8, sampler=sampler)
+    if ready == "prepared":
+        given._is_accelerate_prepared = True
+    if ready == "no DataLoader":
+        given = [1, 2]
+    augmenter, _, _ = attached(small("random"))
+    iter(augmenter.wrap(given))
+    World(monkeypatch)
+    if refused:
+        with pytest.raises(AttachError, match=r"so each of the 4 .*Prepare first"):
+            iter(augmenter.wrap(given))
+    else:
+        iter(augmenter.wrap(given))
