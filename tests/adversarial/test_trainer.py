@@ -501,3 +501,13 @@ def test_discriminators_alone_learn_in_every_step_of_the_warm_up() -> None:
         after = snapshot(trained.nets["augmentor"], trained.nets["d3d"])
         moved.append(tuple(not same(a, b) for a, b in zip(before, after)))
     assert moved == [(False, True), (False, True), (True, False), (True, True), (True, False)]
+
+
+def test_the_range_feedback_is_a_weighted_sum_of_both_ratios() -> None:
+    """If only the view changes, the errors of the origin do not, so both ratios are 1."""
+    changes = {**NO_LOSS, "feedback": "range", "rt_weight": 0.5, "ba_weight": 3.0}
+    changes |= dict(rt_ratio=(4.0, 4.0), ba_ratio=(2.0, 2.0), rt_band=0.0, ba_band=0.0)
+    trained = trainer(**changes, ba=False, bl=False)
+    update(trained, model=Origin())
+    wanted = 0.5 * (1 - 4.0) ** 2 + 3.0 * (1 - 2.0) ** 2
+    assert trained.measures["feedback"] == pytest.approx(wanted, rel=1e-3)
