@@ -46,12 +46,12 @@ PRESETS: dict[str, Callable[..., PoseAugConfig]] = {
 
 #: Panels: title, and the measures that are drawn in it, with their lines.
 PANELS: dict[str, dict[str, str]] = {
-    "hardness (dotted: beta)": {"hardness": "-", "beta": ":"},
+    "hardness (-), beta (:)": {"hardness": "-", "beta": ":"},
     "gradient, share of the feedback": {"share_feedback": "-"},
     "gradient, share of the 3D discriminator": {"share_d3d": "-"},
     "bends that differ between rows, share": {"diversity_ba": "-"},
     "3D discriminator's score: real (-), fake (:)": {"d3d_real": "-", "d3d_fake": ":"},
-    "angles outside the data's range (dotted: prior)": {
+    "angles out of the data's range (:, prior)": {
         "implausible": "-",
         "implausible_prior": ":",
     },
