@@ -40,6 +40,9 @@ CONFIGS: dict[str, Callable[..., PoseAugConfig]] = {
     "random": lambda **changes: PoseAugConfig.random(**changes),
     "learned": lambda **changes: small("default", **changes),
     "residual": lambda **changes: small("residual", **changes),
+    "widening": lambda **changes: PoseAugConfig(
+        **{"ratio": 0.5, "update_every": 1, "widen_views": 1.2, **changes}
+    ),
     "paper": lambda **changes: small("paper", mix="replace", ratio=0.5, **changes),
     "released": lambda **changes: small("released", mix="replace", ratio=0.5, **changes),
 }
@@ -133,7 +136,7 @@ def test_every_config_trains_with_batches_at_any_place(name: str, place: str) ->
     stats = augmenter.stats()
     assert all(np.isfinite(value) for value in stats.values())
     assert stats["augmented"] > 0 or name == "paper"  # whose untrained networks place nobody
-    assert stats["updates"] == (2 if augmenter.config.trains else 0)
+    assert stats["updates"] == (2 if augmenter.config.learns else 0)
 
 
 def clips(seed: int) -> list[Any]:
@@ -248,7 +251,7 @@ def test_autocast_of_the_loop_does_not_reach_the_geometry(name: str) -> None:
         with no_bad_batch(augmenter), torch.autocast("cuda", torch.bfloat16, enabled=enabled):
             results.append(augmenter(placed(list(batch(rows=ROWS)), "cuda")))
             train(model, optimizer, results[-1][1])
-        assert augmenter.stats()["updates"] == augmenter.config.trains
+        assert augmenter.stats()["updates"] == augmenter.config.learns
     assert all(torch.equal(one, two) for one, two in zip(*map(tensors_of, results)))
 
 
@@ -320,7 +323,7 @@ def test_a_run_resumes_on_another_device(name: str, start: str, end: str) -> Non
     assert torch.equal(host(one["moments"]), host(two["moments"]))
     with no_bad_batch(second):
         train(model, optimizer, second(list(batch(rows=ROWS, seed=1)))[1])
-    assert second.stats()["updates"] == 2 * second.config.trains
+    assert second.stats()["updates"] == 2 * second.config.learns
 
 
 @pytest.mark.parametrize("name", ["default", "learned", "released"])
@@ -332,7 +335,7 @@ def test_the_plugin_moves_with_the_model(name: str) -> None:
             for state in optimizer.state.values():  # which torch leaves where it is
                 state.update({key: state[key].to(device) for key in ("exp_avg", "exp_avg_sq")})
             train(model, optimizer, augmenter(list(batch(rows=ROWS)))[1])
-    assert augmenter.stats()["updates"] == 3 * augmenter.config.trains
+    assert augmenter.stats()["updates"] == 3 * augmenter.config.learns
 
 
 @pytest.mark.parametrize(("start", "end"), [("cpu", "cuda"), ("cuda", "cpu")])

@@ -121,6 +121,23 @@ def faults(rank: int, ranks: int, folder: str) -> dict[str, Any]:
     return {"nets": nets(augmenter), "updates": augmenter.stats()["updates"]}
 
 
+def widened(rank: int, ranks: int, folder: str) -> dict[str, Any]:
+    """Ranges of views, with an estimator that fails once on the last rank."""
+    augmenter, _, optimizer = attach(widen_views=1.2, learned=False)
+    predict = augmenter._estimator._predict
+
+    def fail(net: Any, pose_2d: Any) -> Any:
+        raise RuntimeError("out of memory")
+
+    for number in range(6):
+        augmenter(batch(rows=64, seed=10 * rank + number))
+        failing = number == 3 and rank == ranks - 1
+        augmenter._estimator._predict = fail if failing else predict
+        optimizer.step()
+    shares = augmenter._engine.sampler.own_views.shares
+    return {"shares": shares, "updates": augmenter.stats()["updates"]}
+
+
 def messages(rank: int, ranks: int, folder: str) -> dict[str, Any]:
     """Messages of an update of all networks, without those that end a window of the watch."""
     found = {}
@@ -250,6 +267,7 @@ CASES: list[Case] = [
     equal_to_one_process,
     faults,
     messages,
+    widened,
     resumed,
     uneven,
     detached,

@@ -83,6 +83,15 @@ def test_an_update_sends_four_messages(size: int, folder: Any) -> None:
 
 
 @each_size
+def test_ranges_of_views_are_equal_on_all_ranks(size: int, folder: Any) -> None:
+    """One of six updates fails on one rank, and is skipped on all."""
+    first, *others = results("widened", size, folder)
+    assert first["updates"] == 5
+    assert first["shares"].max() > 0.02
+    assert all(torch.equal(each["shares"], first["shares"]) for each in others)
+
+
+@each_size
 def test_a_run_resumes_with_another_number_of_ranks(size: int, folder: Any) -> None:
     first, *others = results("resumed", size, folder)
     assert first["updates"] == 4
