@@ -326,6 +326,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         status: int = args.run(args)
+        sys.stdout.flush()  # here, and not at exit, a closed pipe can be noticed
+    except BrokenPipeError:  # as in `poseaug-plugin report FILE | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 128 + 13  # as of a command that SIGPIPE has ended
     except (PoseAugError, OSError, ValueError, ImportError) as error:
         text = " ".join(str(error).split())
         if "batch=" in text and hasattr(args, "batch"):

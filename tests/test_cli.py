@@ -142,6 +142,19 @@ def test_augment_writes_a_file_that_check_accepts(capsys: pytest.CaptureFixture[
     assert run(capsys, "augment good.npz x.npz --config distanse=3")[0] == 2
 
 
+def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
+    """As in `poseaug-plugin report FILE | head -0`."""
+    joints = {f"joint {i}": 1.0 for i in range(5000)}
+    ErrorReport(1, 1.0, 1.0, {}, joints).save(tmp_path / "report.json")
+    command = [sys.executable, "-m", "poseaug_plugin", "report", str(tmp_path / "report.json")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
+        assert started.stdout is not None
+        assert started.stderr is not None
+        started.stdout.close()
+        assert started.stderr.read() == b""
+    assert started.returncode == 141
+
+
 def test_report_shows_what_was_saved(capsys: pytest.CaptureFixture[str]) -> None:
     bins = {"yaw": [Bin(-180.0, 0.0, 3, 80.0), Bin(0.0, 180.0, 3, 40.0)]}
     saved = ErrorReport(6, 60.0, 30.0, bins, {"pelvis": 0.0, "l_wrist": 120.0})
