@@ -527,7 +527,7 @@ class PoseAugmenter:
         self, report: CheckReport, poses: PoseBatch, skeleton: Skeleton
     ) -> CheckReport:
         """Add the ranges that the prior has, or would have after this batch."""
-        if not self.config.prior:
+        if not self.config.prior or self.config.widens:
             return report
         ranges = Ranges.for_batch(self.config, skeleton, poses)
         doubts = () if report.problems else ranges.doubts(self.config, skeleton, poses)
@@ -685,7 +685,10 @@ class PoseAugmenter:
     def _ranges(self) -> dict[str, Tensor]:
         if self._engine is None or not self.config.prior:
             return {}
-        return self._engine.sampler.ranges.numbers()
+        numbers = self._engine.sampler.ranges.numbers()
+        if self.config.widens:  # views have ranges of their own for each row
+            return {name: numbers[name] for name in ("joint_offset", "depth")}
+        return numbers
 
     def state_dict(self) -> dict[str, Any]:
         """Return the augmenter's state, to resume a run.

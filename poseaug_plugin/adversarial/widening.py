@@ -100,7 +100,7 @@ class Widening:
         number = (uniform(sampler.generator, len(poses)) * 2 * len(VIEW)).long()
         if poses.leader is not None:  # all people of a scene get the view of the first
             number = number[poses.leader]
-        at_end = torch.eye(2 * len(VIEW), device=low.device)[number]  # (B, 14)
+        at_end = torch.eye(2 * len(VIEW), device=low.device, dtype=low.dtype)[number]  # (B, 14)
         is_low, is_high = at_end.bool().chunk(2, 1)
         ends = torch.where(is_high, high, low), torch.where(is_low, low, high)
         state = sampler.generator.get_state()
@@ -120,4 +120,4 @@ class Widening:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.updates = state["updates"]
-        self._views.shares = state["shares"].to(self._sampler.device)
+        self._views.shares = state["shares"].to(self._sampler.device).clamp(0, 1)

@@ -39,8 +39,8 @@ from .view_statistics import ViewStatistics
 __all__ = ["Draft", "Proposal", "Sampler"]
 
 CONTACT = 0.5  # mean bone lengths between the bones of two people who touch: 13 cm
-DETECTED = 0.01  # error of the 2D relative to the size of the person; a wrong lens has 0.004
 CONTACT_PAIRS = 4096  # that are compared at a time, to save memory
+DETECTED = 0.01  # error of the 2D relative to the size of the person; a wrong lens has 0.004
 
 
 @dataclass(frozen=True)

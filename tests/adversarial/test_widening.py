@@ -145,6 +145,29 @@ def test_the_model_is_called_but_not_changed() -> None:
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_a_default_dtype_of_float64_does_not_matter() -> None:
+    augmenter, _, optimizer = attached(config())
+    given = batch(rows=32)
+    torch.set_default_dtype(torch.float64)
+    try:
+        for _ in range(2):
+            augmenter(given)
+            optimizer.step()
+        stats = augmenter.stats()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert (stats["updates"], stats["failed_updates"]) == (2, 0)
+
+
+def test_numbers_of_views_are_those_that_are_learned() -> None:
+    augmenter, model, optimizer = attached(config())
+    train(model, optimizer, augmenter.wrap([batch(rows=32)]))
+    stats = augmenter.stats()
+    assert "distance_low" not in stats  # each row has its own
+    assert stats["joint_offset"] > 0
+    assert not augmenter.check([batch(rows=32)])[0].ranges
+
+
 def test_it_works_beside_learned_networks() -> None:
     options = dict(learned=True, warmup=0, width=16, d_width=16)
     augmenter, model, optimizer = attached(config(**options))
