@@ -35,6 +35,8 @@ class World:
         for name, value in (("is_initialized", True), ("get_world_size", 4), ("get_rank", rank)):
             monkeypatch.setattr(dist, name, lambda value=value: value)
         monkeypatch.setattr(dist, "all_reduce", self._all_reduce)
+        # Another test of the same process may have started accelerate.
+        monkeypatch.delitem(sys.modules, "accelerate", raising=False)
 
     def _all_reduce(self, tensor: Tensor, op: Any = dist.ReduceOp.SUM) -> None:
         self.messages.append(tensor.clone())
