@@ -188,7 +188,7 @@ def test_a_loader_that_accelerate_has_not_prepared_is_refused(
 ) -> None:
     """Each rank would train on all of the data. In a single process it may be unprepared."""
     state = SimpleNamespace(is_initialized=lambda: ready != "accelerate is not in use")
-    monkeypatch.setitem(sys.modules, "accelerate", SimpleNamespace(state=state))
+    accelerate = SimpleNamespace(state=state)
     data = loader().dataset
     sampler = DistributedSampler(data, num_replicas=4, rank=0) if ready == "divided" else None
     given: Any = DataLoader(Stream() if ready == "a stream" else data, 8, sampler=sampler)
@@ -197,8 +197,11 @@ def test_a_loader_that_accelerate_has_not_prepared_is_refused(
     if ready == "no DataLoader":
         given = [1, 2]
     augmenter, _, _ = attached(small("random"))
-    iter(augmenter.wrap(given))
+    with monkeypatch.context() as alone:
+        alone.setitem(sys.modules, "accelerate", accelerate)
+        iter(augmenter.wrap(given))
     World(monkeypatch)
+    monkeypatch.setitem(sys.modules, "accelerate", accelerate)
     if refused:
         with pytest.raises(AttachError, match=r"so each of the 4 .*Prepare first"):
             iter(augmenter.wrap(given))
