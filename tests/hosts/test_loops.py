@@ -104,7 +104,8 @@ def test_a_report_is_recorded_and_changes_nothing(name: str) -> None:
         if name == "compiled step":
             with pytest.raises(DataError, match="only from compiled code"):
                 augmenter.report()
-        else:  # `step` adds noise to the 2D, by which a few rows are not recognised
+        elif name != "a thread that prefetches":  # which may be a batch ahead of the loop
+            # `step` adds noise to the 2D, by which a few rows are not recognised.
             assert augmenter.report().rows >= 0.7 * augmenter.stats()["augmented"]
 
 
