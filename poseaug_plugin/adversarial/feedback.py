@@ -26,6 +26,7 @@ from .losses import outside_band
 __all__ = [
     "exp_feedback",
     "log_feedback",
+    "log_ratio",
     "mean_log_ratio",
     "ratio_feedback",
     "steer",
@@ -39,6 +40,11 @@ MIN_LOSS = 1e-8  # square metres, below which a loss counts as this large
 MIN_BETA = 1e-8  # keeps the logarithm finite: beta may be 0
 
 
+def log_ratio(augmented: Tensor, original: Tensor) -> Tensor:
+    """Return log(L(X') / L(X)) of each pair: (B,) losses in square metres to (B,)."""
+    return augmented.clamp_min(MIN_LOSS).log() - original.clamp_min(MIN_LOSS).log()
+
+
 def mean_log_ratio(augmented: Tensor, original: Tensor, rows: Tensor) -> Tensor:
     """Return the logarithm of the hardness, a scalar: the mean of log(L(X') / L(X)).
 
@@ -46,7 +52,7 @@ def mean_log_ratio(augmented: Tensor, original: Tensor, rows: Tensor) -> Tensor:
         augmented, original: (B,), losses of the pairs, square metres.
         rows: (B,) bool, the pairs to use. The result is 0 if there is none.
     """
-    ratio = augmented.clamp_min(MIN_LOSS).log() - original.clamp_min(MIN_LOSS).log()
+    ratio = log_ratio(augmented, original)
     return torch.where(rows, ratio, 0.0).sum() / rows.sum().clamp_min(1)
 
 

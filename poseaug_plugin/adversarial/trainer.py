@@ -226,10 +226,11 @@ class Trainer:
                 schedule,
                 self.skeleton,
             )
-            # "log" weighs the gradient of the hardness itself, see `_augmentor_gradients`.
-            steered = config.feedback == "log"
-            hardness = made.feedback.log_hardness * made.feedback.accepted  # a mean over all rows
-            made.losses["feedback"] = hardness if steered else made.feedback.loss
+            made.losses["feedback"] = made.feedback.loss
+            if config.feedback == "log":
+                # It weighs the gradient of the hardness itself, see `_augmentor_gradients`; a mean
+                # over all rows, as the other losses.
+                made.losses["feedback"] = made.feedback.log_hardness * made.feedback.accepted
         return made
 
     def _compared_2d(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:

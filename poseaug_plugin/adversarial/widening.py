@@ -10,7 +10,6 @@ measure.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -26,7 +25,7 @@ from ..loop.distributed import average, on_all_ranks
 from ..loop.estimator import Estimator
 from ..schedule import EpochSchedule
 from .collapse import CollapseReport
-from .feedback import MIN_LOSS, TOLERANCE
+from .feedback import log_ratio, steer
 from .losses import squared_error
 from .objectives import make_predict_pairs
 
@@ -51,8 +50,7 @@ class Widening:
     """
 
     def __init__(self, sampler: Sampler, views: OwnViews, hardness: float) -> None:
-        self._sampler, self._views = sampler, views
-        self._target = math.log(max(hardness, MIN_LOSS))
+        self._sampler, self._views, self._hardness = sampler, views, hardness
         self.updates, self.is_reducing = 0, False
 
     @property
@@ -86,8 +84,8 @@ class Widening:
         average([sums])
         self.is_reducing = False
         tried, accepted, ratio = sums
-        gap = self._target - ratio / accepted.clamp_min(1e-6)
-        step = torch.where(accepted < FEW * tried, -1.0, (gap / TOLERANCE).clamp(-1, 1))
+        too_hard = steer(ratio / accepted.clamp_min(1e-6), self._hardness)
+        step = torch.where(accepted < FEW * tried, -1.0, -too_hard)
         step = torch.where(tried > 0, STEP * step, 0.0)
         views.shares = (views.shares + step.view_as(views.shares)).clamp(0, 1)
         self.updates += 1
@@ -110,7 +108,7 @@ class Widening:
         reference, _ = sampler.sample_in(poses, own, own)
         predict_pairs = make_predict_pairs(estimator, fmt, sampler.skeleton)
         new, old = (squared_error(*predict_pairs(pairs)) for pairs in (made, reference))
-        ratio = new.clamp_min(MIN_LOSS).log() - old.clamp_min(MIN_LOSS).log()
+        ratio = log_ratio(new, old)
         known = accepted & ratio.isfinite()
         weights = torch.stack([poses.valid.to(ratio), known.to(ratio), ratio.where(known, 0.0)])
         return weights @ at_end

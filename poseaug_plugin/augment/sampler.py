@@ -168,10 +168,10 @@ class Sampler:
         return augmented, accepted
 
     def _sample(
-        self, poses: PoseBatch, bones: Bones, view: tuple[Tensor, Tensor] | None = None
+        self, poses: PoseBatch, bones: Bones, view_ends: tuple[Tensor, Tensor] | None = None
     ) -> tuple[PoseBatch, Tensor, Tensor | None, Augmentation]:
         bones, swap = self.swap_lengths(poses, bones)
-        aug, *_ = self.augment(poses, bones, view)
+        aug, *_ = self.augment(poses, bones, view_ends)
         pose_3d = aug.place(aug.stretch(aug.bend(bones)), bones, poses.path)
         augmented = self.observe(poses, pose_3d, aug.camera)
         if self.detected:
