@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from poseaug_plugin.config import PoseAugConfig
 from poseaug_plugin.geometry.bones import pose_to_bones, unit
+from poseaug_plugin.geometry.camera import project
+from poseaug_plugin.geometry.pose_batch import PoseBatch
 from poseaug_plugin.geometry.skeleton import SKELETONS, Skeleton
 
 PRESETS = sorted(SKELETONS)
@@ -108,6 +111,13 @@ def cameras(rows: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """The first camera of Human3.6M (rows, 9), in normalised screen units."""
     numbers = [2.2901, 2.2876, 0.0251, 0.0289, -0.2071, 0.2478, -0.0031, -0.0010, -0.0014]
     return torch.tensor(numbers, dtype=dtype).repeat(rows, 1)
+
+
+def poses_of(pose_3d: Tensor, lens: Tensor | None = None, **changes: Any) -> PoseBatch:
+    """Exact pairs of absolute poses (B, T, J, 3), seen through a lens (9,); Human3.6M's if None."""
+    camera = cameras(len(pose_3d)) if lens is None else lens.repeat(len(pose_3d), 1)
+    pose_2d, root = project(pose_3d, camera[:, None]), pose_3d[:, :, 0]
+    return PoseBatch(pose_2d, pose_3d - root[:, :, None], root, camera, **changes)
 
 
 def unit_bones(pose: Tensor, skeleton: Skeleton = H36M) -> Tensor:

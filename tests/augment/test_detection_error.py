@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers import generator, people
+from helpers import generator, people, poses_of
 from loop_helpers import NO_STATISTICS
 from poseaug_plugin import Camera, PoseAugConfig, PoseBatch, Skeleton
 from poseaug_plugin.augment.sampler import Sampler
@@ -21,11 +21,9 @@ ROWS = 400
 
 def poses(error: float = 0.0, frames: int = 1, rows: int = ROWS) -> PoseBatch:
     """Poses whose 2D has a normal error in screen units, about 4 % of a person's size for 0.02."""
-    pose_3d = people(rows, frames)
-    root, camera = pose_3d[:, :, 0], Camera().intrinsics
-    pose_2d = project(pose_3d, camera)
-    pose_2d = pose_2d + error * torch.randn(pose_2d.shape, generator=generator(5))
-    return PoseBatch(pose_2d, pose_3d - root[:, :, None], root, camera.repeat(rows, 1))
+    exact = poses_of(people(rows, frames), Camera().intrinsics)
+    noise = torch.randn(exact.pose_2d.shape, generator=generator(5))
+    return replace(exact, pose_2d=exact.pose_2d + error * noise)
 
 
 def sampler(share: float = 1.0, **changes: Any) -> Sampler:

@@ -9,23 +9,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers import people
+from helpers import people, poses_of
 from loop_helpers import NO_STATISTICS
 from poseaug_plugin import Camera, ConfigError, PoseAugConfig, PoseBatch, Skeleton
 from poseaug_plugin.augment.own_views import OwnViews
 from poseaug_plugin.augment.ranges import VIEW
 from poseaug_plugin.augment.sampler import Sampler
-from poseaug_plugin.geometry.camera import project
 
 H36M, CPU = Skeleton.of("h36m_16"), torch.device("cpu")
 ROWS = 300
 
 
 def poses(rows: int = ROWS) -> PoseBatch:
-    pose_3d, camera = people(rows), Camera().intrinsics
-    root = pose_3d[:, :, 0]
-    pose_2d = project(pose_3d, camera)
-    return PoseBatch(pose_2d, pose_3d - root[:, :, None], root, camera.repeat(rows, 1))
+    return poses_of(people(rows), Camera().intrinsics)
 
 
 def config(**changes: Any) -> PoseAugConfig:

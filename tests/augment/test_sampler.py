@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers import H36M, cameras, generator, people
+from helpers import H36M, cameras, generator, people, poses_of
 from loop_helpers import same, snapshot
 from poseaug_plugin import PoseAugConfig
 from poseaug_plugin.augment import sampler as sampler_module
@@ -18,7 +18,6 @@ from poseaug_plugin.augment.body_measures import BodyMeasures
 from poseaug_plugin.augment.sampler import Draft, Proposal, Sampler
 from poseaug_plugin.augment.target import Target
 from poseaug_plugin.geometry.bones import Bones
-from poseaug_plugin.geometry.camera import project
 from poseaug_plugin.geometry.operators import axis_angle_to_matrix
 from poseaug_plugin.geometry.pose_batch import PoseBatch
 
@@ -30,15 +29,6 @@ STILL: dict[str, Any] = dict(
     **dict(bend=0.0, bend_sigma=0.0, stretch=0.0, body_scale=0.0, rare_pose_power=0.0),
     **dict(limb_crossover=False, swap_lengths=False),
 )
-
-
-def poses_of(pose_3d: Tensor, lens: Tensor | None = None, **changes: Any) -> PoseBatch:
-    """Pairs of absolute poses (B, T, J, 3)."""
-    camera = cameras(len(pose_3d)) if lens is None else lens.repeat(len(pose_3d), 1)
-    made = PoseBatch(
-        project(pose_3d, camera[:, None]), pose_3d - pose_3d[:, :, :1], pose_3d[:, :, 0], camera
-    )
-    return replace(made, **changes)
 
 
 def sampler_of(target: Target | None = None, **changes: Any) -> Sampler:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers import H36M, generator, people
+from helpers import H36M, generator, people, poses_of
 from poseaug_plugin.augment.target import GAIN, GAIN_BATCHES, PERCENTILE, ROWS, Target
 from poseaug_plugin.geometry.bones import Bones
 from poseaug_plugin.geometry.camera import project
@@ -26,10 +26,9 @@ def target_of(rows: int = 300) -> Target:
 
 def clips(rows: int = 40) -> PoseBatch:
     """Clips that move, seen through a lens with two focal lengths."""
-    pose_3d, camera = people(rows, 3), LENS.repeat(rows, 1)
+    pose_3d = people(rows, 3)
     pose_3d[:, 0] += torch.tensor([0.0, 0.0, 2.0])
-    relative = pose_3d - pose_3d[:, :, :1]
-    return PoseBatch(project(pose_3d, camera[:, None]), relative, pose_3d[:, :, 0], camera)
+    return poses_of(pose_3d, LENS)
 
 
 def lengths_and_size(target: Target, poses: PoseBatch) -> tuple[Tensor, Tensor, Tensor]:
