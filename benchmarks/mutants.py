@@ -61,13 +61,17 @@ TESTS = {
         "tests/loop/test_hooks.py",
     ),
 }
+#: Starts another process, which has no settings of mutmut.
+SKIPPED = "tests/test_cli.py::test_the_module_is_the_command"
 SETTINGS = """
     [tool.mutmut]
     source_paths = ["poseaug_plugin"]
     only_mutate = {modules}
     also_copy = ["tests", "examples", "benchmarks", "docs", "setup.cfg", "README.md"]
     pytest_add_cli_args_test_selection = {tests}
-    pytest_add_cli_args = ["-m", "not slow", "-p", "no:xdist", "-p", "no:cacheprovider"]
+    pytest_add_cli_args = [
+        "-m", "not slow", "-p", "no:xdist", "-p", "no:cacheprovider", "--deselect", {skipped},
+    ]
     mutate_only_covered_lines = false
     use_git_change_detection = false
 """
@@ -82,8 +86,8 @@ def run(folder: str, out: Path, sample: int | None, seed: int) -> None:
         for name in listed.splitlines():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, copy / name)
-        modules, tests = map(json.dumps, (modules_of(folder), TESTS[folder]))
-        settings = SETTINGS.format(modules=modules, tests=tests)
+        values = dict(modules=modules_of(folder), tests=TESTS[folder], skipped=SKIPPED)
+        settings = SETTINGS.format(**{name: json.dumps(value) for name, value in values.items()})
         with (copy / "pyproject.toml").open("a") as file:
             file.write(textwrap.dedent(settings))
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", "1"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from loop_helpers import (
 )
 from poseaug_plugin import Camera, PoseAugConfig, PoseBatch, Skeleton
 from poseaug_plugin.adversarial import collapse
+from poseaug_plugin.adversarial.objectives import estimator_feedback
 from poseaug_plugin.adversarial.trainer import Trainer
 from poseaug_plugin.augment import sampler as sampler_module
 from poseaug_plugin.augment.sampler import Sampler
@@ -501,6 +503,44 @@ def test_discriminators_alone_learn_in_every_step_of_the_warm_up() -> None:
         after = snapshot(trained.nets["augmentor"], trained.nets["d3d"])
         moved.append(tuple(not same(a, b) for a, b in zip(before, after)))
     assert moved == [(False, True), (False, True), (True, False), (True, True), (True, False)]
+
+
+@pytest.mark.parametrize("preset", ["default", "released"])
+def test_networks_that_do_not_learn_keep_their_running_means(preset: str) -> None:
+    """Also those that have learned before, as after a resume with a longer warm-up."""
+    trained = trainer(preset, prior=True, lr=0.01)
+    estimator = Estimator(Lifter(norm=False))
+    states = []
+    for done in (1, 1, 0):
+        with estimator.untouched():
+            trained.update(poses(), estimator, POSEAUG, EpochSchedule(None, 1, done))
+        assert not any(net.training for net in trained.nets.values())
+        states.append(snapshot(dict(trained.nets["augmentor"].named_buffers()))[0])
+    assert states[0]
+    assert not same(states[0], states[1])
+    assert same(states[1], states[2])
+
+
+def test_the_range_feedback_has_only_the_tiers_of_the_skeleton() -> None:
+    """A body of limbs of one bone has no elbows: an empty tier has no error, and no ratio."""
+    star, given = Skeleton([-1, 0, 0, 0]), poses(4)
+    few = replace(given, pose_3d=given.pose_3d[:, :, :4], pose_2d=given.pose_2d[:, :, :4])
+    config = small("released", rt_ratio=(5.0, 5.0), rt_band=0.5, ba_ratio=(3.0, 3.0), ba_band=0.5)
+
+    def predict(times: dict[int, float]) -> Any:
+        def predict_pairs(pairs: PoseBatch) -> tuple[torch.Tensor, torch.Tensor]:
+            return pairs.pose_3d + 0.1 * times[id(pairs)], pairs.pose_3d
+
+        return predict_pairs
+
+    pairs = {"rt": replace(few), "ba": replace(few)}
+    for rt, ba in ((5.0, 3.0), (6.0, 3.0), (5.0, 4.5)):
+        times = {id(few): 1.0, id(pairs["rt"]): rt, id(pairs["ba"]): ba}
+        accepted, schedule = torch.ones(4, dtype=torch.bool), EpochSchedule(None, 0)
+        found = estimator_feedback(few, pairs, accepted, predict(times), config, schedule, star)
+        wanted = config.rt_weight * (rt - 5) ** 2 + config.ba_weight * (ba - 3) ** 2
+        assert float(found.loss) == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+        assert float(found.log_hardness) == pytest.approx(2 * math.log(rt), rel=1e-4)
 
 
 def test_the_range_feedback_is_a_weighted_sum_of_both_ratios() -> None:

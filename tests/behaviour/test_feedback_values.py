@@ -104,3 +104,17 @@ def test_the_2d_discriminator_sees_places_and_the_3d_one_does_not() -> None:
     _, moved, _ = asked(5, ba=False, bl=False, adv2d=1.0)
     assert moved["d3d_real"] == pytest.approx(moved["d3d_fake"], abs=1e-4)
     assert abs(moved["d2d_real"] - moved["d2d_fake"]) > 1e-3
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_the_released_code_divides_by_errors_however_small(released: bool) -> None:
+    """Otherwise a tier whose weighted error is below a millimetre counts as a millimetre."""
+    ratios = dict(rt_ratio=(4.0, 4.0), ba_ratio=(4.0, 4.0), rt_band=0.0, ba_band=0.0)
+    weights = dict(rt_weight=1.0, ba_weight=10.0, released_quirks=released, feedback="range")
+    shares = {ORIGINAL: 1 - 2e-4, AUGMENTED: 1 - 4e-4, BENT: 1 - 6e-4}
+    _, stats, _ = asked(1, shares, ba=False, bl=False, **ratios, **weights)
+    if released:
+        wanted = (4 - 2) ** 2 + 10 * (4 - 3) ** 2
+        assert stats["feedback"] == pytest.approx(wanted, rel=0.05)
+    else:  # all ratios are below 1
+        assert stats["feedback"] > (4 - 1) ** 2 + 10 * (4 - 1) ** 2

@@ -41,6 +41,33 @@ def test_arrays_and_dictionaries_come_back(tmp_path: Path) -> None:
         archive["other"]
 
 
+def test_members_may_have_any_version_and_no_suffix(tmp_path: Path) -> None:
+    given = np.arange(6.0).reshape(2, 3)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+        for version in ((1, 0), (2, 0), (3, 0)):
+            stream = io.BytesIO()
+            np.lib.format.write_array(stream, given, version)
+            file.writestr(f"v{version[0]}" + ".npy" * (version[0] < 3), stream.getvalue())
+    archive = Archive(tmp_path / "a.npz")
+    assert [*archive] == ["v1", "v2", "v3"]
+    assert len(archive) == 3
+    for found in archive.values():
+        assert np.array_equal(found, given)
+
+
+def test_text_of_python_2_is_read(tmp_path: Path) -> None:
+    """Its pickles hold bytes in place of text, also beyond ASCII."""
+    stream = io.BytesIO()
+    header = {"descr": "|O", "fortran_order": False, "shape": ()}
+    np.lib.format.write_array_header_1_0(stream, header)
+    stream.write(b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR")
+    stream.write(b"(I1\n(tcnumpy\ndtype\n(S'O8'\nI0\nI1\ntR(I3\nS'|'\nNNNI-1\nI-1\nI63\ntb")
+    stream.write(b"I00\n(lp0\n(dp1\nS'caf\\xe9'\nI3\nsatb.")
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+        file.writestr("table.npy", stream.getvalue())
+    assert Archive(tmp_path / "a.npz")["table"].item() == {"café": 3}
+
+
 class Runs:
     """What runs a command when it is unpickled."""
 

@@ -10,12 +10,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from poseaug_plugin.data import synthetic
+from poseaug_plugin.data import synthetic, synthetic_motions
 from poseaug_plugin.data.h36m import Pairs
 from poseaug_plugin.data.h36m_cameras import cameras
 
 PARENTS = [0, 1, 2, 0, 4, 5, 0, 7, 8, 8, 10, 11, 8, 13, 14]  # of joints 1 to 15
 TRAIN, SOURCE, CROSS = range(3)
+#: Of each set: rows, and mean and standard deviation of a weighted sum of 3D and of camera.
+NUMBERS = [
+    [21_009, 0.9183088, 1.0126281, -3.9740149, 0.0042799],
+    [4_223, 0.9116457, 0.9843629, -3.9740219, 0.0042753],
+    [4_190, 0.6914666, 1.4127864, -2.9881626, 0.4475333],
+    [704, 0.7830478, 0.9616112, -3.9740231, 0.0042780],
+    [140, 0.5448937, 1.4269451, -3.1251694, 0.4053632],
+]
 
 
 @pytest.fixture(scope="module")
@@ -200,28 +208,57 @@ def test_random_cameras_keep_their_heights_and_distances() -> None:
     assert 5.2 < max(distances) <= 5.5
 
 
-def test_equal_seeds_give_equal_data(sets: tuple[Pairs, Pairs, Pairs]) -> None:
-    again, other = synthetic.make(0), synthetic.make(1)
-    for first, second, third in zip(sets, again, other):
-        assert torch.equal(first.pose_2d, second.pose_2d)
-        assert torch.equal(first.pose_3d, second.pose_3d)
-        assert torch.equal(first.camera, second.camera)
-        assert (first.subject == second.subject).all()
-        assert (first.action == second.action).all()
-        assert not torch.equal(first.pose_3d[:100], third.pose_3d[:100])
+def test_another_seed_gives_other_data(sets: tuple[Pairs, Pairs, Pairs]) -> None:
+    for first, other in zip(sets, synthetic.make(1)):
+        assert not torch.equal(first.pose_3d[:100], other.pose_3d[:100])
+
+
+def test_the_data_of_published_numbers_does_not_change(sets: tuple[Pairs, Pairs, Pairs]) -> None:
+    """The sets, and small ones of all motions. Each joint and intrinsic has its own weight."""
+
+    def sums(rows: Tensor) -> list[float]:
+        values = rows.double().flatten(1)
+        weighted = values @ torch.linspace(-1, 1, values.shape[1], dtype=torch.float64)
+        return [float(weighted.mean()), float(weighted.std())]
+
+    studio = synthetic._source_pairs(np.random.default_rng(0), {"S1": 1.7}, clips=8)
+    elsewhere = synthetic._cross_pairs(np.random.default_rng(0), clips=7)
+    made = (*sets, studio, elsewhere)
+    found = [[len(each), *sums(each.pose_3d), *sums(each.camera)] for each in made]
+    assert found == [pytest.approx(numbers, abs=1e-6) for numbers in NUMBERS]
+
+
+def test_mirrored_angles_give_the_mirrored_pose() -> None:
+    """With angles that all differ, also between left and right."""
+    number = len(synthetic_motions.ANGLE_MIN)
+    share = np.random.default_rng(4).uniform(0.2, 0.8, (5, number))
+    low, high = synthetic_motions.ANGLE_MIN, synthetic_motions.ANGLE_MAX
+    angles = low + share * (high - low)
+    body = synthetic.sample_body(np.random.default_rng(4), 1.75, std=0.02)
+    pose, mirrored = (
+        synthetic._forward_kinematics(each, body) for each in (angles, synthetic.mirror(angles))
+    )
+    exchanged = pose[:, [0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 13, 14, 15, 10, 11, 12]] * [1, -1, 1]
+    np.testing.assert_allclose(mirrored, exchanged, atol=1e-12)
+    np.testing.assert_array_equal(synthetic.mirror(synthetic.mirror(angles)), angles)
 
 
 def test_global_random_state_is_neither_read_nor_changed(sets: tuple[Pairs, Pairs, Pairs]) -> None:
     random.seed(7)
     np.random.seed(7)
     torch.manual_seed(7)
-    train, _, _ = synthetic.make()
+    again = synthetic.make(0)
     after = random.random(), np.random.rand(), float(torch.rand(()))
     random.seed(7)
     np.random.seed(7)
     torch.manual_seed(7)
     assert after == (random.random(), np.random.rand(), float(torch.rand(())))
-    assert torch.equal(train.pose_3d, sets[TRAIN].pose_3d)
+    for first, second in zip(sets, again):  # equal seeds give equal data
+        assert torch.equal(first.pose_2d, second.pose_2d)
+        assert torch.equal(first.pose_3d, second.pose_3d)
+        assert torch.equal(first.camera, second.camera)
+        assert (first.subject == second.subject).all()
+        assert (first.action == second.action).all()
 
 
 def test_a_negative_seed_is_refused() -> None:

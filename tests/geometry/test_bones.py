@@ -23,13 +23,17 @@ from poseaug_plugin.geometry.bones import (
     Bones,
     body_axes,
     bones_to_pose,
+    directions,
     index_tensor,
     kcs,
     lengths,
     part_kcs,
     pose_to_bones,
     unit,
+    upright_bones,
 )
+from poseaug_plugin.geometry.constants import constant, group_matrix, identity, matrix
+from poseaug_plugin.geometry.operators import euler_to_matrix
 from poseaug_plugin.geometry.skeleton import SKELETONS, Skeleton
 
 PUBLISHED_PARTS = (
@@ -142,6 +146,33 @@ def test_a_first_call_in_inference_mode_does_not_break_later_training() -> None:
     assert gradient.abs().sum() > 0
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda dtype, device: constant((0.25, 71.0), dtype, device),
+        lambda dtype, device: identity(7, dtype, device),
+        lambda dtype, device: matrix([[1.0, 2.0]], dtype, device, dims=3),
+        lambda dtype, device: group_matrix(SKELETONS["humaneva_15"], dtype, device),
+    ],
+    ids=["constant", "identity", "matrix", "group_matrix"],
+)
+def test_constants_that_are_first_made_in_inference_mode_take_part_in_autograd(make) -> None:
+    with torch.inference_mode():
+        made = make(torch.float64, torch.device("cpu"))
+    assert not made.is_inference()
+    x = torch.ones_like(made, requires_grad=True)
+    (x * made).sum().backward()
+    assert torch.equal(x.grad, make(torch.float64, torch.device("cpu")))
+
+
+def test_the_group_matrix_sums_over_mirrored_bones_or_averages() -> None:
+    per_bone = torch.arange(15.0)
+    sums = per_bone @ group_matrix(H36M, torch.float32, torch.device("cpu"))
+    assert sums.tolist() == [3, 5, 7, 6, 7, 8, 21, 23, 25]
+    means = per_bone @ group_matrix(H36M, torch.float32, torch.device("cpu"), mean=True)
+    assert means.tolist() == [1.5, 2.5, 3.5, 6, 7, 8, 10.5, 11.5, 12.5]
+
+
 def test_body_axes_of_a_standing_person_point_right_up_and_backward() -> None:
     """The person faces the camera: his right is at the image's left, and y points down."""
     axes = body_axes(unit(STANDING), H36M)
@@ -149,6 +180,34 @@ def test_body_axes_of_a_standing_person_point_right_up_and_backward() -> None:
     assert across.tolist() == pytest.approx([-1, 0, 0], abs=1e-6)
     assert up[1] < -0.99
     assert backward[2] > 0.99
+
+
+def test_body_axes_follow_the_hips_and_the_first_bone_of_the_trunk() -> None:
+    """Whatever the upper trunk does, and whatever else hangs on the root in pairs."""
+    bent = STANDING.clone()
+    bent[7:9] = torch.tensor([[0.0, 0.0, -0.25], [0.25, 0.0, 0.0]])  # leaning forward and aside
+    assert torch.allclose(body_axes(unit(bent), H36M), body_axes(unit(STANDING), H36M))
+    tilted = STANDING.clone()
+    tilted[6] = torch.tensor([0.0, -0.24, -0.24])
+    _, up, _ = body_axes(unit(tilted), H36M).unbind(-1)
+    assert up.tolist() == pytest.approx([0, -(0.5**0.5), -(0.5**0.5)], abs=1e-6)
+    # Pelvis, hips, a pair of wings on the pelvis, spine and shoulders.
+    winged = Skeleton([-1, 0, 0, 0, 0, 0, 5, 5], left=(2, 4, 7), right=(1, 3, 6))
+    assert upright_bones(winged) == (0, 1, 4)
+    assert upright_bones(SKELETONS["coco_17"]) == upright_bones(SKELETONS["hand_21"]) == ()
+
+
+def test_directions_do_not_depend_on_the_view_and_turn_back_with_the_axes() -> None:
+    pose = people(3, 2)
+    R = euler_to_matrix(torch.tensor([[2.0, 0.4, -0.3]]))[0]
+    found, axes = directions(pose, H36M)
+    turned, turned_axes = directions(pose @ R.mT, H36M)
+    assert torch.allclose(turned, found, atol=1e-5)
+    assert torch.allclose(turned_axes, R @ axes, atol=1e-5)
+    assert torch.allclose(found @ axes.mT, unit(pose_to_bones(pose, H36M)), atol=1e-5)
+    for frames in (pose, pose[:, 0], pose[0, 0]):  # any leading dimensions
+        expected = directions(frames, H36M)[0]
+        assert torch.allclose(Bones.of(frames, H36M).body_direction, expected, atol=1e-6)
 
 
 def test_body_axes_of_few_root_bones() -> None:

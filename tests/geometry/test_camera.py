@@ -194,11 +194,21 @@ def test_camera_from_pixels() -> None:
         ({"k": (0.0, 0.0)}, "Camera k=.* wrong number of values: 2, expected 3"),
         ({"p": ()}, "Camera p=.* wrong number of values: 0, expected 2"),
         ({"f": (math.nan, 2.0)}, "between 0.1 and 20"),
+        ({"f": (2.0, 20.5)}, "between 0.1 and 20"),
+        ({"f": (0.09, 2.0)}, "between 0.1 and 20"),
     ],
 )
 def test_invalid_cameras_raise(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Camera(**arguments)
+
+
+def test_the_numbers_of_a_camera_are_plain_and_its_tensor_is_a_copy() -> None:
+    camera = Camera(f=torch.tensor([19.5, 0.11]), c=[1, 0])
+    assert camera == Camera(f=(float(torch.tensor(19.5)), float(torch.tensor(0.11))), c=(1.0, 0.0))
+    assert {type(x) for x in (*camera.f, *camera.c)} == {float}
+    camera.intrinsics.zero_()
+    assert camera.intrinsics[2] == 1
 
 
 def test_camera_from_pixels_converts_every_argument() -> None:

@@ -169,3 +169,13 @@ def test_repeated_entries_follow_directly_with_all_their_people(people_of_an_ima
     poses = PoseBatch(**arrays(), people=people_of_an_image, source=torch.arange(ROWS))
     rows = torch.arange(ROWS).view(-1, people_of_an_image).repeat_interleave(3, 0).flatten()
     assert torch.equal(poses.repeat(3).source, rows)
+
+
+def test_a_batch_moves_to_another_device_as_a_whole() -> None:
+    poses = PoseBatch(**arrays(), group=torch.arange(ROWS), source="mine")
+    assert poses.to(torch.device("cpu")) is poses
+    moved = poses.to(torch.device("meta"))
+    tensors = [value for value in vars(moved).values() if isinstance(value, Tensor)]
+    assert len(tensors) == 6
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert moved.source == "mine"

@@ -115,6 +115,7 @@ def test_parts_of_presets_cover_every_bone_and_mirror_each_other(name: str) -> N
         (((-1,),), "two joints or more"),
         (((),), "two joints or more"),
         (((-1, 0, 7),), "refers to joint 7, but has only 3 joints"),
+        (((-1, 0, 3),), "refers to joint 3, but has only 3 joints"),
         ((CHAIN, (1,), (2, 3)), "must have the same length and no joint in common"),
         ((CHAIN, (1, 2), (3, 1)), "must have the same length and no joint in common"),
         (((-1, 0, 0), (1,), (3,)), "have joints outside 0 to 2"),
@@ -169,6 +170,50 @@ def test_of_raises_on_anything_else(source: object, message: str) -> None:
 def test_for_joints_returns_the_preset(count: int) -> None:
     assert Skeleton.for_joints(count).num_joints == count
     assert Skeleton.for_joints(17) is SKELETONS["h36m_17"]
+
+
+def test_joints_without_names_are_numbered() -> None:
+    assert Skeleton((-1, 0, 0)).joint_names == ("joint 0", "joint 1", "joint 2")
+    assert Skeleton((-1, 0), names=["a", "b"]).joint_names == ("a", "b")
+
+
+def metainfo(names: str, links: list[tuple[int, int]], flip: list[int]) -> dict[str, object]:
+    return {
+        "keypoint_id2name": dict(enumerate(names.split())),
+        "skeleton_links": links,
+        "flip_indices": flip,
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "root"),
+    [("a b root", 2), ("a pelvis b", 1), ("a b hip", 2), ("a b c", 0), ("right_hip b hip_left", 0)],
+)
+def test_the_tree_of_metainfo_starts_at_the_joint_that_is_named_as_the_root(
+    names: str, root: int
+) -> None:
+    assert Skeleton.of(metainfo(names, [(0, 1), (1, 2)], [0, 1, 2])).root == root
+
+
+def test_the_tree_of_metainfo_is_the_shortest_whatever_the_direction_of_its_links() -> None:
+    """Joint 3 hangs on the hub, not on the chain that also leads to it."""
+    links = [(1, 0), (2, 1), (3, 2), (3, 0), (4, 3)]
+    assert Skeleton.of(metainfo("hub a b c d", links, [0, 1, 2, 3, 4])).parents == (-1, 0, 1, 0, 3)
+
+
+def test_the_sides_of_metainfo_are_told_by_names_anywhere_in_them() -> None:
+    """A joint that is its own mirror is on neither side, even if it has such a name."""
+    names = "root leg_right leg_left foot_right foot_left left_over"
+    links = [(0, 1), (0, 2), (1, 3), (2, 4), (0, 5)]
+    skeleton = Skeleton.of(metainfo(names, links, [0, 2, 1, 4, 3, 5]))
+    assert (skeleton.left, skeleton.right) == ((2, 4), (1, 3))
+    assert skeleton.names == tuple(names.split())
+
+
+@pytest.mark.parametrize("flip", [None, ["x"], [None]])
+def test_metainfo_whose_entries_are_no_numbers_is_refused(flip: object) -> None:
+    with pytest.raises(SkeletonError, match="is not a dataset_meta of mmpose"):
+        Skeleton.of({**metainfo("a b", [(0, 1)], [0, 1]), "flip_indices": flip})
 
 
 def test_for_joints_raises_on_an_unknown_count() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from loop_helpers import Lifter, batch, same, snapshot, streams
-from poseaug_plugin import AttachError
+from poseaug_plugin import AttachError, ConfigError
 from poseaug_plugin.loop.estimator import Estimator, full_precision
 from simulated_cuda import SimulatedCuda
 
@@ -202,9 +202,12 @@ class Answer(NamedTuple):
     rest: Any
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 @pytest.mark.parametrize("kind", ["tensor", "list", "tuple", "named tuple", "mapping"])
-def test_an_output_is_replayed_in_its_own_form_as_a_copy_in_float32(kind: str) -> None:
-    pose = torch.ones(2, 16, 3, dtype=torch.float16, requires_grad=True)
+def test_an_output_is_replayed_in_its_own_form_as_a_copy_in_float32(
+    kind: str, dtype: torch.dtype
+) -> None:
+    pose = torch.ones(2, 16, 3, dtype=dtype, requires_grad=True)
     output, select = {
         "tensor": (pose, lambda found: found),
         "list": ([pose, "text"], lambda found: found[0]),
@@ -227,3 +230,73 @@ def test_an_output_is_replayed_in_its_own_form_as_a_copy_in_float32(kind: str) -
     assert not predicted.requires_grad
     predicted += 1
     assert torch.equal(pose, torch.ones_like(pose))
+
+
+class Scaled(Lifter):
+    """With an attribute that `predict` may use."""
+
+    scale = 2.0
+
+
+@pytest.mark.parametrize(
+    "predict",
+    [
+        lambda net, x: net.scale * net(x=x),
+        lambda net, x: net.scale * net({"ids": 3, "x": [x]}),
+        lambda net, x: net.scale * net("text", x) + 0 * torch.rand(()) * net.last.weight.sum(),
+    ],
+    ids=["by name", "in a mapping", "beside text, with a random number"],
+)
+def test_replay_finds_what_is_passed_to_the_model_and_draws_nothing(predict: Any) -> None:
+    given, output, estimator = batch()[1], torch.ones(8, 16, 3), Estimator(Scaled(), predict)
+    before = streams()
+    first, predicted = estimator.replay(output, given)
+    assert first is given
+    assert torch.equal(predicted, 2 * output)
+    assert not predicted.requires_grad
+    assert same(streams(), before)
+
+
+@pytest.mark.parametrize(("predict", "calls"), [(lambda n, x: x, 0), (lambda n, x: n(x) + n(x), 2)])
+def test_a_predict_that_does_not_call_the_model_once_cannot_be_replayed(
+    predict: Any, calls: int
+) -> None:
+    with pytest.raises(ConfigError, match=rf"predict\(Lifter, pose_2d\) calls.* {calls} times"):
+        Estimator(Lifter(), predict).replay(torch.ones(8, 16, 3), batch()[1])
+
+
+def test_the_model_inside_a_wrapper_is_called_and_the_mode_is_that_of_the_wrapper() -> None:
+    class Mine(Parallel):  # as a subclass of DistributedDataParallel, whatever its name
+        pass
+
+    inner = Lifter()
+    estimator = Estimator(Mine(inner))
+    assert call(estimator).shape == (8, 16, 3)  # the wrapper itself has no `forward`
+    assert estimator.called == "Lifter(pose_2d)"
+    for outside in (True, False):
+        estimator.outer.training, inner.training = outside, not outside
+        with estimator.untouched():
+            assert estimator.training is outside
+        assert inner.training is not outside
+    text = Parallel(inner)
+    del text._modules["module"]
+    text.module, text.own = "no module", nn.Linear(1, 1)
+    assert Estimator(text).model is text
+
+
+def test_the_parameters_may_be_in_any_group_of_the_optimizer() -> None:
+    model = Lifter()
+    groups = [{"params": Lifter().parameters()}, {"params": model.parameters()}]
+    Estimator(model).check_optimizer(torch.optim.SGD(groups, lr=0.1))
+
+
+def test_cudnn_that_the_caller_has_turned_off_stays_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "enabled", False)
+    with Estimator(Lifter()).untouched():
+        assert not torch.backends.cudnn.enabled
+    assert not torch.backends.cudnn.enabled
+
+
+def test_a_device_without_autocast_needs_none() -> None:
+    with full_precision(torch.device("meta")):
+        assert torch.zeros(2, device="meta").shape == (2,)

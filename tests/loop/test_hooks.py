@@ -19,8 +19,8 @@ from torch.utils.data.distributed import DistributedSampler
 from loop_helpers import attached, batch, changed_rows, loader, people, small, train, trained
 from poseaug_plugin import AttachError, PoseAugmenter, PoseAugWarning, plugin
 from poseaug_plugin.data import endless
-from poseaug_plugin.loop.hooks import StepHook, inner_optimizer
-from poseaug_plugin.loop.loader import AugmentedLoader
+from poseaug_plugin.loop.hooks import Attachment, ForwardHook, StepHook, inner_optimizer
+from poseaug_plugin.loop.loader import AugmentedLoader, unwrapped
 
 
 class Counter:
@@ -54,6 +54,43 @@ def test_a_copied_hook_does_nothing(clone: Any) -> None:
     assert counter.calls == 0
     hook()
     assert counter.calls == 1
+
+
+def test_a_forward_hook_passes_on_all_that_it_gets_and_its_copies_pass_on_nothing() -> None:
+    class Recorder:
+        def __init__(self) -> None:
+            self.calls: list[Any] = []
+
+        def record(self, *given: Any) -> None:
+            self.calls.append(given)
+
+    recorder = Recorder()
+    hook = ForwardHook(recorder.record)
+    given = ("module", (1, 2), {"a": 3}, "output")
+    hook(*given)
+    for clone in (copy.copy(hook), copy.deepcopy(hook), pickle.loads(pickle.dumps(hook))):
+        assert isinstance(clone, ForwardHook)
+        clone(*given)
+    assert recorder.calls == [given]
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda a: pickle.loads(pickle.dumps(a))])
+def test_a_copied_attachment_is_attached_to_nothing(clone: Any) -> None:
+    counter, optimizer = Counter(), trained()[1]
+    attachment = Attachment(optimizer, counter.count)
+    copied = clone(attachment)
+    assert copied.optimizer is None
+    copied.remove()
+    optimizer.step()
+    assert counter.calls == 1
+    with pytest.raises(AttachError, match="Adam has an augmenter already"):
+        Attachment(optimizer, counter.count)
+    attachment.remove()
+    attachment.remove()
+    assert attachment.optimizer is None
+    optimizer.step()
+    assert counter.calls == 1
+    Attachment(optimizer, counter.count).remove()
 
 
 class Wrapper(torch.optim.Optimizer):
@@ -174,6 +211,25 @@ def test_a_wrapped_loader_can_be_copied() -> None:
     assert (plain.seed, len(list(copied))) == (3, 3)
 
 
+@pytest.mark.parametrize(
+    "given", [[1, 2], iter([1, 2]), {1, 2}], ids=["a sequence", "an iterator", "a set"]
+)
+def test_a_wrapped_loader_has_the_abilities_of_the_loader_also_in_copies(given: Any) -> None:
+    wrapped: Any = attached()[0].wrap(given)
+    copied = copy.copy(wrapped)
+    for each in (wrapped, copied):
+        assert unwrapped(each) is given
+        assert hasattr(each, "__next__") == hasattr(given, "__next__")
+        assert hasattr(each, "__getitem__") == hasattr(given, "__getitem__")
+        assert repr(each) == f"AugmentedLoader({given!r}, mix='replace')"
+        assert set(dir(given)) <= set(dir(each))
+    assert type(copied) is type(wrapped)
+    again = attached()[0].wrap(copied)
+    assert unwrapped(again) is given  # not a wrapper in a wrapper
+    if not hasattr(given, "__next__"):
+        assert type(pickle.loads(pickle.dumps(wrapped))) is type(given)
+
+
 class Chunks:
     """Like VideoPose3D's generator: no length, no __iter__, float64 in buffers that are reused."""
 
@@ -211,6 +267,23 @@ def test_next_epoch_yields_augmented_batches() -> None:
         assert augmenter.stats()["epochs"] == epoch
     with pytest.raises(TypeError, match="not iterable"):
         iter(wrapped)
+
+
+def test_next_epoch_takes_the_arguments_of_the_loader_and_need_not_be_a_method() -> None:
+    class Parts:
+        def next_epoch(self, first: int, *, last: int) -> Iterator[Any]:
+            return iter([batch(seed=i) for i in range(first, last)])
+
+    class Named:
+        next_epoch = "a name"
+
+        def __iter__(self) -> Iterator[Any]:
+            return iter([])
+
+    augmenter, _, _ = attached()
+    wrapped: Any = augmenter.wrap(Parts())
+    assert len(list(wrapped.next_epoch(2, last=5))) == 3
+    assert augmenter.wrap(Named()).next_epoch == "a name"
 
 
 # Epochs

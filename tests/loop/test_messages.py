@@ -21,7 +21,14 @@ from poseaug_plugin.adversarial import collapse
 from poseaug_plugin.adversarial.collapse import CollapseWatch
 from poseaug_plugin.adversarial.trainer import Trainer
 from poseaug_plugin.augment.sampler import Sampler
-from poseaug_plugin.loop.distributed import all_agree, average, rank, synchronised, world_size
+from poseaug_plugin.loop.distributed import (
+    all_agree,
+    average,
+    on_all_ranks,
+    rank,
+    synchronised,
+    world_size,
+)
 
 CPU = torch.device("cpu")
 
@@ -94,6 +101,21 @@ def test_a_tensor_is_lowered_to_the_smallest_of_all_ranks_in_the_same_message(wo
     assert all_agree(True, CPU, lowest)
     assert torch.equal(lowest, torch.tensor([[0.5, 3.0], [3.0, 0.5]]))
     assert len(world.messages) == 1
+
+
+@pytest.mark.parametrize("fails", ["nowhere", "elsewhere", "here"])
+def test_a_result_counts_only_if_no_rank_has_failed(world: World, fails: str) -> None:
+    """A rank that fails sends the same message as the others, which wait for it."""
+    lowest, given = torch.tensor([2.0, 5.0]), [3] if fails != "here" else []
+    world.others = lambda own: [own - torch.tensor([fails == "elsewhere", 1.0, 0.0])] * 3
+    if fails == "here":
+        with pytest.raises(IndexError):
+            on_all_ranks(given.pop, CPU, lowest)
+    else:
+        assert on_all_ranks(given.pop, CPU, lowest) == (3 if fails == "nowhere" else None)
+    (message,) = world.messages
+    assert message.tolist() == [float(fails != "here"), 2.0, 5.0]
+    assert lowest.tolist() == [1.0, 5.0]
 
 
 @pytest.mark.parametrize("preset", ["default", "paper", "released"])
