@@ -56,6 +56,7 @@ def make_runs(args: argparse.Namespace) -> list[Run]:
             updates=args.updates or BUDGETS[args.budget],
             batch_size=args.batch_size,
             target_2d=label.split()[0] in WITH_TARGET,
+            peak=args.peak,
         )
         for seed in args.seeds
         for estimator in args.estimators
@@ -201,6 +202,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--budget", choices=BUDGETS, default="full", help=f"number of updates: {BUDGETS}")
     add("--updates", type=int, help="number of updates (default: of the budget)")
     add("--batch-size", type=int, default=512, help="rows per update")
+    add("--peak", type=float, help="peak learning rate (default: the estimator's)")
     add("--jobs", type=int, default=1, help="parallel runs")
     add("--fresh", action="store_true", help="repeat runs of other commits or of modified files")
     add("--results", type=Path, metavar="FILE", default=Path("out/generalization.jsonl"))

@@ -124,11 +124,17 @@ class Run:
     updates: int = 1500
     batch_size: int = 512  # rows per update
     target_2d: bool = False  # whether the method gets unlabelled 2D
+    peak: float | None = None  # peak learning rate, None: the estimator's
 
     @property
     def key(self) -> str:
         """All settings as JSON. It identifies the run in a file of results."""
-        return json.dumps({**asdict(self), "peak": ESTIMATORS[self.estimator].peak})
+        return json.dumps({**asdict(self), "peak": self.peak_rate})
+
+    @property
+    def peak_rate(self) -> float:
+        """Peak learning rate."""
+        return ESTIMATORS[self.estimator].peak if self.peak is None else self.peak
 
     @property
     def frames(self) -> int:
@@ -182,10 +188,11 @@ def train(
             batch.
     """
     torch.manual_seed(run.seed)
-    make, peak, frames = ESTIMATORS[run.estimator]
+    make, _, frames = ESTIMATORS[run.estimator]
     model = make()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=run.updates)
+    one_cycle = torch.optim.lr_scheduler.OneCycleLR
+    schedule = one_cycle(optimizer, run.peak_rate, total_steps=run.updates)
     loader = ShuffledBatches(pairs, round(_ROWS[run.mix] * run.batch_size), run.seed, frames)
     epochs = math.ceil(run.updates / (_UPDATES[run.mix] * len(loader)))
 

@@ -352,6 +352,18 @@ def test_an_invalid_split_is_an_error(settings: dict[str, Any], message: str) ->
 # Runs and their results
 
 
+def test_the_peak_learning_rate_can_be_set(pairs: Pairs) -> None:
+    argv = [*SMALL, "--methods", "random"]
+    usual, still = (
+        cli.make_runs(cli.arguments(argv + more))[0] for more in ([], ["--peak", "0.0"])
+    )
+    assert usual.peak_rate == ESTIMATORS["mlp"].peak
+    assert usual.key != still.key
+    start = record_batches(still, pairs)[1]
+    model, _ = train(still, pairs)
+    assert all(map(torch.equal, model.parameters(), start))
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_every_estimator_is_trained_and_tested(estimator: str) -> None:
     record = train_and_test(run("random", estimator=estimator, updates=2, batch_size=32))
