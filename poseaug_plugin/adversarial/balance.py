@@ -2,8 +2,9 @@
 
 The losses differ by orders of magnitude in the size of their gradients: a loss in square metres
 beside one of scores. A fixed weight for each cannot help, because these sizes change in training.
-Here the gradient of each loss with respect to each output of the augmentor is divided by its
-running root mean square. Weights are then shares.
+Here the gradient of each loss with respect to each output of the augmentor is divided by the root
+of its running mean square. Weights are then shares. The mean is a geometric one: gradients that
+were 10,000 times larger at the start are forgotten as soon as others.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 
 __all__ = ["Balance", "gradients_of", "sums_of_squares"]
 
-MOMENTUM = 0.05  # weight of an update in the running mean squares
+MOMENTUM = 0.05  # weight of an update in the running means
 
 
 class Balance:
@@ -28,8 +29,9 @@ class Balance:
         on: False: the plain sum of the weighted gradients, without normalisation.
 
     Attributes:
-        squares: running mean square of the gradient of each term, (outputs,), by name, of the
-            elements that are not 0 and for one row. It is 0 until a gradient is not.
+        squares: running geometric mean of the mean square of the gradient of each term, (outputs,),
+            by name, of the elements that are not 0 and for one row. It is 0 until a gradient is
+            not.
     """
 
     def __init__(self, terms: Iterable[str], outputs: int, device: torch.device, on: bool) -> None:
@@ -71,12 +73,17 @@ class Balance:
         return combined, {name: (size / whole).nan_to_num(0.0) for name, size in sizes.items()}
 
     def _factor(self, name: str, size: Tensor) -> Tensor:
-        """Update the running mean squares, and return one over their root; 0 where they are 0."""
+        """Update the running mean squares, and return one over their root; 0 where they are 0.
+
+        A gradient far above the mean is divided by a part of its own size, so that none counts
+        more than about four times its weight.
+        """
         old = self.squares[name]
-        new = torch.where(old > 0, torch.lerp(old, size, MOMENTUM), size)
         usable = size.isfinite() & (size > 0)
-        self.squares[name] = new = torch.where(usable, new, old)
-        return torch.where(new > 0, new.rsqrt(), 0.0)
+        mean = torch.where(old > 0, old ** (1 - MOMENTUM) * size**MOMENTUM, size)
+        self.squares[name] = mean = torch.where(usable, mean, old)
+        scale = torch.where(usable, torch.maximum(mean, MOMENTUM * size), mean)
+        return torch.where(scale > 0, scale.rsqrt(), 0.0)
 
 
 def gradients_of(
