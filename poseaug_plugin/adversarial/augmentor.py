@@ -3,8 +3,9 @@
 With a prior, the networks refine its samples: they see the body, the view and the place that it has
 drawn, and their outputs, which start at zero, are added to them. A bend is in the body frame. The
 mean over rows of each output is removed, so that the networks cannot give the same answer to every
-row: what people are like on average is the prior's part, or the target's. Without a prior, t is the
-root position itself, with z squared as in the released code.
+row: what people are like on average is the prior's part, or the target's. Without a prior, that is
+so for bends and lengths alone, and t is the root position itself, with z squared as in the released
+code.
 
 Source: PoseAug (CVPR 2021), section 3.2; network sizes from the released code.
 """
@@ -85,9 +86,10 @@ class Augmentor(nn.Module):
             ParallelNorm(self.nets, width) if separate else nn.Identity() for _ in range(5)
         )
         self.last = ParallelLinear(self.nets, width, outputs, generator, zero=config.prior)
-        self.centrings = nn.ModuleDict(
-            {name: Centring(size) for name, size in self.heads.items() if config.prior}
-        )
+        # Separate networks normalise their layers instead, as in the released code.
+        centred = self.heads if config.prior else [] if separate else ["ba", "bl"]
+        self.centred = {name: size for name, size in self.heads.items() if name in centred}
+        self.centring = Centring(sum(self.centred.values())) if self.centred else None
 
     def _outputs(self, draft: Draft, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the output (B, size) of each head."""
@@ -106,12 +108,13 @@ class Augmentor(nn.Module):
             outputs = dict(zip(self.heads, out[0].split(list(self.heads.values()), -1)))
         return outputs
 
-    def _bounded(self, name: str, output: Tensor, limit: float | None) -> Tensor:
-        """Return an output in -limit to limit, with a mean of 0 over rows if it is centred."""
-        bounded = output if limit is None else output.tanh()
-        if name in self.centrings:
-            bounded = self.centrings[name](bounded)
-        return bounded if limit is None else limit * bounded
+    def _centre(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the outputs with a mean of 0 over rows, where they are centred."""
+        if self.centring is None:
+            return outputs
+        together = self.centring(torch.cat([outputs[name] for name in self.centred], -1))
+        split = together.split(list(self.centred.values()), -1)
+        return outputs | dict(zip(self.centred, split))
 
     def forward(self, draft: Draft, generator: torch.Generator) -> Proposal:
         """Propose parameters for each row.
@@ -125,10 +128,11 @@ class Augmentor(nn.Module):
         config = self.config
         limits = {"ba": config.limit_ba, "bl": config.limit_bl, "r": config.limit_r}
         limits["t"] = config.limit_t if config.prior else None
-        outputs = {
-            name: self._bounded(name, output, limits[name])
-            for name, output in self._outputs(draft, generator).items()
-        }
+        limited = {n: x for n, x in limits.items() if n in self.heads and x is not None}
+        outputs = self._outputs(draft, generator)
+        outputs |= {name: outputs[name].tanh() for name in limited}
+        outputs = self._centre(outputs)
+        outputs |= {name: limit * outputs[name] for name, limit in limited.items()}
         parameters = {}
         if "ba" in outputs:
             step = outputs["ba"].view(*draft.bones.direction.shape)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..loop.distributed import average
+
 __all__ = ["Centring", "ParallelLinear", "ParallelNorm", "leaky"]
 
 
@@ -77,8 +79,8 @@ class ParallelNorm(nn.Module):
 class Centring(nn.Module):
     """Removes the mean over rows of (B, features), and keeps numbers in -1 to 1 there.
 
-    In training mode it is the mean of the batch, in evaluation mode a running mean, so that the
-    output of a row does not depend on the other rows.
+    In training mode it is the mean of the batch on all ranks, in evaluation mode a running mean, so
+    that the output of a row does not depend on the other rows.
 
     Source: mean-only batch normalisation, Salimans and Kingma, "Weight Normalization" (NeurIPS
     2016), section 4.
@@ -96,10 +98,27 @@ class Centring(nn.Module):
         self.register_buffer("mean", torch.zeros(features, dtype=torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
-        mean = x.mean(0) if self.training else self.mean
+        mean = self.mean
         if self.training:
+            mean = _MeanOverRanks.apply(x.mean(0))  # type: ignore[no-untyped-call]
             self.mean.lerp_(mean.detach(), self.MOMENTUM)
         return (x - mean) / (1 + mean.abs())
+
+
+class _MeanOverRanks(torch.autograd.Function):
+    """The mean of a tensor over all ranks; its gradient is the mean of their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        mean = x.clone()
+        average([mean])
+        return mean
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        grad = grad.clone()
+        average([grad])
+        return grad
 
 
 def leaky(x: Tensor) -> Tensor:

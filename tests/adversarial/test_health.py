@@ -200,6 +200,35 @@ def test_a_gradient_that_is_not_finite_leaves_the_running_means_alone() -> None:
     assert torch.equal(balance.squares["a"], before)
 
 
+def test_a_gradient_far_above_the_others_is_capped_and_forgotten() -> None:
+    """After a gradient that is 10,000 times as large, later ones are as loud as before."""
+    output = torch.ones(4, 2, requires_grad=True)
+    balance = Balance(["a"], 1, CPU, True)
+
+    def loudness(factor: float) -> float:
+        gradients = gradients_of({"a": output.sum() * factor}, [output])
+        sums = sums_of_squares(gradients, [output])
+        (combined,), _ = balance.combine(gradients, sums, {"a": 1.0}, [output])
+        return float(combined.abs().mean()) * len(output)
+
+    assert loudness(1.0) == pytest.approx(1.0)
+    assert loudness(1e4) == pytest.approx(0.05**-0.5)
+    assert 0.5 < loudness(1.0) < 1.0
+    for _ in range(30):
+        loudness(1.0)
+    assert 0.85 < loudness(1.0) < 1.0
+
+
+def test_no_common_bend_is_left_in_the_paper_preset() -> None:
+    """Its lengths and bends differ between rows; what people are like on average stays."""
+    changes: dict[str, Any] = dict(warmup_steps=0, lr=1e-3)
+    augmenter, model, optimizer = attached(small("paper", **changes))
+    for i in range(12):
+        step(model, optimizer, augmenter(batch(rows=64, seed=i)))
+    stats = augmenter.stats()
+    assert min(stats["diversity_ba"], stats["diversity_bl"]) > 0.99
+
+
 def test_diversity_is_the_share_that_differs_between_rows() -> None:
     one, other = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     assert diversity(torch.stack([one, one])) == 0

@@ -288,7 +288,7 @@ def rank_main(rank: int, folder: str) -> None:
         init_method=f"file://{folder}/meet",
         rank=rank,
         world_size=2,
-        timeout=timedelta(seconds=5),
+        timeout=timedelta(seconds=30),
     )
     for case in CASES:
         if case == "collapse":

@@ -26,6 +26,11 @@ from poseaug_plugin import AttachError, PoseAugmenter
 
 SIZES = 2, 3  # numbers of ranks
 ROWS = 8  # of each rank's batch
+#: Configs whose networks equal those of one process: a rank's own rows fit and lend nothing.
+EQUAL: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "residual": dict(distance=(3, 5), image_offset=0.2, focal=(0.8, 1.0), swap_lengths=False),
+}
 SECONDS = 20  # without an answer, after which a rank gives up
 
 
@@ -72,10 +77,10 @@ def without_chance() -> Iterator[None]:
         Tensor.uniform_, Tensor.normal_ = before  # type: ignore[method-assign]
 
 
-def updated(batches: list[Any]) -> dict[str, Any]:
+def updated(config: str, batches: list[Any]) -> dict[str, Any]:
     """The networks after an update on each batch."""
-
-    augmenter, _, optimizer = attach("paper", mix="replace", ratio=0.5, pool=1000)
+    changes = EQUAL[config]
+    augmenter, _, optimizer = attach(config, mix="replace", ratio=0.5, pool=1000, **changes)
     augmenter(batches[0])
     parts = augmenter._trainer.optimizers
     for name, own in parts.items():  # Adam would turn a rounding error into a whole step
@@ -90,7 +95,7 @@ def updated(batches: list[Any]) -> dict[str, Any]:
 
 
 def equal_to_one_process(rank: int, ranks: int, folder: str) -> dict[str, Any]:
-    return updated([share[rank] for share in shares(ranks)])
+    return {config: updated(config, [share[rank] for share in shares(ranks)]) for config in EQUAL}
 
 
 def faults(rank: int, ranks: int, folder: str) -> dict[str, Any]:
@@ -141,7 +146,7 @@ def widened(rank: int, ranks: int, folder: str) -> dict[str, Any]:
 def messages(rank: int, ranks: int, folder: str) -> dict[str, Any]:
     """Messages of an update of all networks, without those that end a window of the watch."""
     found = {}
-    for config in ("paper", "residual"):
+    for config in ("paper", "residual", "released"):
         augmenter, _, optimizer = attach(config, mix="replace", d_every=1, adv2d=1.0)
         augmenter(batch(seed=rank))
         with mock.patch.object(dist, "all_reduce", wraps=dist.all_reduce) as all_reduce:
@@ -308,7 +313,8 @@ def main(folder: str) -> None:
         optimizer.step()
     torch.save(augmenter.state_dict(), f"{folder}/saved.pt")
     for ranks in SIZES:
-        torch.save(updated(joined(ranks)), f"{folder}/one process for {ranks}.pt")
+        whole = {config: updated(config, joined(ranks)) for config in EQUAL}
+        torch.save(whole, f"{folder}/one process for {ranks}.pt")
     for ranks in SIZES:
         mp.start_processes(
             rank_main, (ranks, folder, free_port()), nprocs=ranks, start_method="fork"

@@ -55,9 +55,10 @@ def distance(a: Any, b: Any) -> float:
 
 
 @each_size
-def test_ranks_equal_one_process_on_the_joined_batch(size: int, folder: Any) -> None:
-    whole = torch.load(folder[0] / f"one process for {size}.pt", weights_only=False)
-    for each in results("equal_to_one_process", size, folder):
+@pytest.mark.parametrize("config", ranks_module.EQUAL)
+def test_ranks_equal_one_process_on_the_joined_batch(config: str, size: int, folder: Any) -> None:
+    whole = torch.load(folder[0] / f"one process for {size}.pt", weights_only=False)[config]
+    for each in (found[config] for found in results("equal_to_one_process", size, folder)):
         assert same(each["start"], whole["start"])
         assert each["updates"] == whole["updates"] == 3
         moved = distance(whole["nets"], whole["start"])
@@ -77,9 +78,12 @@ def test_faults_on_one_rank_skip_the_update_on_all(size: int, folder: Any) -> No
 
 
 @each_size
-def test_an_update_sends_four_messages(size: int, folder: Any) -> None:
-    """Is there a batch, did the estimator fail, the sizes of the gradients, and the gradients."""
-    assert results("messages", size, folder) == [{"paper": 4, "residual": 4}] * size
+def test_an_update_sends_six_messages(size: int, folder: Any) -> None:
+    """Is there a batch, the means over rows, did the estimator fail, the sizes of the gradients,
+    the gradients of the means, and the gradients. Layers of `released` have means of their own.
+    """
+    expected = {"paper": 6, "residual": 6, "released": 4}
+    assert results("messages", size, folder) == [expected] * size
 
 
 @each_size
