@@ -332,7 +332,7 @@ class PoseAugConfig:
         "Form of the feedback from the estimator's errors. log: a controller of the hardness, "
         "which fades to 0 at its target. exp: as in the paper. range: as in the released code.",
     )
-    feedback_weight: float = number(0.5, 0, 1e6, "", "feedback='log' or 'exp': weight.")
+    feedback_weight: float = number(0.2, 0, 1e6, "", "feedback='log' or 'exp': weight.")
     beta: Schedule = number(
         (1.0, 6.0),
         0,
