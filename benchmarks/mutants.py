@@ -61,17 +61,19 @@ TESTS = {
         "tests/loop/test_hooks.py",
     ),
 }
-#: Starts another process, which has no settings of mutmut.
-SKIPPED = "tests/test_cli.py::test_the_module_is_the_command"
+#: Start a process without mutmut's settings, or read the source, in which all mutants are.
+SKIPPED = (
+    "tests/test_cli.py::test_the_module_is_the_command",
+    "tests/test_demo.py::test_the_plugin_is_three_lines",
+)
+ARGUMENTS = ["-m", "not slow", "-p", "no:xdist", "-p", "no:cacheprovider"]
 SETTINGS = """
     [tool.mutmut]
     source_paths = ["poseaug_plugin"]
     only_mutate = {modules}
     also_copy = ["tests", "examples", "benchmarks", "docs", "setup.cfg", "README.md"]
     pytest_add_cli_args_test_selection = {tests}
-    pytest_add_cli_args = [
-        "-m", "not slow", "-p", "no:xdist", "-p", "no:cacheprovider", "--deselect", {skipped},
-    ]
+    pytest_add_cli_args = {arguments}
     mutate_only_covered_lines = false
     use_git_change_detection = false
 """
@@ -86,7 +88,8 @@ def run(folder: str, out: Path, sample: int | None, seed: int) -> None:
         for name in listed.splitlines():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, copy / name)
-        values = dict(modules=modules_of(folder), tests=TESTS[folder], skipped=SKIPPED)
+        arguments = [*ARGUMENTS, *(f"--deselect={name}" for name in SKIPPED)]
+        values = dict(modules=modules_of(folder), tests=TESTS[folder], arguments=arguments)
         settings = SETTINGS.format(**{name: json.dumps(value) for name, value in values.items()})
         with (copy / "pyproject.toml").open("a") as file:
             file.write(textwrap.dedent(settings))

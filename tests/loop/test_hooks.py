@@ -226,6 +226,8 @@ def test_a_wrapped_loader_has_the_abilities_of_the_loader_also_in_copies(given: 
     assert type(copied) is type(wrapped)
     again = attached()[0].wrap(copied)
     assert unwrapped(again) is given  # not a wrapper in a wrapper
+    if hasattr(given, "__getitem__"):
+        assert wrapped[1] is given[1]  # as it is: it may only be looked at
     if not hasattr(given, "__next__"):
         assert type(pickle.loads(pickle.dumps(wrapped))) is type(given)
 
@@ -299,6 +301,16 @@ def test_an_exhausted_iterator_counts_one_epoch() -> None:
     for _ in range(3):
         with pytest.raises(StopIteration):
             next(batches)
+    assert augmenter.stats()["epochs"] == 1
+
+
+def test_a_wrapped_iterator_counts_one_epoch() -> None:
+    augmenter, _, _ = attached(small("random"))
+    wrapped: Any = augmenter.wrap(iter([batch(), batch(seed=1)]))
+    for _ in range(2):
+        next(wrapped)
+    assert augmenter.stats()["epochs"] == 0
+    assert next(wrapped, None) is None
     assert augmenter.stats()["epochs"] == 1
 
 
@@ -420,6 +432,46 @@ def test_looking_at_single_batches_ends_no_epoch() -> None:
         optimizer.step()
         next(iter(wrapped))
     assert augmenter.stats()["epochs"] == 1
+
+
+def take(wrapped: Any, optimizer: Any, batches: int = 1) -> None:
+    """A step on the first batches of a new iterator."""
+    for _ in itertools.islice(wrapped, batches):
+        pass
+    optimizer.step()
+
+
+def test_single_batches_count_an_epoch_only_in_a_row() -> None:
+    augmenter, _, optimizer = attached(small("random"))
+    wrapped = augmenter.wrap(ListLoader(4))
+    for _ in range(3):
+        take(wrapped, optimizer)
+    for _ in wrapped:  # this epoch begins anew
+        optimizer.step()
+    for epochs in (1, 1, 1, 1, 2):
+        take(wrapped, optimizer)
+        assert augmenter.stats()["epochs"] == epochs
+
+
+@pytest.mark.parametrize("how", ["two batches for each step", "without augmentation"])
+def test_iterations_that_are_no_augmented_single_batches_count_no_epoch(how: str) -> None:
+    augmenter, _, optimizer = attached(small("random"))
+    wrapped = augmenter.wrap(ListLoader(3))
+    if how == "without augmentation":
+        augmenter.disable()
+    for _ in range(5):
+        take(wrapped, optimizer, 1 if how == "without augmentation" else 2)
+    assert augmenter.stats()["epochs"] == 0
+
+
+def test_a_look_inside_an_epoch_of_one_batch_is_not_counted_as_another() -> None:
+    augmenter, _, optimizer = attached(small("random"))
+    wrapped = augmenter.wrap(ListLoader(1))
+    for epoch in range(1, 4):
+        for _ in wrapped:
+            next(iter(wrapped))
+        optimizer.step()
+        assert augmenter.stats()["epochs"] == epoch
 
 
 def test_two_iterators_side_by_side_do_not_end_each_other() -> None:

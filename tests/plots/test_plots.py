@@ -20,6 +20,7 @@ from poseaug_plugin import Camera, PoseAugmenter, PoseBatch, Skeleton, SkeletonE
 from poseaug_plugin.geometry.bones import Bones
 from poseaug_plugin.geometry.camera import project
 from poseaug_plugin.lifters import SimpleBaseline
+from poseaug_plugin.report import Bin, ErrorReport
 
 pytest.importorskip("matplotlib")
 from PIL import Image
@@ -108,11 +109,55 @@ def test_azimuth_and_elevation_are_those_of_the_camera() -> None:
     root = torch.tensor([0.0, 0, 4]).expand(4, 1, 3)
     poses = PoseBatch(pose_3d[..., :2], pose_3d, root, Camera().intrinsics.expand(4, 9))
     azimuth, elevation = plots.view_angles(poses, H36M).T
-    assert torch.allclose(azimuth[[0, 3]].abs(), torch.zeros(2), atol=1e-3)
-    assert torch.allclose(azimuth[1:3].abs(), torch.tensor([90.0, 90.0]), atol=1e-3)
-    assert azimuth[1] == -azimuth[2]
-    assert torch.allclose(elevation[:3], torch.zeros(3), atol=1e-3)
-    assert torch.isclose(elevation[3].abs(), torch.tensor(36.87), atol=1e-2)
+    # The second person's left side is turned to the camera, the fourth bows to it.
+    assert azimuth.tolist() == pytest.approx([0, 90, -90, 0], abs=1e-3)
+    assert elevation.tolist() == pytest.approx([0, 0, 0, 36.87], abs=1e-2)
+
+
+def drawn(axis: Any) -> list[tuple[str, Any]]:
+    """Colour and ends of all lines but the white edges, in the order in which they are drawn."""
+    lines = [(line.get_color(), line.get_xydata().tolist()) for line in axis.lines]
+    return [(colour, ends) for colour, ends in lines if colour != "white"]
+
+
+def test_left_is_blue_right_is_orange_and_what_is_near_is_drawn_last() -> None:
+    """A star of a left, a right and a middle bone; the left one is nearest, the right one far."""
+    star = Skeleton([-1, 0, 0, 0], left=(1,), right=(2,))
+    pose = torch.tensor([[0.0, 0, 4], [1, 0, 3], [-1, 0, 5], [0, -1, 4]])
+    camera, side, image = plots.plot_pose(pose, pose[:, :2] / 9, skeleton=star).axes
+    left, right, middle = "#2a78d6", "#eb6834", "#52514e"
+    # x and y; z and y, seen from where x is small.
+    assert drawn(camera) == [
+        (right, [[0, 0], [-1, 0]]),
+        (middle, [[0, 0], [0, -1]]),
+        (left, [[0, 0], [1, 0]]),
+    ]
+    assert drawn(side) == [
+        (right, [[0, 0], [1, 0]]),
+        (middle, [[0, 0], [0, -1]]),
+        (left, [[0, 0], [-1, 0]]),
+    ]
+    assert [colour for colour, _ in drawn(image)] == [left, right, middle]
+    for axis in (camera, side, image):  # y points down, and a metre is as long in x as in y
+        low, high = axis.get_ylim()
+        assert low > high
+        assert axis.get_aspect() == 1
+    assert (image.get_xlim(), image.get_ylim()) == ((-1, 1), (1, -1))
+
+
+def test_a_report_is_drawn_with_its_bins_and_joints(tmp_path: Path) -> None:
+    bins = {"tilt": [Bin(-10, 0, 3, 20.0), Bin(0, 30, 2, 60.0)]}
+    report = ErrorReport(5, 36.0, 30.0, bins, {"a": 10.0, "b": 50.0})
+    figure = plots.plot_report(report, tmp_path / "new" / "report.png")
+    assert (tmp_path / "new" / "report.png").exists()
+    tilt, joints = figure.axes
+    assert [axis.get_title() for axis in figure.axes] == ["by tilt", "by joint"]
+    values, edges, _ = tilt.patches[0].get_data()
+    assert (values.tolist(), edges.tolist()) == ([20, 60], [-10, 0, 30])
+    assert tilt.lines[0].get_ydata() == [36.0, 36.0]
+    assert [bar.get_width() for bar in joints.patches] == [10, 50]
+    assert [label.get_text() for label in joints.get_yticklabels()] == ["a", "b"]
+    assert joints.yaxis_inverted()
 
 
 def test_views_of_sets_lie_below_each_other(tmp_path: Path) -> None:
@@ -122,6 +167,12 @@ def test_views_of_sets_lie_below_each_other(tmp_path: Path) -> None:
     figure = plots.plot_views(sets, tmp_path / "views.png")
     assert [figure.axes[i].get_ylabel() for i in (0, 4)] == ["source", "augmented"]
     assert len(figure.axes[4].collections[0].get_offsets()) == int(accepted.sum())
+    for line, poses in zip((figure.axes[:4], figure.axes[4:]), sets.values()):
+        root = line[2].collections[0].get_offsets()
+        assert torch.allclose(torch.tensor(root).float(), poses.pose_2d[:, 0, 0], atol=1e-6)
+        assert line[2].get_ylim() == (1, -1)  # y points down
+        assert sum(bar.get_height() for bar in line[1].patches) == len(poses)
+        assert sum(bar.get_height() for bar in line[3].patches) == len(poses)
 
 
 def test_a_clip_is_a_strip_and_a_gif(tmp_path: Path) -> None:
@@ -142,8 +193,16 @@ def test_curves_of_a_run(tmp_path: Path) -> None:
         {**augmenter.stats(), "steps": float(step), "new key": step % 2.0, "settled": 2.0}
         for step in range(4)
     ]
-    titles = [axis.get_title() for axis in plots.plot_run(history, tmp_path / "a.png").axes]
-    assert "share of pairs that are used" in titles
+    panels = plots.plot_run(history, tmp_path / "a.png").axes
+    titles = [axis.get_title() for axis in panels]
+    assert panels[titles.index("new key")].lines[0].get_xydata().tolist() == [
+        [step, step % 2] for step in range(4)
+    ]
+    accepted = panels[titles.index("share of pairs that are used")]
+    assert accepted.get_ylim() == (0, 1.02)
+    names = {line.get_label() for line in panels[titles.index("problems, count")].lines}
+    assert names == {"bad_batches", "bad_rows", "failed_updates"}
+    assert not {"steps", "rows", "epochs"} & {*titles}
     assert "new key" in titles
     assert "settled" not in titles
     with open(tmp_path / "run.csv", "w", newline="") as file:
@@ -183,7 +242,13 @@ def test_the_page_holds_the_poses_and_needs_nothing_else(tmp_path: Path) -> None
     data = json.loads(found[1])
     assert [each["title"] for each in data["sets"]] == ["</script><b>", "again"]
     assert torch.allclose(torch.tensor(data["sets"][0]["pose_3d"]), poses.pose_3d[:3], atol=1e-4)
+    assert torch.allclose(torch.tensor(data["sets"][1]["pose_2d"]), poses.pose_2d[:3], atol=1e-4)
+    assert [each["height"] for each in data["sets"]] == [1, 1]
+    assert data["bones"][0] == [0, 1, "#eb6834"]  # to the right hip
+    assert data["bones"][3] == [0, 4, "#2a78d6"]
+    assert data["bones"][6] == [0, 7, "#52514e"]
     assert len(data["bones"]) == 15
+    assert (data["names"][0], len(data["names"])) == ("pelvis", 16)
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="there is no Chromium on this machine")
@@ -231,3 +296,13 @@ def test_the_skeleton_is_known_after_a_batch() -> None:
 def test_importing_changes_no_backend() -> None:
     code = "import sys, poseaug_plugin.plots; assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_limbs_are_named_as_people_say_them() -> None:
+    figure = plots.plot_sources(attached(), batch(), None, 1)
+    titles = [axis.get_title() for axis in figure.axes]
+    parts = ["torso of", "right leg of", "left leg of", "left arm of", "right arm of"]
+    assert titles == [*parts, "new pose", "in a new view", "in the image"]
+    hand = plots.poses._parts(Skeleton.of("hand_21"))
+    assert [*hand] == ["torso", "thumb4", "index4", "middle4", "ring4", "little4"]
+    assert "limb to joint 3" in plots.poses._parts(Skeleton([-1, 0, 1, 2, 0]))
