@@ -360,9 +360,66 @@ def test_frozen() -> None:
     assert len({PoseAugConfig(), PoseAugConfig(), PoseAugConfig(seed=1)}) == 2
 
 
-@pytest.mark.parametrize(
-    ("changes", "trains"),
-    [({}, True), ({"learned": False}, False), ({"ba": False, "bl": False, "rt": False}, False)],
-)
-def test_trains(changes: dict[str, bool], trains: bool) -> None:
-    assert PoseAugConfig(**{"learned": True, **changes}).trains is trains
+OFF = dict(ba=False, bl=False, rt=False)
+#: Properties, and changes of the default under which they hold and do not.
+PROPERTIES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
+    "augments": (
+        [{}, dict(ratio=(0.0, 0.5)), dict(ratio=(0.5, 0.0)), *[{**OFF, n: True} for n in OFF]],
+        [OFF, dict(ratio=0.0), dict(ratio=(0.0, 0.0))],
+    ),
+    "trains": (
+        [dict(learned=True), *[{**OFF, n: True, "learned": True} for n in OFF]],
+        [{}, dict(learned=True, **OFF)],
+    ),
+    "widens": ([dict(widen_views=1.1)], [{}]),
+    "learns": ([dict(widen_views=1.1), dict(learned=True)], [{}]),
+    "resamples": ([{}], [dict(rare_pose_power=0.0), dict(ba=False)]),
+    "aligns_vertical": (
+        [{}],
+        [dict(upright=False), dict(rt=False), dict(prior=False, learned=True)],
+    ),
+    "varies_poses": (
+        [{}, dict(limb_crossover=False), dict(bend_sigma=0.0)],
+        [dict(limb_crossover=False, bend_sigma=0.0), dict(ba=False)],
+    ),
+    "uses_pose_statistics": (
+        [
+            dict(rare_pose_power=0.0, upright=False),
+            dict(rare_pose_power=0.0, bend_sigma=0.0),
+            dict(upright=False, bend_sigma=0.0),
+        ],
+        [
+            dict(rare_pose_power=0.0, upright=False, bend_sigma=0.0),
+            dict(ba=False, upright=False),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_what_follows_from_the_options(name: str) -> None:
+    holding, others = PROPERTIES[name]
+    assert [getattr(PoseAugConfig(**changes), name) for changes in holding] == [True] * len(holding)
+    assert [getattr(PoseAugConfig(**changes), name) for changes in others] == [False] * len(others)
+
+
+def test_views_are_measured_unless_all_ranges_are_given() -> None:
+    given: dict[str, Any] = dict(distance=(2, 2), focal=(1, 1), image_offset=0.1, joint_offset=0.0)
+    assert not PoseAugConfig(**given).uses_view_statistics
+    for name in given:
+        assert PoseAugConfig(**{**given, name: None}).uses_view_statistics
+    assert not PoseAugConfig(prior=False, learned=True).uses_view_statistics
+
+
+@pytest.mark.parametrize("off", [dict(rt=False), dict(prior=False, learned=True)])
+def test_views_that_do_not_vary_cannot_widen(off: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"widen_views=1\.1 has no views to widen"):
+        PoseAugConfig(widen_views=1.1, **off)
+
+
+def test_whole_numbers_stay_whole_and_may_be_given_as_floats() -> None:
+    config = PoseAugConfig(width=64.0, distance=(2, 3.0), lr=0)  # type: ignore[arg-type]
+    assert [type(x) for x in (config.width, *config.distance, config.lr)] == [int, int, float, int]
+    for wrong in (64.5, True):
+        with pytest.raises(ConfigError, match="width="):
+            PoseAugConfig(width=wrong)  # type: ignore[arg-type]

@@ -35,3 +35,9 @@ def test_a_run_of_unknown_length_has_the_end_values(done: int) -> None:
 @pytest.mark.parametrize(("done", "warmup", "warm"), [(1, 2, False), (2, 2, True), (0, 0, True)])
 def test_the_warm_up_ends_after_its_epochs(done: int, warmup: float, warm: bool) -> None:
     assert EpochSchedule(10, warmup, done).warm is warm
+
+
+@pytest.mark.parametrize(("steps", "warm"), [(0, False), (2, False), (3, True), (9, True)])
+def test_a_warm_up_in_steps_does_not_depend_on_epochs(steps: int, warm: bool) -> None:
+    for done in (0, 5):
+        assert EpochSchedule(10, 2, done, warmup_steps=3, steps=steps).warm is warm

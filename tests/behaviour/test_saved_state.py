@@ -13,6 +13,7 @@ from torch import Tensor
 
 from loop_helpers import attached, loader, same, small, snapshot, train
 from poseaug_plugin import CheckpointError
+from poseaug_plugin.saved_state import check_like
 
 Path = tuple[Any, ...]
 
@@ -176,3 +177,49 @@ def test_optimizer_options_of_another_torch_version_are_not_loaded() -> None:
     own = other.state_dict()["engine"]["trainer"]["optimizers"]["augmentor"]["param_groups"]
     assert "fused" in own[0]
     assert "option of tomorrow" not in own[0]
+
+
+# Each kind of entry, on both sides of what is allowed
+
+ONES, WHOLE = torch.ones(3), torch.ones(3, dtype=torch.int64)
+#: Name of the entry, its example, entries that are as good, and entries that are refused.
+ENTRIES: list[tuple[str, Any, list[Any], list[Any]]] = [
+    ("epochs_done", 0, [0, 7, 2**62 - 1], [-1, 2**62, True, 1.0, "1", None, ONES[0]]),
+    ("weight", 0.0, [0.0, 3, 1e300], [-1e-9, math.inf, math.nan, True, "1", None]),
+    ("owed_rows", 0.0, [-2.5, 0.0], [-math.inf, math.nan]),
+    ("repair", True, [False], [1, 0.0, None]),
+    ("text", "a", ["b"], [1, None]),
+    (
+        "mean",
+        ONES,
+        [-ONES, 0 * ONES],
+        [ONES[:2], ONES[None], WHOLE, ONES.double(), [1.0] * 3, None],
+    ),
+    ("mean", ONES, [], [ONES / 0, ONES * math.nan, ONES.to_sparse(), ONES.to("meta")]),
+    ("a.sums.b", ONES, [ONES / 0, ONES * math.nan, -ONES], [ONES[:2], ONES.to_sparse()]),
+    ("step", ONES, [0 * ONES], [-ONES, ONES - 2 * torch.eye(3)[1]]),
+    ("exp_avg_sq", ONES, [0 * ONES], [-ONES]),
+    ("exp_avg", ONES, [-ONES], []),
+    ("passed", WHOLE, [0 * WHOLE, None], [-WHOLE]),
+    ("counts", WHOLE, [0 * WHOLE], [-WHOLE]),
+    ("items", ONES, [None], [ONES[:2]]),
+    ("engine", {"a": 1}, [None], [1, {"a": -1}, {"a": 1, "b": 2}]),
+    ("detected", True, [None, False], [1]),
+    ("generator", WHOLE, [WHOLE[:1], -WHOLE], [None, [1]]),
+    ("param_groups", [{"lr": 1.0}], [[], [{"other": "x"}]], [None, ({"lr": 1.0},)]),
+    ("pair", [1, 2], [[3, 4], (5, 6)], [[1], [1, 2, 3], [1, -1], 1, None]),
+    ("nets", {"a": 1, "b": 2}, [{"b": 0, "a": 0}], [{"a": 1}, {"a": 1, "b": 2, "c": 3}, [1, 2]]),
+    ("state", {"a": 1, "b": 2}, [{}, {"a": 1}], [{"c": 3}, {"a": -1}]),
+    ("a.sums", {"a": ONES}, [{}], [{"b": ONES}]),
+    ("a.watch.counts", {"a": 1}, [{}], [{"b": 1}, {"a": -1}]),
+    ("a.counts", {"a": 1}, [{"a": 2}], [{}]),
+]
+
+
+@pytest.mark.parametrize(("name", "example", "good", "bad"), ENTRIES)
+def test_what_an_entry_may_be(name: str, example: Any, good: list[Any], bad: list[Any]) -> None:
+    for saved in (example, *good):
+        check_like(saved, example, f"state.{name}")
+    for saved in bad:
+        with pytest.raises(CheckpointError, match=rf"state\.{name}"):
+            check_like(saved, example, f"state.{name}")

@@ -84,12 +84,16 @@ def test_wrong_contents_are_errors(tmp_path: Path) -> None:
     good = spin()
     hidden = good["part"].copy()
     hidden[2, 6, 2] = 0
+    unsure = good["S"].copy()
+    unsure[3, 14, 3] = 0.5
     for change, message in (
         ({"S": good["S"] * [1000, 1000, 1000, 1]}, "S looks like millimetres"),
         ({"S": good["S"][:, :17]}, r"\(8, 17, 4\).*expected S as \(8, 24, 4\)"),
         ({"part": good["part"][:5]}, r"\(5, 24, 3\).*expected part as \(8, 24, 3\)"),
         ({"part": hidden}, r"part: 1 joints are not annotated, the first in row 2, right wrist"),
+        ({"S": unsure}, r"S: 1 joints are not annotated, the first in row 3, pelvis"),
         ({"imgname": np.array(["S1/Seq1/a.jpg"] * 8)}, r"image 'S1/Seq1/a.jpg', .*TS1, TS2"),
+        ({"imgname": np.array(["TS10/a.jpg"] * 8)}, r"image 'TS10/a.jpg', expected a folder of"),
     ):
         np.savez(path, **{**good, **change})
         with pytest.raises(ValueError, match=message):

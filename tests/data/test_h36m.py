@@ -263,6 +263,34 @@ def test_a_plain_archive_with_wrong_contents_is_an_error(tmp_path: Path) -> None
         load_pose_npz(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "right", "wrong", "message"),
+    [
+        ("pose2d", -9.9, -10.1, "pose2d looks like pixels"),
+        ("pose2d", 9.9, 10.1, "pose2d looks like pixels"),
+        ("pose3d", -99, -101, "pose3d looks like millimetres"),
+        ("pose3d", 99, 101, "pose3d looks like millimetres"),
+    ],
+)
+def test_a_single_large_coordinate_tells_the_unit(
+    tmp_path: Path, name: str, right: float, wrong: float, message: str
+) -> None:
+    arrays = {"pose3d": world(6, 16), "pose2d": pixels(6, 16) / 500 - 1}
+    arrays[name][4, 3, 1] = right
+    np.savez(tmp_path / "poses.npz", **arrays)  # type: ignore[arg-type]
+    assert len(load_pose_npz(tmp_path / "poses.npz")) == 6
+    arrays[name][4, 3, 1] = wrong
+    np.savez(tmp_path / "poses.npz", **arrays)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=message):
+        load_pose_npz(tmp_path / "poses.npz")
+
+
+def test_an_archive_without_arrays_has_nothing(tmp_path: Path) -> None:
+    np.savez(tmp_path / "poses.npz")
+    with pytest.raises(ValueError, match=r"poses.npz has no 'pose3d', only nothing"):
+        load_pose_npz(tmp_path / "poses.npz")
+
+
 def test_rows_of_pairs(tmp_path: Path) -> None:
     pairs = load_h36m(small(tmp_path), ["S9", "S11"])
     mask = torch.from_numpy(pairs.action == "Walking")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import html
+import importlib
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+import poseaug_plugin
 from helpers import people
 from poseaug_plugin import Camera, PoseAugmenter, PoseBatch, Skeleton, SkeletonError
 from poseaug_plugin.geometry.bones import Bones
@@ -120,6 +122,39 @@ def drawn(axis: Any) -> list[tuple[str, Any]]:
     return [(colour, ends) for colour, ends in lines if colour != "white"]
 
 
+def nothing_overlaps(figure: Any) -> bool:
+    """Whether all panels, with their titles and labels, are inside the figure and apart."""
+    figure.draw_without_rendering()
+    boxes = [axis.get_tightbbox() for axis in figure.axes if axis.axison]
+    whole = figure.bbox.padded(1)
+    return all(
+        whole.contains(*box.min)
+        and whole.contains(*box.max)
+        and not any(box.padded(-1).overlaps(other) for other in boxes[:i])
+        for i, box in enumerate(boxes)
+    )
+
+
+def test_panels_do_not_overlap_and_poses_fill_theirs() -> None:
+    bins = {name: [Bin(-10, 0, 3, 20.0), Bin(0, 30, 2, 60.0)] for name in ("yaw", "tilt", "pose")}
+    report = plots.plot_report(ErrorReport(5, 36.0, 30.0, bins, {"a": 10.0, "b": 50.0}))
+    assert nothing_overlaps(report)
+    assert [axis.get_title() for axis in report.axes] == [
+        "by yaw",
+        "by tilt",
+        "by pose",
+        "by joint",
+        "",
+        "",
+    ]
+    clip = people(3)[:, 0]
+    figure = plots.plot_clips({"one": clip}, frames=2)
+    assert nothing_overlaps(figure)
+    boxes = [axis.get_tightbbox() for axis in figure.axes]
+    assert sum(box.width for box in boxes) > 0.8 * figure.bbox.width
+    assert min(box.height for box in boxes) > 0.8 * figure.bbox.height
+
+
 def test_left_is_blue_right_is_orange_and_what_is_near_is_drawn_last() -> None:
     """A star of a left, a right and a middle bone; the left one is nearest, the right one far."""
     star = Skeleton([-1, 0, 0, 0], left=(1,), right=(2,))
@@ -148,8 +183,8 @@ def test_left_is_blue_right_is_orange_and_what_is_near_is_drawn_last() -> None:
 def test_a_report_is_drawn_with_its_bins_and_joints(tmp_path: Path) -> None:
     bins = {"tilt": [Bin(-10, 0, 3, 20.0), Bin(0, 30, 2, 60.0)]}
     report = ErrorReport(5, 36.0, 30.0, bins, {"a": 10.0, "b": 50.0})
-    figure = plots.plot_report(report, tmp_path / "new" / "report.png")
-    assert (tmp_path / "new" / "report.png").exists()
+    figure = plots.plot_report(report, tmp_path / "new" / "folder" / "report.png")
+    assert (tmp_path / "new" / "folder" / "report.png").exists()
     tilt, joints = figure.axes
     assert [axis.get_title() for axis in figure.axes] == ["by tilt", "by joint"]
     values, edges, _ = tilt.patches[0].get_data()
@@ -182,9 +217,10 @@ def test_a_clip_is_a_strip_and_a_gif(tmp_path: Path) -> None:
     assert [axis.get_title() for axis in figure.axes[:5]] == [
         f"frame {i}" for i in (0, 3, 6, 8, 11)
     ]
-    path = plots.animate_clips({"one": clip, "two": clip[:10]}, tmp_path / "new/clip.gif", fps=20)
+    target = tmp_path / "new" / "folder" / "clip.gif"
+    path = plots.animate_clips({"one": clip[:4], "two": clip[:3]}, target, fps=20)
     with Image.open(path) as animation:
-        assert (animation.n_frames, animation.info["duration"]) == (10, 50)  # type: ignore[attr-defined]
+        assert (animation.n_frames, animation.info["duration"]) == (3, 50)  # type: ignore[attr-defined]
 
 
 def test_curves_of_a_run(tmp_path: Path) -> None:
@@ -228,7 +264,9 @@ def page_of(tmp_path: Path, frames: int = 1) -> tuple[Path, PoseBatch]:
     camera = Camera().intrinsics.expand(5, 9)
     poses = PoseBatch(project(pose_3d + root[:, :, None], camera[:, None]), pose_3d, root, camera)
     sets = {"</script><b>": poses, "again": poses}
-    path = plots.write_page(sets, tmp_path / "new" / "page.html", rows=3, title="<i> & co")
+    path = plots.write_page(
+        sets, tmp_path / "new" / "folder" / "page.html", rows=3, title="<i> & co"
+    )
     return path, poses
 
 
@@ -249,6 +287,13 @@ def test_the_page_holds_the_poses_and_needs_nothing_else(tmp_path: Path) -> None
     assert data["bones"][6] == [0, 7, "#52514e"]
     assert len(data["bones"]) == 15
     assert (data["names"][0], len(data["names"])) == ("pelvis", 16)
+
+
+def test_joints_without_names_are_numbered_on_the_page(tmp_path: Path) -> None:
+    pose_3d = torch.rand(2, 1, 3, 3)
+    poses = PoseBatch(pose_3d[..., :2], pose_3d, pose_3d[:, :, 0], torch.zeros(2, 9))
+    page = plots.write_page({"a": poses}, tmp_path / "a.html", skeleton=Skeleton([-1, 0, 1]))
+    assert '"names":["0","1","2"]' in page.read_text()
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="there is no Chromium on this machine")
@@ -293,9 +338,14 @@ def test_the_skeleton_is_known_after_a_batch() -> None:
     assert torch.allclose(poses.absolute[:, 0], batch(5)[0], atol=1e-5)
 
 
-def test_importing_changes_no_backend() -> None:
-    code = "import sys, poseaug_plugin.plots; assert 'matplotlib.pyplot' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+def test_importing_changes_no_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poseaug_plugin, "plots", plots)  # put back afterwards
+    for name in [*sys.modules]:
+        if name == "matplotlib.pyplot" or name.startswith("poseaug_plugin.plots"):
+            monkeypatch.delitem(sys.modules, name)
+    for module in plots._MODULES:
+        importlib.import_module(f"poseaug_plugin.plots.{module}")
+    assert "matplotlib.pyplot" not in sys.modules
 
 
 def test_limbs_are_named_as_people_say_them() -> None:
