@@ -73,7 +73,7 @@ def test_the_file_prepared_by_poseaug_reads_the_same(tmp_path: Path) -> None:
     pose2d = pixels / size[..., :1] * 2 - size / size[..., :1]
     np.savez(tmp_path / "test_3dhp.npz", pose3d=arrays["S"][:, SPIN_JOINTS, :3], pose2d=pose2d)
     ours, theirs = (read(tmp_path / file) for file, read in TESTS["3dhp"].items())
-    torch.testing.assert_close(ours.pose_2d, theirs.pose_2d, rtol=0, atol=1e-6)
+    assert torch.allclose(ours.pose_2d, theirs.pose_2d, rtol=0, atol=1e-6)
     assert torch.equal(ours.pose_3d, theirs.pose_3d)
 
 
