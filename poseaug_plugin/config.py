@@ -233,7 +233,7 @@ class PoseAugConfig:
         "m",
         "Standard deviation of a random offset of each joint, per body axis, mirrored between "
         "left and right: data sets define joints differently. Needs ba and bl. None: a share of "
-        "your people's size; 0.025 for Human3.6M.",
+        "your people's size; 0.025 for Human3.6M; 0 with target_2d, which tells where joints are.",
     )
     swap_lengths: bool = option(
         True,

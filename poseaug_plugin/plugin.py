@@ -533,6 +533,8 @@ class PoseAugmenter:
         doubts = () if report.problems else ranges.doubts(self.config, skeleton, poses)
         if self._engine is not None and self._counters.counts["batches"]:
             ranges = self._engine.sampler.ranges
+        elif self._target_2d is not None:
+            ranges = ranges.with_target(self.config, skeleton)
         numbers = {name: float(number) for name, number in ranges.numbers().items()}
         return replace(report, ranges=numbers, doubts=(*report.doubts, *doubts))
 

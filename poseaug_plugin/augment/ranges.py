@@ -19,6 +19,7 @@ from ..config import PoseAugConfig
 from ..geometry.constants import constant
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
+from .body_measures import BodyMeasures
 from .view_statistics import ON_H36M, QUANTILES, ViewStatistics
 
 __all__ = ["VIEW", "Ranges"]
@@ -116,6 +117,16 @@ class Ranges:
         statistics = ViewStatistics(poses.root.device)
         statistics.add(poses)
         return cls.of(config, skeleton, poses.root.device).fitted(config, statistics)
+
+    def with_target(self, config: PoseAugConfig, skeleton: Skeleton) -> Ranges:
+        """Return the ranges that are used if there is a target.
+
+        Joints are moved at random because it is unknown where another data set has them. A target
+        tells, so they are not, unless the user has said how far.
+        """
+        if config.joint_offset is not None or not BodyMeasures(skeleton).places:
+            return self
+        return replace(self, joint_offset=torch.zeros_like(self.joint_offset))
 
     def doubts(
         self, config: PoseAugConfig, skeleton: Skeleton, poses: PoseBatch

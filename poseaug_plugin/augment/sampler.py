@@ -90,7 +90,6 @@ class Sampler:
         target: unlabelled 2D poses from where the model will be used.
 
     Attributes:
-        ranges: what the prior draws from.
         own_views: the ranges of views, if they are learned.
         detected: whether the 2D of the poses is detected, and errors of it are kept; None before
             the first batch.
@@ -106,7 +105,7 @@ class Sampler:
     ) -> None:
         self.skeleton, self.config, self.device = skeleton, config, device
         self._height = self._height_weights() if config.body_height and config.bl else None
-        self.ranges = Ranges.of(config, skeleton, device)
+        self._ranges = Ranges.of(config, skeleton, device)
         self.view_statistics = ViewStatistics(device)
         self.generator = torch.Generator(device).manual_seed(config.seed + 1 + rank())
         self.pose_statistics = PoseStatistics(skeleton, device)
@@ -115,6 +114,13 @@ class Sampler:
         self.detected: bool | None = None
         self.owed_rows = 0.0  # that `ratio` asks for and no batch has had yet, see `mixing`
         self.propose: Callable[[Draft], Proposal] | None = None
+
+    @property
+    def ranges(self) -> Ranges:
+        """What the prior draws from."""
+        if self.target is None:
+            return self._ranges
+        return self._ranges.with_target(self.config, self.skeleton)
 
     @torch.no_grad()
     def pairs(self, poses: PoseBatch, rows: Tensor) -> tuple[PoseBatch, Tensor]:
@@ -192,7 +198,7 @@ class Sampler:
             self._fit()
 
     def _fit(self) -> None:
-        self.ranges = self.ranges.fitted(self.config, self.view_statistics)
+        self._ranges = self._ranges.fitted(self.config, self.view_statistics)
 
     def source_rows(self, poses: PoseBatch, bones: Bones, rows: Tensor) -> Tensor:
         """Return the row from whose pose each of `rows` (N,) is made, and update the statistics.
@@ -424,13 +430,13 @@ class Sampler:
 
         Before the first batch, the ranges are fitted to these rows.
         """
-        kept = self.generator.get_state(), self.ranges
+        kept = self.generator.get_state(), self._ranges
         if self.config.uses_view_statistics and not self.view_statistics.rows:
-            self.ranges = Ranges.for_batch(self.config, self.skeleton, poses)
+            self._ranges = Ranges.for_batch(self.config, self.skeleton, poses)
         try:
             return self.sample(poses)
         finally:
-            self.ranges = kept[1]
+            self._ranges = kept[1]
             self.generator.set_state(kept[0])
 
     def rejections(self, poses: PoseBatch) -> tuple[str, str]:

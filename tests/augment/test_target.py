@@ -11,6 +11,7 @@ from torch import Tensor
 
 from helpers import H36M, PRESETS
 from poseaug_plugin import ConfigError, Skeleton
+from poseaug_plugin.augment.ranges import Ranges
 from poseaug_plugin.augment.sampler import Sampler
 from poseaug_plugin.augment.target import Target
 from poseaug_plugin.config import PoseAugConfig
@@ -113,6 +114,23 @@ def test_joints_are_moved_to_where_the_target_has_them() -> None:
         assert float(found[joint, axis]) == pytest.approx(float(OFFSET[joint, axis]), abs=0.015)
     assert float((found - OFFSET).abs().max()) < 0.025
     assert float((found - OFFSET).abs().mean()) < 0.3 * float(OFFSET.abs().mean())
+
+
+def test_joints_are_not_moved_at_random_where_a_target_tells_where_they_are() -> None:
+    for given, moved in ((None, 0.0), (0.02, 0.02)):
+        sampler = sampler_with(other_definition(), batches=4, joint_offset=given)
+        assert float(sampler.ranges.joint_offset) == pytest.approx(moved)
+        poses = batch_of(training()[:64])
+        _, _, augmentation = sampler.sample(poses)
+        of_target = sampler.target.offset(Bones.of(poses.pose_3d[:, 0], H36M))
+        at_random = augmentation.offset - of_target
+        assert float(at_random[:, 1:].std()) == pytest.approx(moved, rel=0.2, abs=1e-3)
+
+
+def test_without_hips_no_target_tells_where_joints_are() -> None:
+    config, hand = PoseAugConfig.default(), SKELETONS["hand_21"]
+    ranges = Ranges.of(config, hand, CPU)
+    assert ranges.with_target(config, hand).joint_offset == ranges.joint_offset > 0
 
 
 def test_the_same_proportions_stay() -> None:

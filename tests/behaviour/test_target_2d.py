@@ -66,6 +66,18 @@ def test_stats_and_the_table(poses: Tensor) -> None:
     assert "unlabelled 2D poses" in str(augmenter.target)
 
 
+@pytest.mark.parametrize("joint_offset", [None, 0.02])
+def test_check_and_stats_tell_how_far_joints_are_moved(
+    joint_offset: float | None, poses: Tensor
+) -> None:
+    augmenter, model, optimizer = new_run(poses, dict(joint_offset=joint_offset))
+    found = [augmenter.check([batch()])[0].ranges["joint_offset"]]
+    run(augmenter, model, optimizer, range(2))
+    found += [augmenter.check([batch()])[0].ranges["joint_offset"]]
+    found += [augmenter.stats()["joint_offset"]]
+    assert found == pytest.approx([joint_offset or 0.0] * 3)
+
+
 def test_without_a_target_the_batches_are_those_of_before() -> None:
     (one, *_), (other, *_) = new_run(None), attached(PoseAugConfig.default(), epochs=4)
     assert same(one(batch()), other(batch()))
