@@ -58,6 +58,7 @@ TESTS = {
         "tests/behaviour/test_recorded_report.py",
         "tests/behaviour/test_resume.py",
         "tests/behaviour/test_saved_state.py",
+        "tests/behaviour/test_target_2d.py",
         "tests/loop/test_hooks.py",
     ),
 }

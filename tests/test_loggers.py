@@ -91,7 +91,7 @@ def test_a_logger_of_the_standard_library(caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_csv_has_a_column_per_number(tmp_path: Path) -> None:
-    path = tmp_path / "logs" / "poseaug.csv"
+    path = tmp_path / "logs" / "today" / "poseaug.csv"
     trained(loggers.CSVLogger(path, every=5))
     with path.open() as stream:
         rows = list(csv.DictReader(stream))
@@ -114,6 +114,10 @@ def test_the_progress_line_is_short(capsys: pytest.CaptureFixture[str]) -> None:
     err = capsys.readouterr().err
     assert err.splitlines()[-1].startswith("poseaug: step 10, epoch 1, ")
     assert err.splitlines()[-1].endswith(" chosen rows augmented, 0 failures")
+    numbers = dict(epochs=2.0, accepted=0.5, rows=8.0, bad_batches=2.0, failed_updates=3.0)
+    loggers.ProgressLine().write(numbers, 7)
+    line = "poseaug: step 7, epoch 2, 50.0% of 8 chosen rows augmented, 5 failures\n"
+    assert capsys.readouterr().err == line
     terminal = SimpleNamespace(text="", isatty=lambda: True, flush=lambda: None)
     terminal.write = lambda text: setattr(terminal, "text", terminal.text + text)
     trained(loggers.ProgressLine(terminal, every=5))  # type: ignore[arg-type]

@@ -243,6 +243,22 @@ def test_bins_have_equal_numbers_of_rows_but_those_of_the_yaw_equal_widths() -> 
     assert (report.error, report.original) == pytest.approx((29.5, 3.0))
 
 
+def test_an_angle_at_an_edge_is_in_the_lower_bin_and_a_bin_without_rows_has_no_error() -> None:
+    yaw = torch.tensor([-180.0, -135.0, 0.0, 1.0, 180.0])
+    bins = error_report([rows_of(5, yaw=yaw)], H36M).bins["yaw"]
+    assert [b.rows for b in bins] == [2, 0, 0, 1, 1, 0, 0, 1]
+    assert [b.error for b in bins if b.rows] == [0.5, 2, 3, 4]
+    assert all(math.isnan(b.error) for b in bins if not b.rows)
+
+
+def test_bars_are_relative_to_the_mean_and_at_most_four_times_as_long() -> None:
+    error = torch.tensor([[0.0] * 15 + [160.0]])
+    lines = str(error_report([Rows(error, torch.ones(1), {})], H36M)).splitlines()
+    assert [line.count("#") for line in lines if "r_wrist" in line] == [40]
+    assert "#" * 10 in str(error_report([Rows(0 * error + 7, torch.ones(1), {})], H36M))
+    assert "#" not in str(error_report([Rows(0 * error, torch.ones(1), {})], H36M))
+
+
 def test_a_quantity_that_some_batches_lack_has_no_bins() -> None:
     values = torch.arange(60, dtype=torch.float32)
     report = error_report(

@@ -9,7 +9,7 @@ from loop_helpers import small
 from poseaug_plugin import PoseAugmenter
 from poseaug_plugin.data import synthetic
 from poseaug_plugin.lifters import SimpleBaseline
-from poseaug_plugin.stats import STATS, table
+from poseaug_plugin.stats import STATS, described, table
 
 KEYS = {key for group in STATS.values() for key in group}
 
@@ -43,5 +43,6 @@ def test_no_number_of_the_table_is_gone() -> None:
 
 def test_help_and_documents_list_them() -> None:
     text = PoseAugmenter.stats.__doc__ or ""
+    assert described() in text
     assert all(f"``{key}``" in text for key in KEYS)
     assert all(f"| `{key}` |" in table() for key in KEYS)

@@ -183,6 +183,19 @@ def test_a_state_of_another_config_raises_with_the_difference() -> None:
     assert_load_raises(state_of(lr=0.002), r"saved with \{'lr': 0.002\}.*has \{'lr': 0.001\}")
 
 
+def test_a_state_of_another_seed_raises() -> None:
+    assert_load_raises(state_of(seed=1), r"saved with \{'seed': 1\}.*has \{'seed': 0\}")
+
+
+def test_names_of_joints_do_not_matter_to_a_state() -> None:
+    own = Skeleton.of("h36m_16")
+    augmenter, _, _ = attached(small("random"), skeleton=Skeleton(own.parents, own.left, own.right))
+    saved, model, optimizer = attached(small("random"), skeleton=own)
+    train(model, optimizer, saved.wrap(loader()))
+    augmenter.load_state_dict(saved.state_dict())
+    assert augmenter.stats() == saved.stats()
+
+
 def test_a_state_of_another_skeleton_raises() -> None:
     assert_load_raises(state_of(), r"parents \(-1, 0, 1, 2, 0", skeleton="h36m_17")
 
