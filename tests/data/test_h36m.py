@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from h36m_helpers import pixels, world, write
+from poseaug_plugin import Camera
 from poseaug_plugin.data.h36m import (
     FILE_SOURCES,
     KEYPOINTS,
@@ -65,6 +66,12 @@ def test_cameras_stand_in_the_room_and_see_its_middle() -> None:
             assert feet[1] - head[1] > 1.7  # y points down
             seen = projected(np.stack([feet, head])[None], view.intrinsics[None])
             assert np.abs(seen).max() < 1
+
+
+def test_both_focal_lengths_are_in_units_of_half_the_width() -> None:
+    """The first camera's images are 1000 x 1002 pixels."""
+    first = Camera.from_pixels((1145.0494, 1143.7811), (512.5415, 515.4515), 1000, 1002)
+    np.testing.assert_allclose(cameras("S1")[0].intrinsics[:4], [*first.f, *first.c], atol=1e-6)
 
 
 def test_a_clip_becomes_camera_frame_metres_and_normalised_screen(tmp_path: Path) -> None:
