@@ -103,3 +103,44 @@ def test_what_is_no_archive_says_so(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"no archive")
     with pytest.raises(ValueError, match=r"no \.npz archive"):
         Archive(tmp_path / "x.npz")
+
+
+def member(value: Any, shape: tuple[int, ...] | None = None) -> bytes:
+    """A member as NumPy writes it; with a header that says another shape if one is given."""
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, np.asarray(value), (1, 0))
+    if shape is None:
+        return stream.getvalue()
+    own = str(np.asarray(value).shape).encode()
+    return stream.getvalue().replace(own, str(shape).encode().ljust(len(own)))
+
+
+TABLE = np.array([{"a": 1}, {"b": 2}], dtype=object)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (member(np.zeros(6)) + b"x", "48 bytes, but the file has 49"),
+        (member(np.zeros(6))[:-1], "48 bytes, but the file has 47"),
+        (member(TABLE)[:-3], "a.npz, table: "),
+        (member(TABLE)[:-1] + b"?", "a.npz, table: "),
+        (member(TABLE, (3,)), "a.npz, table: cannot reshape"),
+        (b"no array", "a.npz, table: "),
+    ],
+    ids=["longer", "shorter", "cut off", "another end", "another shape", "no array"],
+)
+def test_a_damaged_member_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+        file.writestr("table.npy", content)
+    with pytest.raises(ValueError, match=message):
+        Archive(tmp_path / "a.npz")["table"]
+
+
+def test_a_member_with_a_wrong_checksum_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+        file.writestr("table.npy", member(np.zeros(6)))
+    content = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(content.replace(bytes(48), b"1" + bytes(47)))
+    with pytest.raises(ValueError, match=r"a\.npz, table: Bad CRC-32"):
+        Archive(tmp_path / "a.npz")["table"]
