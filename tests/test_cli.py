@@ -121,6 +121,33 @@ def test_check_takes_a_loader_of_a_script(capsys: pytest.CaptureFixture[str]) ->
     assert run(capsys, "check no_module:loader")[0] == 2
 
 
+def test_the_first_bad_batch_is_shown_and_fails_the_check(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("my_batches.py").write_text(
+        "import numpy as np\nrows = np.load('good.npz')\n"
+        "good = rows['pose3d'], rows['pose2d'], None, rows['cam']\n"
+        "loader = [good, (1000 * good[0], *good[1:]), good]\n"
+    )
+    path = [*sys.path]
+    status, out, _ = run(capsys, "check my_batches:loader --batch poseaug")
+    assert status == 1
+    assert "PROBLEM    the longest bone" in out
+    assert out.endswith("2 of 3 batches without a problem\n")
+    assert run(capsys, "check my_batches:loader --batch poseaug --batches 1")[0] == 0
+    assert sys.path == path
+
+
+def test_an_interrupted_command_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "read_poses", interrupt)
+    assert run(capsys, "check good.npz") == (130, "", "interrupted\n")
+
+
 def test_check_translates_cures_to_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     np.savez("two.npz", a=SOME.pose_2d, b=SOME.pose_2d, c=SOME.pose_3d)
     status, _, err = run(capsys, "check two.npz")
