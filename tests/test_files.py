@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 
 from h36m_helpers import write
 from helpers import H36M, STANDING
-from poseaug_plugin import BatchError, ConfigError, DataError, files
+from poseaug_plugin import BatchError, ConfigError, DataError, files, plugin
 from poseaug_plugin.data import TRAIN, load_pose_npz, synthetic
 from poseaug_plugin.data.h36m_cameras import cameras, project
 from poseaug_plugin.geometry.bones import bones_to_pose
@@ -53,6 +55,12 @@ def test_arrays_are_told_apart_by_their_shapes(plain: Path) -> None:
     assert report.residual < 0.01
 
 
+def test_rows_are_what_most_arrays_have(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.npz", **ROWS, table=np.zeros(5000), few=np.zeros(3))
+    file = files.read_poses(path)
+    assert (set(file.rows), set(file.others)) == (set(ROWS), {"table", "few"})
+
+
 def test_names_and_units_can_be_given(tmp_path: Path) -> None:
     pixels = (ROWS["pose2d"] + 1) * 500
     path = saved(
@@ -81,6 +89,16 @@ def test_human36m_files_are_found_from_any_of_them(tmp_path: Path) -> None:
         assert set(file.rows) == {"pose2d", "pose3d", "cam", "subject", "action"}
     with pytest.raises(ConfigError, match="fixed layout"):
         files.read_poses(folder, dict(unit=0.001))
+
+
+def test_without_exact_2d_the_first_of_several_detections_is_read(tmp_path: Path) -> None:
+    folder = h36m_folder(tmp_path)
+    for kind in ("hr", "cpn_ft_h36m_dbb"):
+        shutil.copy(folder / "data_2d_h36m_gt.npz", folder / f"data_2d_h36m_{kind}.npz")
+    assert "data_2d_h36m_gt.npz" in files.read_poses(folder).layout
+    (folder / "data_2d_h36m_gt.npz").unlink()
+    assert "data_2d_h36m_cpn_ft_h36m_dbb.npz" in files.read_poses(folder).layout
+    assert "data_2d_h36m_hr.npz" in files.read_poses(folder / "data_2d_h36m_hr.npz").layout
 
 
 def h36m_folder(folder: Path) -> Path:
@@ -193,6 +211,27 @@ def test_an_interrupted_file_goes_on_with_equal_results(
     files.augment_file(plain, half, copies=2)
     with np.load(whole) as a, np.load(half) as b:
         assert all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_each_copy_mixes_all_rows_and_takes_a_step_for_each_batch(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neighbouring rows of a file are alike. Steps without batches or the reverse are warned of."""
+    monkeypatch.setattr(files, "BATCH", 8)
+    monkeypatch.setattr(plugin, "BATCHES_WITHOUT_STEP", 2)
+    taken: list[Any] = []
+    take = files.PoseFile.take
+    monkeypatch.setattr(
+        files.PoseFile, "take", lambda file, rows: taken.append(rows) or take(file, rows)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        files.augment_file(plain, tmp_path / "out.npz", copies=2, config="random")
+    orders = np.split(np.concatenate(taken), 2)
+    for order in orders:
+        assert sorted(order) == [*range(len(SOME))]
+        assert (np.diff(order) == 1).mean() < 0.3
+    assert not np.array_equal(*orders)
 
 
 def test_the_progress_counts_rows(plain: Path, tmp_path: Path) -> None:

@@ -41,6 +41,18 @@ def test_a_terminal_gets_one_line_that_is_cleared(monkeypatch) -> None:
     assert max(map(len, drawn)) == 59
 
 
+def test_a_terminal_is_drawn_at_most_ten_times_a_second(monkeypatch) -> None:
+    clock = [5.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    stream = Terminal()
+    progress = Progress(100, stream)
+    progress.start("training")
+    for _ in range(25):
+        clock[0] += 0.01
+        progress.advance()
+    assert stream.getvalue().count("\r") == 1 + 2
+
+
 def test_the_time_left_follows_the_work(monkeypatch) -> None:
     clock = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])

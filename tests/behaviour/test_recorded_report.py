@@ -289,6 +289,17 @@ def test_rows_that_the_loop_has_changed_do_not_count() -> None:
     assert told(augmenter)[0] == len(changed_rows(batch(rows=ROWS)[0], pose_3d))
 
 
+def test_original_rows_that_the_loop_has_changed_do_not_count() -> None:
+    augmenter, model = recording()
+    given = batch(rows=ROWS)
+    pose_3d, pose_2d, *_ = augmenter(given)
+    changed = pose_2d.clone()
+    changed[::2, :, 0] += 0.5
+    found, rows = errors(model(changed), pose_3d), changed_rows(given[0], pose_3d)
+    left = [float(found[i]) for i in range(1, ROWS, 2) if i not in rows]
+    assert augmenter.report().original == pytest.approx(sum(left) / len(left), rel=1e-4)
+
+
 def test_a_row_with_nan_does_not_count() -> None:
     augmenter, model = recording(ALL)
     for seed in range(2):
@@ -381,7 +392,8 @@ def test_a_predict_that_calls_twice_is_told() -> None:
 @pytest.mark.parametrize("mix", ["append", "alternate"])
 @pytest.mark.parametrize("preset", ["random", "released"])
 def test_other_mixes_count_each_row_once(mix: str, preset: str) -> None:
-    augmenter, model = recording(small(preset, mix=mix, prior=True, ratio=1.0))
+    some_rejected = dict(distance=(1.5, 5.0), depth=3.0)
+    augmenter, model = recording(small(preset, mix=mix, prior=True, ratio=1.0, **some_rejected))
     augmented, original = [], []
     for (pose_3d, pose_2d, *_), given in zip(
         augmenter.wrap([batch(rows=ROWS)]), [batch(rows=ROWS)] * 2
@@ -390,10 +402,13 @@ def test_other_mixes_count_each_row_once(mix: str, preset: str) -> None:
         real = given[0].repeat_interleave(2, 0) if mix == "append" else given[0]
         rows = changed_rows(real, pose_3d)
         augmented += [found[i] for i in rows]
-        if mix == "append" or not original:
-            original += [found[i] for i in range(len(found)) if i not in rows]
+        if mix == "append":
+            original += found[::2]
+        elif not original:
+            original += found
     report = augmenter.report()
-    assert report.rows == len(augmented) == augmenter.stats()["augmented"] > 0
+    assert report.rows == len(augmented) == augmenter.stats()["augmented"]
+    assert 0 < len(augmented) < ROWS
     assert report.error == pytest.approx(sum(augmented) / len(augmented), rel=1e-4)
     assert report.original == pytest.approx(sum(original) / len(original), rel=1e-4)
 
@@ -422,6 +437,21 @@ def test_windows_are_recorded(lifter: Any) -> None:
     assert told(augmenter) == (len(found), pytest.approx(float(found.mean()), rel=1e-4))
     kept = augmenter._recorder._kept[0]  # type: ignore[union-attr]
     assert kept.pose_3d.untyped_storage().nbytes() == ROWS * 16 * 3 * 4  # no whole clip
+
+
+def test_windows_are_grouped_by_their_centre_frame() -> None:
+    augmenter, model = recording(ALL, fmt=CLIPS)
+    given = clips(5)
+    pose_3d, pose_2d, _ = augmenter(given)
+    model(pose_2d)
+    rows = changed_rows(given[0], pose_3d)
+    bins = augmenter.report().bins
+    for name, values in (
+        ("distance", pose_3d[rows, 2, 0, 2]),
+        ("place", pose_2d[rows, 2, 0].norm(dim=-1)),
+    ):
+        ends = bins[name][0].low, bins[name][-1].high
+        assert ends == pytest.approx((float(values.min()), float(values.max())), abs=1e-4)
 
 
 def test_scenes_in_pixels_as_integers_are_recorded() -> None:

@@ -51,6 +51,14 @@ def test_hands_are_in_view_and_have_the_size_of_hands() -> None:
         assert 0.01 < bones.min() < bones.max() < 0.13
 
 
+def test_rows_of_views_are_those_of_all_fields() -> None:
+    views, rows = SETS[2], torch.tensor([40, 3])
+    some = views[rows]
+    assert len(some) == 2
+    for name in ("pose_3d", "pose_2d", "camera"):
+        assert torch.equal(getattr(some, name), getattr(views, name)[rows])
+
+
 def test_fingers_bend_towards_the_palm_and_the_thumb_across_it() -> None:
     body, spread = synthetic_hands.BONES, synthetic_hands.SPREAD
     bends = np.stack([np.zeros((5, 3)), synthetic_hands.CLOSED])
