@@ -232,9 +232,9 @@ def augment_file(
     parts = _Parts(target, f"{Path(source).resolve()} {copies} {file.format} {chosen}")
     done = parts.resume(augmenter)
     for number, (copy, rows) in enumerate(chunks):
-        if number == 0 or number == done:
-            progress.start(f"augmenting {len(file)} rows, copy {copy + 1} of {copies}")
         if number >= done:
+            if number == done or copy != chunks[number - 1][0]:
+                progress.start(f"augmenting {len(file)} rows, copy {copy + 1} of {copies}")
             made = []
             for start in range(0, len(rows), size):
                 made.append(augmenter(file.take(rows[start : start + size])))

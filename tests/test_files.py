@@ -131,6 +131,14 @@ def test_spins_file_of_mpi_inf_3dhp_has_no_camera(tmp_path: Path) -> None:
     assert len(file) == count
 
 
+def test_arrays_with_spins_names_are_read_plainly_if_they_are_named(tmp_path: Path) -> None:
+    spin = dict(imgname=ROWS["action"], part=ROWS["pose2d"], S=ROWS["pose3d"])
+    file = files.read_poses(
+        saved(tmp_path / "mine.npz", **spin), dict(pose_2d="part", pose_3d="S", root="absolute")
+    )
+    assert (file.layout, len(file)) == ("arrays", len(SOME))
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
@@ -208,7 +216,9 @@ def test_an_interrupted_file_goes_on_with_equal_results(
     monkeypatch.setattr(files._Parts, "add", write)
     with pytest.raises(FileExistsError, match="with other arguments"):
         files.augment_file(plain, half, copies=2, config="random")
-    files.augment_file(plain, half, copies=2)
+    stream = io.StringIO()
+    files.augment_file(plain, half, copies=2, progress=Progress(1, stream))
+    assert [line[-6:] for line in stream.getvalue().splitlines()] == ["1 of 2", "2 of 2"]
     with np.load(whole) as a, np.load(half) as b:
         assert all(np.array_equal(a[name], b[name]) for name in a)
 
@@ -235,9 +245,12 @@ def test_each_copy_mixes_all_rows_and_takes_a_step_for_each_batch(
 
 
 def test_the_progress_counts_rows(plain: Path, tmp_path: Path) -> None:
-    progress = Progress(1, io.StringIO())
+    stream = io.StringIO()
+    progress = Progress(1, stream)
     files.augment_file(plain, tmp_path / "out.npz", copies=3, progress=progress)
     assert progress.done == progress.total == 3 * len(SOME)
+    told = [line.split("  ")[1] for line in stream.getvalue().splitlines()]
+    assert told == [f"augmenting {len(SOME)} rows, copy {i} of 3" for i in (1, 2, 3)]
 
 
 def test_clips_stay_clips(tmp_path: Path) -> None:

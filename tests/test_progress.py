@@ -64,6 +64,15 @@ def test_the_time_left_follows_the_work(monkeypatch) -> None:
     assert "100%  0:30 passed, 0:00 left" in progress.line()
 
 
+def test_no_time_is_told_before_a_hundredth_is_done(monkeypatch) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: 3.0)
+    progress = Progress(1000, io.StringIO())
+    progress.advance(9)
+    assert "left" not in progress.line()
+    progress.advance(2)
+    assert "left" in progress.line()
+
+
 def test_silent_shows_nothing(capsys) -> None:
     with Silent() as progress:
         progress.start("loading")
