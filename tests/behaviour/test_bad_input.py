@@ -37,7 +37,7 @@ from poseaug_plugin import (
     PoseAugWarning,
     Skeleton,
     SkeletonError,
-    events,
+    plugin,
 )
 from poseaug_plugin.augment.sampler import Sampler
 from poseaug_plugin.batches.presets import resolve_format
@@ -586,17 +586,18 @@ def test_one_warning_about_a_missing_root_in_the_modes_that_use_it() -> None:
         assert "with the camera passed as camera=, or the default one" in message
 
 
-def test_one_warning_if_the_optimizer_is_never_stepped() -> None:
-    augmenter, model, _ = attached()
+@pytest.mark.parametrize("right", [True, False])
+def test_one_warning_if_the_optimizer_is_never_stepped(right: bool, monkeypatch: Any) -> None:
+    monkeypatch.setattr(plugin, "BATCHES_WITHOUT_STEP", 5)
+    augmenter, model, optimizer = attached()
     another = torch.optim.SGD(model.parameters(), lr=1e-3)  # created later, as for fine-tuning
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for _ in range(events.BATCHES_WITHOUT_STEP + 5):
+        for _ in range(12):
             augmenter(batch())
-            another.step()
-    assert ["does not step the optimizer that was passed" in str(w.message) for w in caught] == [
-        True
-    ]
+            (optimizer if right else another).step()
+    words = "does not step the optimizer that was passed"
+    assert [words in str(w.message) for w in caught] == [True] * (not right)
 
 
 def test_warnings_point_at_the_callers_line() -> None:
