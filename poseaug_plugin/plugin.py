@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from .augment.augmentation import Augmentation
 from .augment.mixing import Mixed, mix_batch
 from .augment.ranges import Ranges
+from .augment.sampler import Sampler
 from .augment.target import Target
 from .batches.check import CheckReport
 from .batches.presets import resolve_format
@@ -168,6 +169,7 @@ class PoseAugmenter:
         self._windows: list[Windows] = []
         self._enabled = True
         self._has_new_batch = False  # since the last step
+        self._augmented_batches = 0  # of this process, unlike the counts, which are saved
         self._counters = Counters()
         self._hook: Attachment | None = Attachment(inner, self._after_step)
         self._recorder: ErrorRecorder | None = None
@@ -345,11 +347,11 @@ class PoseAugmenter:
             mixed = mix_batch(batch, poses, engine.sampler, self._reader.format, ratio)
             batch = mixed.batch
             self._counters.add_rows(mixed.tried, mixed.passed)
+            if mixed.tried:
+                self._judge_acceptance(engine.sampler, poses)
             if self._recorder is not None:
                 self._expect_calls(self._recorder, mixed, poses)
         batches = self._counters.add("batches")
-        if batches == BATCHES_TO_JUDGE and self._counters.numbers()["accepted"] < FEW_ACCEPTED:
-            self._notifier.warn("few_accepted", *engine.sampler.rejections(poses))
         if batches == BATCHES_WITHOUT_STEP and not self._counters.counts["steps"]:
             self._notifier.warn("no_steps")
         unlimited = self._schedule.epochs is None and self._schedule.warm
@@ -358,6 +360,13 @@ class PoseAugmenter:
         if self.config.learns:
             self._pending = poses
         return batch
+
+    def _judge_acceptance(self, sampler: Sampler, poses: PoseBatch) -> None:
+        """Warn if almost no pair of the first augmented batches was accepted."""
+        self._augmented_batches += 1
+        is_time = self._augmented_batches == BATCHES_TO_JUDGE
+        if is_time and self._counters.numbers()["accepted"] < FEW_ACCEPTED:
+            self._notifier.warn("few_accepted", *sampler.rejections(poses))
 
     def _expect_calls(self, recorder: ErrorRecorder, mixed: Mixed, poses: PoseBatch) -> None:
         if recorder.batches == BATCHES_TO_JUDGE and (reason := recorder.reason()):

@@ -266,6 +266,33 @@ def test_few_usable_pairs_are_told_with_the_reason() -> None:
             fine(batch(seed=number))
 
 
+def test_a_warm_up_is_no_reason_to_tell_of_few_usable_pairs() -> None:
+    """In it nothing is augmented, and networks that have learned nothing say nothing yet."""
+    augmenter, model, optimizer = attached(small("released", warmup_steps=30))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "almost no augmented pair")
+        for number in range(30):
+            augmenter(given := batch(seed=number))
+            step(model, optimizer, given)
+    assert augmenter.stats()["rows"] == 0
+    with torch.no_grad():
+        for parameter in augmenter._trainer.nets["augmentor"].last.parameters():
+            parameter.zero_()  # everybody at the camera
+    for number in range(19):
+        augmenter(batch(seed=number))
+    with pytest.warns(PoseAugWarning, match="almost no augmented pair"):
+        augmenter(batch())
+
+
+def test_batches_in_which_no_row_is_due_are_not_judged() -> None:
+    augmenter, _, _ = attached(small("random", ratio=1e-3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for number in range(25):
+            augmenter(batch(seed=number))
+    assert augmenter.stats()["rows"] == 0
+
+
 def test_the_reason_changes_no_random_number() -> None:
     drawn = []
     for few in (0.0, 1.0):
