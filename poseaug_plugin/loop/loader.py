@@ -193,8 +193,6 @@ class AugmentedLoader:
         return bool(self._loader)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_loader":  # copy.copy looks up attributes before __init__ has run
-            raise AttributeError(name)
         value = getattr(self._loader, name)
         if name == "next_epoch" and callable(value):
             return lambda *args, **kwargs: _AugmentedIterator(

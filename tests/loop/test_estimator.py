@@ -282,6 +282,9 @@ def test_the_model_inside_a_wrapper_is_called_and_the_mode_is_that_of_the_wrappe
     del text._modules["module"]
     text.module, text.own = "no module", nn.Linear(1, 1)
     assert Estimator(text).model is text
+    ordinary = nn.Sequential()  # which happens to have a submodule of that name
+    ordinary.module = inner
+    assert Estimator(ordinary).model is ordinary
 
 
 def test_the_parameters_may_be_in_any_group_of_the_optimizer() -> None:
