@@ -433,6 +433,14 @@ def test_the_unit_of_hands_is_guessed_from_a_hand() -> None:
         assert f"it looks like unit={unit}" in " ".join(of_hands(scale).problems)
 
 
+def test_ranges_before_training_are_those_after_the_batch_also_if_it_was_read() -> None:
+    given = (HANDS.pose_3d, HANDS.pose_2d, HANDS.camera)
+    augmenter, _, _ = attached("default", OF_HANDS, skeleton="hand_21")
+    augmenter.read(given)
+    (report,) = augmenter.check([given])
+    assert report.ranges == of_hands().ranges
+
+
 def test_a_distance_far_from_the_people_is_doubted() -> None:
     """At the distance of people in a room, a hand is a dot."""
     report = of_hands(config=dict(distance=(2.5, 6.5)))

@@ -202,6 +202,15 @@ def test_update_every_counts_batches(every: int, updates: int) -> None:
     assert augmenter.stats()["updates"] == updates
 
 
+def test_the_first_update_ends_the_first_interval() -> None:
+    augmenter, _, optimizer = attached(small(update_every=3))
+    made = []
+    for _ in range(7):
+        updates_of(augmenter, optimizer, 1)
+        made.append(augmenter.stats()["updates"])
+    assert made == [0, 0, 1, 1, 1, 2, 2]
+
+
 @pytest.mark.parametrize(("every", "updates"), [(1, 6), (2, 3), (4, 1)])
 def test_updates_with_alternate(every: int, updates: int) -> None:
     """Each batch is followed by two steps; the first of them updates the networks."""
