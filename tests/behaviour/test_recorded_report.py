@@ -261,19 +261,6 @@ def test_only_training_counts() -> None:
     assert told(augmenter)[0] == 4
 
 
-def test_the_plugins_own_calls_do_not_count() -> None:
-    """An update calls the model with rows of the batch; here the loop has changed them."""
-    seed_all()
-    model = Lifter(norm=False)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small(ratio=0.5), report=True)
-    model(augmenter(batch(rows=ROWS))[1] + 0.5).sum().backward()
-    optimizer.step()
-    assert augmenter.stats()["updates"] == 1
-    with pytest.raises(DataError, match="are not the 2D of the batch"):
-        augmenter.report()
-
-
 def test_only_the_first_call_with_a_row_counts() -> None:
     augmenter, model = recording()
     pose_2d = augmenter(batch())[1]
