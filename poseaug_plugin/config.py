@@ -135,7 +135,7 @@ class PoseAugConfig:
     prior: bool = option(
         True,
         "Draw parameters for each row at random from the ranges of this section and the next. "
-        "False: the learned networks alone provide them.",
+        "False: the learned networks alone provide them, and change the row's own pose and view.",
         section="Prior",
     )
     yaw: float = number(
@@ -281,7 +281,8 @@ class PoseAugConfig:
     )
     networks: Literal["shared", "separate"] = option(
         "shared",
-        "shared: one trunk with a head for each output. separate: one network for each output.",
+        "shared: one trunk with a head for each output. separate: one network for each output; "
+        "without a prior, they replace the row's view, as in the released code.",
     )
     width: int = number(
         128, 1, 1 << 24, "", "Width of the augmentor's hidden layers; 256 as published."
@@ -298,7 +299,7 @@ class PoseAugConfig:
         2,
         "",
         "Largest learned change of the log distance and of the image position in screen units. "
-        "Used only with a prior.",
+        "Not used by separate networks without a prior.",
     )
     freeze_trunk: bool = option(
         True,
@@ -466,7 +467,11 @@ class PoseAugConfig:
 
     @classmethod
     def paper(cls, **changes: Any) -> PoseAugConfig:
-        """As the paper describes it: no prior, both discriminators, exponential feedback."""
+        """As the paper describes it: no prior, both discriminators, exponential feedback.
+
+        What the paper leaves open is chosen so that it works: the networks start from the rows as
+        they are, and their outputs have a mean of zero over rows.
+        """
         return cls(**{**PRESETS["paper"], **changes})
 
     @classmethod
@@ -566,6 +571,14 @@ class PoseAugConfig:
         return self.learned and (self.ba or self.bl or self.rt)
 
     @property
+    def refines(self) -> bool:
+        """Whether learned parameters are added to a sample of the prior, or to the row's own view.
+
+        Otherwise they replace the view, as in the released code.
+        """
+        return self.prior or self.networks == "shared"
+
+    @property
     def widens(self) -> bool:
         """Whether ranges of views are learned."""
         return self.widen_views is not None and self.prior and self.rt
@@ -626,6 +639,7 @@ _PAPER: dict[str, Any] = dict(
     limit_ba=None,
     limit_bl=0.2,
     limit_r=math.pi,
+    limit_t=0.5,
     freeze_trunk=False,
     adv2d=1.0,
     feedback="exp",

@@ -1,11 +1,13 @@
 """The augmentor: networks that propose gamma_ba, gamma_bl and (R, t) for a pose.
 
-With a prior, the networks refine its samples: they see the body, the view and the place that it has
-drawn, and their outputs, which start at zero, are added to them. A bend is in the body frame. The
-mean over rows of each output is removed, so that the networks cannot give the same answer to every
-row: what people are like on average is the prior's part, or the target's. Without a prior, that is
-so for bends and lengths alone, and t is the root position itself, with z squared as in the released
-code.
+The networks refine samples of the prior, or, without a prior, the rows as they are. They see the
+body, the view and the place, and their outputs, which start at zero, are added to them. A bend is
+in the body frame. The mean over rows of each output is removed, so that the networks cannot give
+the same answer to every row: what people and views are like on average is the prior's part, the
+target's or the data's.
+
+Separate networks without a prior are those of the released code: they start from random weights, R
+is the whole rotation, and t the root position itself, with z squared.
 
 Source: PoseAug (CVPR 2021), section 3.2; network sizes from the released code.
 """
@@ -76,7 +78,7 @@ class Augmentor(nn.Module):
         sees_lengths = [name == "bl" for name in self.heads] if separate else ["bl" in self.heads]
         mask = torch.tensor(sees_lengths, dtype=torch.float32).view(-1, 1, 1)
         self.register_buffer("sees_lengths", mask, persistent=False)
-        inputs = 3 * joints + bones + 4 * config.prior + config.noise
+        inputs = 3 * joints + bones + 4 * config.refines + config.noise
         fan_in = [inputs if sees else inputs - bones for sees in sees_lengths]
         self.first = ParallelLinear(self.nets, inputs, width, generator, fan_in=fan_in)
         self.blocks = nn.ModuleList(
@@ -85,11 +87,8 @@ class Augmentor(nn.Module):
         self.norms = nn.ModuleList(
             ParallelNorm(self.nets, width) if separate else nn.Identity() for _ in range(5)
         )
-        self.last = ParallelLinear(self.nets, width, outputs, generator, zero=config.prior)
-        # Separate networks normalise their layers instead, as in the released code.
-        centred = self.heads if config.prior else [] if separate else ["ba", "bl"]
-        self.centred = {name: size for name, size in self.heads.items() if name in centred}
-        self.centring = Centring(sum(self.centred.values())) if self.centred else None
+        self.last = ParallelLinear(self.nets, width, outputs, generator, zero=config.refines)
+        self.centring = Centring(sum(sizes)) if config.refines else None
 
     def _outputs(self, draft: Draft, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the output (B, size) of each head."""
@@ -112,9 +111,8 @@ class Augmentor(nn.Module):
         """Return the outputs with a mean of 0 over rows, where they are centred."""
         if self.centring is None:
             return outputs
-        together = self.centring(torch.cat([outputs[name] for name in self.centred], -1))
-        split = together.split(list(self.centred.values()), -1)
-        return outputs | dict(zip(self.centred, split))
+        together = self.centring(torch.cat([*outputs.values()], -1))
+        return dict(zip(outputs, together.split([*self.heads.values()], -1)))
 
     def forward(self, draft: Draft, generator: torch.Generator) -> Proposal:
         """Propose parameters for each row.
@@ -127,7 +125,7 @@ class Augmentor(nn.Module):
             return Proposal()
         config = self.config
         limits = {"ba": config.limit_ba, "bl": config.limit_bl, "r": config.limit_r}
-        limits["t"] = config.limit_t if config.prior else None
+        limits["t"] = config.limit_t if config.refines else None
         limited = {n: x for n, x in limits.items() if n in self.heads and x is not None}
         outputs = self._outputs(draft, generator)
         outputs |= {name: outputs[name].tanh() for name in limited}
@@ -139,7 +137,7 @@ class Augmentor(nn.Module):
             parameters["gamma_ba"] = step * self.trainable_bones
         if "bl" in outputs:
             parameters["gamma_bl"] = outputs["bl"] * self.trainable_groups
-        if "t" in outputs and not config.prior:
+        if "t" in outputs and not config.refines:
             x, y, z = outputs["t"].unbind(-1)
             outputs["t"] = torch.stack([x, y, z * z], -1)
         return Proposal(parameters, outputs.get("r"), outputs.get("t"))

@@ -12,14 +12,15 @@ from torch import Tensor
 
 from ..config import PoseAugConfig
 from ..geometry.bones import EPS
-from ..geometry.constants import constant, group_matrix
+from ..geometry.constants import constant, group_matrix, identity
 from ..geometry.operators import euler_to_matrix
+from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 from .augmentation import BONE_OPERATORS, JOINT_OPERATORS
 from .draws import uniform
 from .ranges import VIEW, Ranges
 
-__all__ = ["Draw", "View", "draw", "swap_lengths"]
+__all__ = ["Draw", "View", "draw", "own_view", "swap_lengths"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,14 @@ def _view(numbers: Tensor, ranges: Ranges) -> View:
         distance=drawn[:, 5],
         focal=drawn[:, 6].exp(),
     )
+
+
+def own_view(poses: PoseBatch) -> View:
+    """Return the view in which each row was seen."""
+    root, focal = poses.root[:, poses.middle], poses.camera[:, :2]
+    distance = root[:, 2]
+    R = identity(3, root.dtype, root.device).expand(len(root), 3, 3)
+    return View(R, focal * root[:, :2] / distance[:, None], distance, torch.ones_like(distance))
 
 
 def swap_lengths(length: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:

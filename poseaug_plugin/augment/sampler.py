@@ -31,7 +31,7 @@ from .body_measures import BodyMeasures
 from .draws import uniform, weighted
 from .own_views import OwnViews
 from .pose_statistics import PoseStatistics
-from .prior import Draw, View, draw, swap_lengths
+from .prior import Draw, View, draw, own_view, swap_lengths
 from .ranges import Ranges
 from .target import Target
 from .view_statistics import ViewStatistics
@@ -261,11 +261,11 @@ class Sampler:
         if self.target is not None and config.bl:
             own, gamma_bl = parameters.get("gamma_bl"), self.target.gamma_bl(centre)
             parameters["gamma_bl"] = gamma_bl if own is None else (1 + own) * (1 + gamma_bl) - 1
-        view = self._drawn_view(drawn.view, poses) if drawn and config.rt else None
+        view = self._view_to_refine(drawn, poses) if config.rt and config.refines else None
         draft = self._draft(centre, parameters, view)
         learned = Proposal() if self.propose is None else self.propose(draft)
         for name, value in learned.parameters.items():
-            in_body_frame = drawn and name == "gamma_ba"
+            in_body_frame = config.refines and name == "gamma_ba"
             _add(parameters, name, value @ centre.axes.mT if in_body_frame else value)
         R, t, camera = self._view(learned, view, poses)
         aug = Augmentation(parameters, R, t, camera, sources)
@@ -275,16 +275,17 @@ class Sampler:
         leader = poses.leader
         return aug if leader is None else aug.share_views(leader), draft, learned
 
-    def _drawn_view(self, view: View, poses: PoseBatch) -> View:
-        """Return the view that the prior has drawn, as it is used.
+    def _view_to_refine(self, drawn: Draw | None, poses: PoseBatch) -> View:
+        """Return the view that the prior has drawn, as it is used, or the rows' own one.
 
-        It is about the vertical of the caller's poses, with the target's places and sizes; for a
-        row of a group, it is that of its leader.
+        The former is about the vertical of the caller's poses, with the target's places and sizes.
+        For a row of a group, it is that of its leader.
         """
-        R, image_offset, distance, leader = view.R, view.image_offset, view.distance, poses.leader
+        view, leader = drawn.view if drawn else own_view(poses), poses.leader
+        R, image_offset, distance = view.R, view.image_offset, view.distance
         if self.config.aligns_vertical:
             R = R.view(-1, 3).mm(self.pose_statistics.vertical_alignment()).view_as(R)
-        if self.target is not None:
+        if drawn and self.target is not None:
             views = self.target.draw_views(zoom(poses.camera, view.focal), self.generator)
             image_offset, distance = views or (image_offset, distance)
         if leader is None:
@@ -293,7 +294,7 @@ class Sampler:
 
     def _draft(self, centre: Bones, parameters: dict[str, Tensor], view: View | None) -> Draft:
         """Return the sample of the prior, as far as the networks see it."""
-        if self.propose is None or not self.config.prior:
+        if self.propose is None or not self.config.refines:
             return Draft(centre)
         bones = centre
         for name, operator in BONE_OPERATORS.items():
@@ -345,7 +346,7 @@ class Sampler:
         rotation = None
         if learned.axis_angle is not None:
             rotation = axis_angle_to_matrix(learned.axis_angle)
-        if view is None:  # no prior: all of it is learned
+        if view is None:  # all of it is learned
             assert rotation is not None
             assert learned.t is not None
             return rotation, learned.t, camera

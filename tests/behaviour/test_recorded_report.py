@@ -133,7 +133,7 @@ def test_recording_changes_nothing(preset: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             train(model, optimizer, augmenter.wrap(loader(shuffle=True)), epochs=3)
-        if report and augmenter.stats()["augmented"]:  # "paper" has to learn to place people
+        if report and augmenter.stats()["augmented"]:  # "released" has to learn to place people
             assert augmenter.report().rows
         return [snapshot(model, optimizer, augmenter), streams()]
 
