@@ -93,9 +93,9 @@ def _view(numbers: Tensor, ranges: Ranges) -> View:
 
 
 def own_view(poses: PoseBatch) -> View:
-    """Return the view in which each row was seen."""
+    """Return the view in which each row was seen; of bad rows, which have none, any finite one."""
     root, focal = poses.root[:, poses.middle], poses.camera[:, :2]
-    distance = root[:, 2]
+    distance = torch.where(root[:, 2] > EPS, root[:, 2], 1.0)
     R = identity(3, root.dtype, root.device).expand(len(root), 3, 3)
     return View(R, focal * root[:, :2] / distance[:, None], distance, torch.ones_like(distance))
 

@@ -481,6 +481,26 @@ def test_a_bad_row_has_no_influence_on_the_others(preset: str) -> None:
             assert same(results[0][i][good], other[i][good])
 
 
+@pytest.mark.parametrize("preset", ["residual", "paper", "released"])
+def test_networks_survive_rows_without_a_place(preset: str) -> None:
+    """Rows that are NaN, all zero, as padding is, or behind the camera."""
+    augmenter, model, optimizer = attached(small(preset, mix="replace", ratio=1.0))
+    augmenter(batch())
+    for seed in range(3):
+        pose_3d, *others = batch(seed=seed)
+        pose_3d[1], pose_3d[2] = NAN, 0
+        pose_3d[3, :, 2] *= -1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            augmented = augmenter((pose_3d, *others))
+        assert same(augmented[0][1:3], pose_3d[1:3])
+        optimizer.step()
+    assert augmenter.stats()["updates"] == 3
+    for name, net in augmenter._trainer.nets.items():
+        tensors = [*net.parameters(), *net.buffers()]
+        assert all(tensor.isfinite().all() for tensor in tensors), name
+
+
 def test_a_smaller_last_batch_is_not_a_bad_batch() -> None:
     augmenter, model, optimizer = attached()
     train(model, optimizer, augmenter.wrap(loader(rows=17, size=8)))
