@@ -15,6 +15,7 @@ from torch import Tensor
 from ..config import PoseAugConfig
 from ..geometry.constants import constant, matrix
 from ..geometry.pose_batch import PoseBatch
+from .prior import own_view
 from .ranges import VIEW
 
 __all__ = ["OwnViews"]
@@ -64,10 +65,10 @@ class OwnViews:
 
 def _own(poses: PoseBatch) -> Tensor:
     """Return the own views (B, 7), with the log of the distance."""
-    root, focal = poses.root[:, poses.middle], poses.camera[:, :2]
-    depth = root[:, 2:]
+    view = own_view(poses)
+    depth = view.distance[:, None]
     none = torch.zeros_like(depth)
-    return torch.cat([none, none, none, focal * root[:, :2] / depth, depth.log(), none], 1)
+    return torch.cat([none, none, none, view.image_offset, depth.log(), none], 1)
 
 
 def _in_metres(view: Tensor) -> Tensor:
