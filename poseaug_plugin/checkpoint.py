@@ -64,7 +64,7 @@ def restore(
         )
     try:
         with torch.inference_mode(False):  # tensors made in inference mode could not be trained
-            return _restore(copy.deepcopy(dict(state)), config, skeleton, device, has_target)
+            return _restore(state, config, skeleton, device, has_target)
     except CheckpointError:
         raise
     except Exception as error:
@@ -74,7 +74,7 @@ def restore(
 
 
 def _restore(
-    state: dict[str, Any],
+    state: Mapping[str, Any],
     config: PoseAugConfig,
     own: Skeleton | None,
     device: torch.device,
@@ -119,12 +119,12 @@ def _restore(
                 "earlier checkpoint."
             )
         engine = Engine(skeleton, config, device)
-        engine.load_state_dict(state["engine"])
+        engine.load_state_dict(copy.deepcopy(state["engine"]))
     return Restored(
         skeleton,
         engine,
         state["epochs_done"],
-        Counters(dict(state["counts"]), None if passed is None else passed.to(device)),
+        Counters(dict(state["counts"]), None if passed is None else passed.to(device, copy=True)),
     )
 
 
