@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -22,23 +23,60 @@ def test_there_are_commands() -> None:
     assert {"benchmarks.generalization", "benchmarks.overhead"} <= set(BENCHMARKS)
 
 
-def help_text(command: list[str], folder: Path) -> str:
+#: Prints the help of each command of a folder, as `python SCRIPT` and `python -m MODULE` do. One
+#: process for all of them, because importing torch takes longer than anything else here.
+PRINT_HELP = """
+import contextlib, io, json, runpy, sys, traceback
+from pathlib import Path
+
+printed, own_path = {}, sys.path[1:]
+for name in sys.argv[1:]:
+    sys.argv = [name, "--help"]
+    is_script, out = name.endswith(".py"), io.StringIO()
+    sys.path[:] = [str(Path(name).parent) if is_script else str(Path.cwd()), *own_path]
+    with contextlib.redirect_stdout(out):
+        try:
+            (runpy.run_path if is_script else runpy.run_module)(name, run_name="__main__")
+        except SystemExit as end:
+            failure = f"exit code {end.code}" if end.code else ""
+        except BaseException:
+            failure = traceback.format_exc()
+        else:
+            failure = "it ran on"
+    printed[name] = failure or out.getvalue()
+print(json.dumps(printed))
+"""
+
+
+def help_texts(names: list[str], folder: Path) -> dict[str, str]:
     bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [sys.executable, *command, "--help"], cwd=folder, env=bare, capture_output=True, text=True
-    )
+    command = [sys.executable, "-c", PRINT_HELP, *names]
+    done = subprocess.run(command, cwd=folder, env=bare, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    texts: dict[str, str] = json.loads(done.stdout)
+    return texts
+
+
+@pytest.fixture(scope="module")
+def help_of_examples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    names = [str(ROOT / "examples" / name) for name in EXAMPLES]
+    texts = help_texts(names, tmp_path_factory.mktemp("anywhere"))
+    return {Path(name).name: text for name, text in texts.items()}
+
+
+@pytest.fixture(scope="module")
+def help_of_benchmarks() -> dict[str, str]:
+    return help_texts(BENCHMARKS, ROOT)
 
 
 @pytest.mark.parametrize("script", EXAMPLES)
-def test_an_example_prints_its_options(script: str, tmp_path: Path) -> None:
-    assert help_text([str(ROOT / "examples" / script)], tmp_path).startswith("usage: ")
+def test_an_example_prints_its_options(script: str, help_of_examples: dict[str, str]) -> None:
+    assert help_of_examples[script].startswith("usage: ")
 
 
 @pytest.mark.parametrize("module", BENCHMARKS)
-def test_a_benchmark_prints_its_options(module: str) -> None:
-    assert help_text(["-m", module], ROOT).startswith("usage: ")
+def test_a_benchmark_prints_its_options(module: str, help_of_benchmarks: dict[str, str]) -> None:
+    assert help_of_benchmarks[module].startswith("usage: ")
 
 
 def test_no_script_changes_the_import_path() -> None:
