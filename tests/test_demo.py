@@ -105,6 +105,8 @@ def test_the_plugin_is_three_lines() -> None:
 
 @pytest.mark.slow
 def test_lower_cross_dataset_error_with_the_plugin() -> None:
-    result = demo.compare(updates=400, methods=["plain", "default"])
-    plain, default = (run.cross_dataset["MPJPE"] for run in result.runs)
-    assert default < plain
+    # Of seeds 0 to 7 the ratio is 0.83 to 0.85, that of the control `random` 0.89 to 0.91.
+    result = demo.compare(updates=100, batch_size=128, seeds=(0, 1), methods=["plain", "default"])
+    errors = [result.scores(name, "cross_dataset", "MPJPE") for name in ("plain", "default")]
+    for plain, default in zip(*errors):
+        assert default < 0.87 * plain
