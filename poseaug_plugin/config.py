@@ -273,6 +273,14 @@ class PoseAugConfig:
         "0: each row keeps its own pose.",
     )
     limb_crossover: bool = option(True, "Take each limb, and the torso, from another row's pose.")
+    lifted_poses: float = number(
+        0.5,
+        0,
+        1,
+        "",
+        "Share of the augmented rows that take a pose of `target_2d`, which the model lifts to 3D. "
+        "It has no effect without `target_2d`. 0: the model is not called for it.",
+    )
 
     learned: bool = option(
         False,
@@ -566,6 +574,11 @@ class PoseAugConfig:
         return self.ba and bool(self.limb_crossover or self.bend_sigma)
 
     @property
+    def lifts(self) -> bool:
+        """Whether poses of a target are lifted, if there is one."""
+        return self.ba and bool(self.lifted_poses)
+
+    @property
     def trains(self) -> bool:
         """Whether there is anything to train."""
         return self.learned and (self.ba or self.bl or self.rt)
@@ -622,6 +635,7 @@ _NO_STATISTICS: dict[str, Any] = dict(
     upright=False,
     rare_pose_power=0.0,
     limb_crossover=False,
+    lifted_poses=0.0,
     bend_sigma=0.0,
     joint_offset=0.0,
     keep_detection_error=0.0,

@@ -14,6 +14,7 @@ from .geometry.skeleton import Skeleton
 if TYPE_CHECKING:
     from .adversarial.trainer import Trainer
     from .adversarial.widening import Widening
+    from .augment.lifting import Lifting
 
 __all__ = ["Engine"]
 
@@ -37,6 +38,7 @@ class Engine:
     ) -> None:
         self.trainer: Trainer | None = None
         self.widening: Widening | None = None
+        self.lifting: Lifting | None = None
         with torch.inference_mode(False):  # networks made in inference mode cannot be trained
             self.sampler = Sampler(skeleton, config, device, target)
             if config.trains:
@@ -48,11 +50,16 @@ class Engine:
 
                 hardness = config.widen_views or 0.0
                 self.widening = Widening(self.sampler, self.sampler.own_views, hardness)
+            if config.lifts:
+                from .augment.lifting import Lifting
+
+                self.lifting = Lifting(self.sampler)
 
     @property
-    def learners(self) -> list[Trainer | Widening]:
+    def learners(self) -> list[Trainer | Widening | Lifting]:
         """All that is updated after a step of the caller's optimizer."""
-        return [learner for learner in (self.trainer, self.widening) if learner is not None]
+        lifting = None if self.sampler.target is None else self.lifting
+        return [x for x in (self.trainer, self.widening, lifting) if x is not None]
 
     def on(self, device: torch.device) -> Engine:
         """Return the engine itself if it is on the device, else a copy of it there."""
@@ -68,6 +75,7 @@ class Engine:
             "sampler": self.sampler.state_dict(),
             "trainer": None if self.trainer is None else self.trainer.state_dict(),
             "widening": None if self.widening is None else self.widening.state_dict(),
+            "lifting": None if self.lifting is None else self.lifting.state_dict(),
         }
 
     def example_state(self) -> dict[str, Any]:
@@ -86,3 +94,5 @@ class Engine:
             self.trainer.load_state_dict(state["trainer"])
         if self.widening is not None:
             self.widening.load_state_dict(state["widening"])
+        if self.lifting is not None:
+            self.lifting.load_state_dict(state["lifting"])

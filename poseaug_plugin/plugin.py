@@ -27,7 +27,15 @@ from .checkpoint import restore
 from .config import PoseAugConfig
 from .counters import Counters
 from .engine import Engine
-from .errors import AttachError, ConfigError, DataError, PoseAugError, SkeletonError, WindowError
+from .errors import (
+    AttachError,
+    ConfigError,
+    DataError,
+    EstimatorError,
+    PoseAugError,
+    SkeletonError,
+    WindowError,
+)
 from .events import (
     BATCHES_TO_JUDGE,
     BATCHES_WITHOUT_EPOCH,
@@ -81,7 +89,7 @@ class PoseAugmenter:
             joints as the first batch; Human3.6M's for 16 and 17 joints.
         camera: the camera to assume where batches have none.
         predict: how to call the model, `predict(model, pose_2d)`. Default: `model(pose_2d)`. Only
-            modes that learn from the model's errors, and reports, call it.
+            modes that learn from the model's errors, `target_2d`, and reports call it.
         callbacks: callables that each get an `Event`.
         target_2d: unlabelled 2D poses from where the model will be used: an array or tensor
             (N, J, 2), also with a confidence as third channel, the name of a .npy or .npz file, or
@@ -89,7 +97,8 @@ class PoseAugmenter:
             `dict(pose_2d=poses, screen=(w, h), joints_2d=...)`. Joints that are NaN, at (0, 0) or
             of confidence 0 are missing. A hundred poses of different moments are enough.
             Augmented people get the proportions and joint positions there, stand where people stand
-            there, and appear as large. See `augment.target`.
+            there, and appear as large; half of them take poses from there, which the model itself
+            lifts to 3D. See `augment.target`.
         report: record the model's errors on augmented rows in the forward passes of training, for
             `report()` without a loader. It changes nothing else. Not with `mix="passes"`.
 
@@ -143,6 +152,7 @@ class PoseAugmenter:
                 f"camera={camera!r} is not a Camera; pass camera=Camera(f=..., c=...), or None."
             )
         self.config = PoseAugConfig.of(config)
+        self._target_2d = target_2d  # as it was passed, until the first batch is read
         fmt = None if batch is None else resolve_format(batch)
         if fmt is not None and (self._calls_model or report):
             check_learnable(fmt)
@@ -163,7 +173,6 @@ class PoseAugmenter:
         self._schedule = EpochSchedule(
             epochs, self.config.warmup, warmup_steps=self.config.warmup_steps
         )
-        self._target_2d = target_2d  # as it was passed, until the first batch is read
         self._engine: Engine | None = None
         self._pending: PoseBatch | None = None  # the batch that the next update uses
         self._windows: list[Windows] = []
@@ -357,7 +366,7 @@ class PoseAugmenter:
         unlimited = self._schedule.epochs is None and self._schedule.warm
         if batches == BATCHES_WITHOUT_EPOCH and not self._schedule.done and not unlimited:
             self._notifier.warn("no_epochs")
-        if self.config.learns:
+        if self._learns:
             self._pending = poses
         return batch
 
@@ -421,13 +430,21 @@ class PoseAugmenter:
             from .adversarial.objectives import check_estimator
 
             fmt = cast(EstimatorFormat, self._reader.format)
-            check_estimator(
-                self._estimator,
-                fmt,
-                self._reader.skeleton,
-                poses.to(device),
-                needs_gradient=self._uses_feedback,
-            )
+            try:
+                check_estimator(
+                    self._estimator,
+                    fmt,
+                    self._reader.skeleton,
+                    poses.to(device),
+                    needs_gradient=self._uses_feedback,
+                )
+            except EstimatorError as error:
+                if config.learns:
+                    raise
+                raise EstimatorError(
+                    f"{error} The model lifts the poses of target_2d; set lifted_poses=0 in "
+                    "config= to use them without it."
+                ) from error.__cause__
         if config.trains and (config.adv2d or config.feedback == "range") and not poses.has_root:
             self._notifier.warn("no_root" if poses.has_camera else "no_camera")
         self._engine = self._engine or self._new_engine(poses)
@@ -458,7 +475,15 @@ class PoseAugmenter:
 
     @property
     def _calls_model(self) -> bool:
-        return self.config.widens or self._uses_feedback
+        return self.config.widens or self._lifts or self._uses_feedback
+
+    @property
+    def _lifts(self) -> bool:
+        return self.config.lifts and self._target_2d is not None
+
+    @property
+    def _learns(self) -> bool:
+        return self.config.learns or self._lifts
 
     @property
     def skeleton(self) -> Skeleton:
@@ -642,7 +667,7 @@ class PoseAugmenter:
         poses, self._pending = self._pending, None
         is_new, self._has_new_batch = self._has_new_batch, False
         steps = self._counters.add("steps_with_batch", is_new)
-        if not self.config.learns:
+        if not self._learns:
             return
         due = is_new and steps % self.config.update_every == 0
         rows, reports, engine = None, [], self._engine
@@ -652,8 +677,10 @@ class PoseAugmenter:
         except Exception as error:
             self._report_failed_update(error)
         # Every rank votes at every step: a rank without a batch, or disabled, must not be waited
-        # for in vain.
-        if not all_agree(bool(rows), self._estimator.device) or not rows or not engine:
+        # for in vain. Lifting poses alone waits for nobody.
+        if self.config.learns and not all_agree(bool(rows), self._estimator.device):
+            return
+        if not rows or not engine:
             return
         with self._estimator.untouched():
             for learner in engine.learners:

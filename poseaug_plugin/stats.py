@@ -40,6 +40,7 @@ STATS: dict[str, dict[str, str]] = {
         "target_visible": "share of their joints that are visible",
         "target_proportions": "mean absolute relative change of the bone lengths",
         "target_error": "mean standard error of these changes",
+        "target_lifted": "share of the poses that the model has lifted and that fit their 2D",
         "target_shift": "mean absolute offset of trunk joints, in mean bone lengths of the person",
     },
     "With `widen_views`: how far each range of views reaches, 0 at the rows' own and 1 at its "

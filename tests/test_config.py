@@ -20,7 +20,7 @@ from poseaug_plugin.errors import ConfigError
 
 NUMBERS_OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
     "ratio": (-0.1, 1.1, (0.5, 1.1), (-0.1, 0.5)),
-    "keep_detection_error": (-0.1, 1.1),
+    **dict.fromkeys(("keep_detection_error", "lifted_poses"), (-0.1, 1.1)),
     "widen_views": (-0.1, 1001.0),
     **dict.fromkeys(("rare_pose_power", "bend_sigma"), (-1.0, 21.0)),
     "depth": (0.0, 101.0),
@@ -141,6 +141,7 @@ def test_presets() -> None:
         bend_sigma=0.0,
         rare_pose_power=0.0,
         limb_crossover=False,
+        lifted_poses=0.0,
         joint_offset=0.0,
         upright=False,
         tilt=(-0.45, 0.45),
@@ -270,9 +271,9 @@ def test_repr_is_the_nearest_preset_and_what_differs(preset: str) -> None:
 
 def test_repr_of_a_tie_is_the_default() -> None:
     changes = dict(bend=0.6, tilt=(-0.45, 0.45), bend_sigma=0.0, joint_offset=0.0, upright=False)
-    assert len(PRESETS["random"]) == 8
+    assert len(PRESETS["random"]) == 9
     assert repr(PoseAugConfig(**changes)).startswith("PoseAugConfig.random(")
-    del changes["upright"]  # four of random's eight changes are left, and four are missing
+    changes["bend"] = 0.3  # neither's: four of random's other eight changes are left, four missing
     assert repr(PoseAugConfig(**changes)).startswith("PoseAugConfig.default(")
 
 
@@ -372,6 +373,7 @@ PROPERTIES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
         [{}, dict(learned=True, **OFF)],
     ),
     "widens": ([dict(widen_views=1.1)], [{}]),
+    "lifts": ([{}], [dict(lifted_poses=0.0), dict(ba=False)]),
     "learns": ([dict(widen_views=1.1), dict(learned=True)], [{}]),
     "resamples": ([{}], [dict(rare_pose_power=0.0), dict(ba=False)]),
     "aligns_vertical": (

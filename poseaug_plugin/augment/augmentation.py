@@ -154,10 +154,7 @@ class Augmentation:
         """
         if self.gamma_ba is None:
             return bones
-        frames = bones.direction.shape[1]
-        if frames == 1:
-            return bones.bend(self.gamma_ba[:, None])
-        return bones.bend_clip(self.gamma_ba, frames // 2)
+        return bones.bend_clip(self.gamma_ba, bones.direction.shape[1] // 2)
 
     def stretch(self, bent: Bones) -> Bones:
         """Apply all other operators on bones, such as BL, to bones of (B, T, K)."""

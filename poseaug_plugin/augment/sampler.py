@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..config import PoseAugConfig
 from ..errors import ConfigError
-from ..geometry.bones import EPS, Bones, lengths, pose_to_bones
+from ..geometry.bones import EPS, Bones, body_axes, lengths, pose_to_bones
 from ..geometry.camera import in_frame, zoom
 from ..geometry.constants import constant, identity
 from ..geometry.contact import bone_distance
@@ -142,7 +142,8 @@ class Sampler:
             bones = centre.pick(sources)
         else:
             bones = Bones.of(originals.pose_3d, self.skeleton)
-        augmented, accepted, *_ = self._sample(originals, bones)
+        bones, is_lifted = self._lifted(bones)
+        augmented, accepted, *_ = self._sample(originals, bones, keeps_pose=is_lifted)
         accepted = accepted & poses.valid.index_select(0, rows)
         if self.target is not None:
             self.target.add(augmented, accepted)
@@ -174,10 +175,14 @@ class Sampler:
         return augmented, accepted
 
     def _sample(
-        self, poses: PoseBatch, bones: Bones, view_ends: tuple[Tensor, Tensor] | None = None
+        self,
+        poses: PoseBatch,
+        bones: Bones,
+        view_ends: tuple[Tensor, Tensor] | None = None,
+        keeps_pose: Tensor | None = None,
     ) -> tuple[PoseBatch, Tensor, Tensor | None, Augmentation]:
         bones, swap = self.swap_lengths(poses, bones)
-        aug, *_ = self.augment(poses, bones, view_ends)
+        aug, *_ = self.augment(poses, bones, view_ends, keeps_pose)
         pose_3d = aug.place(aug.stretch(aug.bend(bones)), bones, poses.path)
         augmented = self.observe(poses, pose_3d, aug.camera)
         if self.detected:
@@ -222,6 +227,27 @@ class Sampler:
         weight = pose_statistics.rarity(directions) ** config.rare_pose_power * complete
         return weighted(self.generator, weight, len(rows))
 
+    def _lifted(self, bones: Bones) -> tuple[Bones, Tensor | None]:
+        """Give some rows a pose of the target, with `config.lifted_poses`.
+
+        Args:
+            bones: bones of (B, T, K).
+
+        Returns:
+            The bones, and which rows have such a pose (B,), or None.
+        """
+        if self.target is None or not self.config.lifts:
+            return bones, None
+        rows, frames = bones.direction.shape[:2]
+        centre = bones.frame(frames // 2)
+        share = self.config.lifted_poses
+        directions, chosen = self.target.draw_poses(rows, share, self.generator)
+        if frames > 1:  # the root moves as before, so the body has to face as before
+            axes = body_axes(directions, self.skeleton)
+            directions = directions @ axes @ centre.axes.mT
+        gamma_ba = torch.where(chosen[:, None, None], directions - centre.direction, 0.0)
+        return bones.bend_clip(gamma_ba, frames // 2), chosen
+
     def swap_lengths(self, poses: PoseBatch, bones: Bones) -> tuple[Bones, Tensor | None]:
         """With `config.swap_lengths`, give each row the bone lengths of another row.
 
@@ -234,7 +260,11 @@ class Sampler:
         return bones.stretch(gamma_bl[:, None]), gamma_bl
 
     def augment(
-        self, poses: PoseBatch, bones: Bones, view_ends: tuple[Tensor, Tensor] | None = None
+        self,
+        poses: PoseBatch,
+        bones: Bones,
+        view_ends: tuple[Tensor, Tensor] | None = None,
+        keeps_pose: Tensor | None = None,
     ) -> tuple[Augmentation, Draft, Proposal]:
         """Return the parameters of each row, and the learned part of them.
 
@@ -245,6 +275,7 @@ class Sampler:
             poses: the rows.
             bones: their bones, of (B, T, K).
             view_ends: the ranges of views (B, 7), low and high. None: those of the prior.
+            keeps_pose: (B,) bool, the rows that get no new pose. None: no row.
         """
         config, centre, sources = self.config, bones.frame(poses.middle), None
         drawn = self.draw(poses, view_ends) if config.prior else None
@@ -257,6 +288,8 @@ class Sampler:
             )
             # Back in the camera frame, minus the old unit bones.
             gamma_ba = torch.baddbmm(centre.direction, new, centre.axes.mT, beta=-1)
+            if keeps_pose is not None:
+                gamma_ba = torch.where(keeps_pose[:, None, None], 0.0, gamma_ba)
             _add(parameters, "gamma_ba", gamma_ba)
         if self.target is not None and config.bl:
             own, gamma_bl = parameters.get("gamma_bl"), self.target.gamma_bl(centre)

@@ -1,6 +1,6 @@
 """What unlabelled 2D poses say about the people and the cameras where the model will be used.
 
-Four things are taken from them:
+Five things are taken from them:
 
 - **Proportions.** Bone lengths of data sets differ by 10 to 20 % after the size of the people is
   taken out. A 2D length, divided by the mean of the pose, depends on the view, but its 75th
@@ -10,6 +10,7 @@ Four things are taken from them:
   places in 2D are those of the target, see `body_measures`.
 - **Positions.** Augmented people stand where the people of the target stand in the image.
 - **Sizes.** They appear as large as these.
+- **Poses.** Some of them take the poses of these, which the caller's model lifts, see `lifting`.
 
 The first two are corrected with each augmented batch, so that no past poses are kept (Robbins and
 Monro, "A Stochastic Approximation Method", 1951).
@@ -25,12 +26,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..geometry.bones import EPS, Bones
+from ..geometry.bones import EPS, Bones, lengths, pose_to_bones, unit
 from ..geometry.constants import group_matrix, index_tensor
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 from .body_measures import BodyMeasures
-from .draws import normal, uniform
+from .draws import normal, uniform, weighted
 from .pose_statistics import MOMENTUM
 
 __all__ = ["Target"]
@@ -44,7 +45,10 @@ GAIN_BATCHES = 10  # after which the correction is half as large
 #: Limits of what is learned: twice or half as long, 0.6 mean bone lengths (15 cm) from its place.
 LARGEST_LOG_FACTOR, LARGEST_SHIFT = 0.7, 0.6
 BLOCKS = 10  # of consecutive poses, whose spread gives the standard errors
-SAVED = ("pose_2d", "visible", "log_factor", "shift", "reach")  # tensors of the state
+#: Distance by which a lifted pose may miss its 2D, mean over joints, in mean bone lengths.
+FIT = 0.4
+#: Tensors of the state.
+SAVED = ("pose_2d", "visible", "log_factor", "shift", "reach", "lifted", "fits")
 
 FEW_ERROR = 0.04  # larger standard errors of the proportions get a warning
 SAME = 0.02  # relative difference below which proportions are called the same
@@ -76,6 +80,9 @@ class Target:
         quantile: (G,), the percentile of 2D lengths, divided by the size of the pose.
         median: (P,), that of the places of joints, divided by the size of the pose.
         reach: (2,), mean and variance of log(size * distance / focal) of augmented poses.
+        complete: the rows of poses whose joints are all visible.
+        lifted: (M, K, 3), unit bones of the poses in the camera frame, as the model lifted them.
+        fits: (M,) bool, those of them that fit their 2D.
 
     >>> pose_2d = torch.rand(500, 16, 2, generator=torch.Generator().manual_seed(0))
     >>> target = Target(pose_2d, Skeleton.of("h36m_16"), torch.device("cpu"))
@@ -93,6 +100,8 @@ class Target:
         self.log_factor = self.pose_2d.new_zeros(skeleton.num_groups)
         self.shift = self.pose_2d.new_zeros(len(self.measures.places))
         self.reach = self.pose_2d.new_zeros(2)
+        self.lifted = self.pose_2d.new_zeros(len(kept), skeleton.num_bones, 3)
+        self.fits = torch.zeros(len(kept), dtype=torch.bool, device=device)
         self._measure()
 
     def _measure(self) -> None:
@@ -133,8 +142,9 @@ class Target:
         """Compute where people stand in the image, and how large they appear."""
         # People who are cut off by the image stand where nobody would be visible as a whole.
         ends = [j for j, below in enumerate(self.skeleton.children) if not below]
-        complete = self.visible[:, [self.skeleton.root, *ends]].all(1) & (self.size > EPS)
-        self.whole = complete.nonzero()[:, 0]
+        whole = self.visible[:, [self.skeleton.root, *ends]].all(1) & (self.size > EPS)
+        self.whole = whole.nonzero()[:, 0]
+        self.complete = (whole & self.visible.all(1)).nonzero()[:, 0]
         place, log_size = self.pose_2d[self.whole, self.skeleton.root], self.size[self.whole].log()
         self._views = torch.cat([place, log_size[:, None]], 1)
         # Scott's rule for a kernel density estimate; poses that are repeated count once.
@@ -222,6 +232,48 @@ class Target:
         log_size = torch.lerp(self._mean_log_size, views[:, 2], share)
         return views[:, :2] - camera[:, 2:4], camera[:, :2].mean(1) * (mean - log_size).exp()
 
+    def draw_poses(
+        self, count: int, share: float, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Draw lifted poses that fit.
+
+        Args:
+            count: number of poses, B.
+            share: of the rows that get one.
+            generator: on the device of the target.
+
+        Returns:
+            Unit bones (B, K, 3) in the camera frame, and which rows get them (B,).
+        """
+        rows = weighted(generator, self.fits.to(self.size), count)
+        chosen = (uniform(generator, count) < share) & self.fits[rows]
+        return self.lifted.index_select(0, rows), chosen
+
+    def keep_lifted(self, rows: Tensor, pose_3d: Tensor, focal: Tensor) -> None:
+        """Keep poses that the model has lifted, after moving their joints onto their rays.
+
+        The depths are those of the model. The other two coordinates follow from the 2D, which is
+        known, and are compared with those of the model.
+
+        Args:
+            rows: (B,), the rows of the poses.
+            pose_3d: (B, J, 3), camera frame, metres.
+            focal: of the camera that is assumed, screen units. It hardly matters, since bones get
+                other lengths.
+        """
+        pose_2d, depth = self.pose_2d[rows], pose_3d[..., 2:]
+        observed, predicted = _centred(pose_2d), _centred(pose_3d[..., :2])
+        # Metres per screen unit at the person, by least squares without perspective.
+        metres = (observed * predicted).sum((1, 2)) / observed.square().sum((1, 2)).clamp_min(EPS)
+        on_rays = torch.cat([pose_2d * (metres[:, None, None] + depth / focal), depth], -1)
+        bones = pose_to_bones(on_rays, self.skeleton)
+        off = lengths(_centred(on_rays[..., :2]) - predicted).mean(1)
+        fits = (off < FIT * lengths(bones).mean(1)) & (metres > 0)
+        directions = unit(bones)
+        fits = fits & directions.isfinite().all(-1).all(-1)
+        self.lifted = self.lifted.index_copy(0, rows, directions.nan_to_num(0.0, 0.0, 0.0))
+        self.fits = self.fits.index_copy(0, rows, fits)
+
     def add(self, augmented: PoseBatch, accepted: Tensor) -> None:
         """Compare augmented poses with those of the target, and correct what was learned.
 
@@ -298,6 +350,7 @@ class Target:
             "target_visible": self.visible.to(self.size).mean(),
             "target_proportions": (self.log_factor.exp() - 1).abs()[self.known].mean(),
             "target_error": self.error[self.known].mean(),
+            "target_lifted": self.fits.to(self.size).mean(),
             "target_shift": self.shift.abs().sum() / max(1, len(self.shift)),
         }
 
@@ -335,3 +388,7 @@ class Target:
             setattr(target, name, state[name].to(device))
         target._measure()
         return target
+
+
+def _centred(points: Tensor) -> Tensor:
+    return points - points.mean(1, keepdim=True)

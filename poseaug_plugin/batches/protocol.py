@@ -124,10 +124,10 @@ def check_learnable(fmt: Format) -> None:
     if missing:
         raise ConfigError(
             f"batch={type(fmt).__name__} has no method {' and no method '.join(missing)}, but the "
-            "config compares predictions of the estimator (feedback), and only the format knows "
-            "their layout and unit. Add inputs(poses, pose_2d) and outputs(predicted, poses, "
-            "skeleton) as in poseaug_plugin.batches.protocol.EstimatorFormat, or use a config "
-            "that learns nothing (learned=False, as the default) or has feedback='off'."
+            "config uses predictions of the estimator (feedback, or target_2d), and only the "
+            "format knows their layout and unit. Add inputs(poses, pose_2d) and outputs(predicted, "
+            "poses, skeleton) as in poseaug_plugin.batches.protocol.EstimatorFormat, or do without "
+            "them: learned=False (the default) or feedback='off', and lifted_poses=0."
         )
 
 

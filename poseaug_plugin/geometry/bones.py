@@ -304,6 +304,8 @@ class Bones:
             gamma_ba: (B, K, 3), camera frame, added to the unit bones of the frame.
             frame: index of the frame.
         """
+        if self.direction.shape[1] == 1:
+            return self.bend(gamma_ba[:, None])
         before, axes = self.frame(frame), self.axes
         start, end = (bones.direction @ axes[:, frame] for bones in (before, before.bend(gamma_ba)))
         rotated = rotate_between(self.body_direction, start[:, None], end[:, None])

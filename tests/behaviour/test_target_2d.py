@@ -8,16 +8,18 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from loop_helpers import attached, batch, same, seed_all, snapshot, step, trained
 from poseaug_plugin import (
     CheckpointError,
     ConfigError,
+    EstimatorError,
     PoseAugConfig,
     PoseAugmenter,
     PoseAugWarning,
 )
+from poseaug_plugin.augment.lifting import Lifting
 from poseaug_plugin.data import synthetic
 
 
@@ -144,3 +146,96 @@ def test_an_unreadable_target_is_an_error_of_the_first_batch() -> None:
     augmenter, *_ = new_run(torch.zeros(4, 5, 2))
     with pytest.raises(ConfigError, match="target_2d cannot be read"):
         augmenter(batch())
+
+
+class Counting(nn.Module):
+    """A lifter with BatchNorm that counts its calls in training and in evaluation mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.out = nn.BatchNorm1d(32), nn.Linear(32, 48)
+        self.calls = {True: 0, False: 0}
+
+    def forward(self, pose_2d: Tensor) -> Tensor:
+        self.calls[self.training] += 1
+        return self.out(self.norm(pose_2d.flatten(1))).view(-1, 16, 3)
+
+
+def counted(target_2d: Any, steps: int = 8, **config: Any) -> tuple[Counting, PoseAugmenter]:
+    torch.manual_seed(0)
+    model = Counting()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    augmenter = PoseAugmenter(
+        model, optimizer, "poseaug", 4, config=config or None, target_2d=target_2d
+    )
+    run(augmenter, model, optimizer, range(steps))
+    return model, augmenter
+
+
+def test_the_model_lifts_some_poses_after_every_few_steps(poses: Tensor) -> None:
+    model, augmenter = counted(poses)
+    assert model.calls == {True: 8, False: 2 + 1}  # one of them is the check of the first batch
+    assert augmenter.stats()["updates"] == 2
+    assert counted(poses, update_every=2)[0].calls[False] == 4 + 1
+    assert model.training
+
+
+@pytest.mark.parametrize("config", [dict(lifted_poses=0.0), dict(ba=False), dict(preset="random")])
+def test_the_model_is_not_called_where_nothing_is_lifted(config: Any, poses: Tensor) -> None:
+    model, augmenter = counted(poses, **config)
+    assert model.calls == {True: 8, False: 0}
+    assert augmenter.stats()["updates"] == augmenter.stats()["target_lifted"] == 0
+    assert counted(None)[0].calls[False] == 0
+
+
+def test_lifting_changes_neither_the_model_nor_a_random_stream(
+    poses: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Buffers of BatchNorm and all draws are those of a run in which nothing is lifted."""
+    found = []
+    for _ in range(2):
+        seed_all(3)
+        model, augmenter = counted(poses)
+        found.append((snapshot(model), torch.rand(4), augmenter.stats()["accepted"]))
+        monkeypatch.setattr(Lifting, "update", lambda *_: [])
+    assert same(*found)
+
+
+def test_a_model_that_cannot_be_called_is_told_with_the_cure(poses: Tensor) -> None:
+    class TwoInputs(Counting):
+        def forward(self, pose_2d: Tensor, lengths: Tensor) -> Tensor:
+            return super().forward(pose_2d)
+
+    model = TwoInputs()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    augmenter = PoseAugmenter(model, optimizer, "poseaug", 4, target_2d=poses)
+    with pytest.raises(EstimatorError, match=r"pass predict=.*lifted_poses=0 in config="):
+        augmenter(batch())
+    augmenter.detach()
+    config = dict(lifted_poses=0.0)
+    PoseAugmenter(model, optimizer, "poseaug", 4, target_2d=poses, config=config)(batch())
+
+
+def test_a_model_that_fails_later_costs_no_step(poses: Tensor) -> None:
+    class Fragile(Counting):
+        def forward(self, pose_2d: Tensor) -> Tensor:
+            if not self.training and self.calls[False] == 2:
+                raise RuntimeError("out of memory")
+            return super().forward(pose_2d)
+
+    torch.manual_seed(0)
+    model = Fragile()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    augmenter = PoseAugmenter(model, optimizer, "poseaug", 4, target_2d=poses)
+    with pytest.warns(PoseAugWarning, match="out of memory"):
+        run(augmenter, model, optimizer, range(12))
+    assert model.calls[True] == 12
+    assert augmenter.stats()["failed_updates"] == 2
+    assert model.training
+
+
+def test_a_model_without_a_clue_gives_no_poses(poses: Tensor) -> None:
+    _, augmenter = counted(poses)
+    assert augmenter.stats()["target_lifted"] < 0.05
+    _, augmenter = counted(poses, learned=True, width=8, d_width=8)
+    assert augmenter.stats()["updates"] == 2

@@ -1,0 +1,273 @@
+"""Poses of the target that the model lifts: what is kept, drawn and given to augmented rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from helpers import H36M, NO_STATISTICS
+from poseaug_plugin import PoseAugConfig
+from poseaug_plugin.augment.lifting import Lifting
+from poseaug_plugin.augment.sampler import Sampler
+from poseaug_plugin.augment.target import Target
+from poseaug_plugin.batches.format import BatchFormat
+from poseaug_plugin.data import Pairs, synthetic
+from poseaug_plugin.geometry.bones import Bones, body_axes, pose_to_bones, unit
+from poseaug_plugin.geometry.camera import project
+from poseaug_plugin.geometry.pose_batch import PoseBatch
+from poseaug_plugin.loop.estimator import Estimator
+from poseaug_plugin.schedule import EpochSchedule
+
+CPU = torch.device("cpu")
+PEOPLE = 2048
+#: Only the pose of a row changes: no other body, view or place.
+POSE_ONLY = dict(**NO_STATISTICS, bl=False, rt=False, swap_lengths=False)
+
+
+@lru_cache
+def made() -> tuple[Pairs, Pairs, Pairs]:
+    return synthetic.make()
+
+
+@lru_cache
+def people() -> Pairs:
+    """Other people than those of training."""
+    found = made()[1]
+    return found[torch.linspace(0, len(found) - 1, PEOPLE).long()]
+
+
+def exact_2d(pairs: Pairs) -> Tensor:
+    """A camera without distortion, whose focal length is the one that is assumed."""
+    camera = torch.zeros(9)
+    camera[:2] = 2.0
+    return project(pairs.pose_3d, camera.expand(len(pairs), 9))
+
+
+def target_of(pose_2d: Tensor) -> Target:
+    return Target(pose_2d, H36M, CPU)
+
+
+def kept(predicted: Tensor, pairs: Pairs | None = None) -> Target:
+    target = target_of(exact_2d(pairs or people()))
+    target.keep_lifted(torch.arange(PEOPLE), predicted, torch.tensor(2.0))
+    return target
+
+
+def true_directions(pairs: Pairs) -> Tensor:
+    return unit(pose_to_bones(pairs.root_relative, H36M))
+
+
+def angle(one: Tensor, other: Tensor) -> float:
+    """Mean angle between unit bones, degrees."""
+    return float(torch.rad2deg(torch.acos((one * other).sum(-1).clamp(-1, 1))).mean())
+
+
+def to_nearest(poses: Tensor, others: Tensor) -> Tensor:
+    """Distance (B,) to the nearest of the others."""
+    exact = "donot_use_mm_for_euclid_dist"
+    return torch.cdist(poses.flatten(1), others.flatten(1), compute_mode=exact).amin(1)
+
+
+def batch_of(rows: int, frames: int = 1) -> PoseBatch:
+    chosen = made()[0][: rows * frames]
+    shape = (rows, frames)
+    pose_3d = chosen.root_relative.view(*shape, 16, 3)
+    root = chosen.pose_3d[:, 0].view(*shape, 3)
+    camera = chosen.camera[::frames].clone()
+    return PoseBatch(chosen.pose_2d.view(*shape, 16, 2).clone(), pose_3d, root, camera)
+
+
+def test_a_pose_that_is_lifted_rightly_is_kept_as_it_is() -> None:
+    target = kept(people().root_relative)
+    assert target.fits.all()
+    assert angle(target.lifted, true_directions(people())) < 1
+
+
+def test_neither_the_size_nor_the_focal_length_has_to_be_known() -> None:
+    target = target_of(exact_2d(people()))
+    target.keep_lifted(torch.arange(PEOPLE), 1.3 * people().root_relative, torch.tensor(1.5))
+    assert target.fits.float().mean() > 0.98
+    assert angle(target.lifted, true_directions(people())) < 2
+
+
+def test_joints_move_onto_their_rays() -> None:
+    """What the model gets wrong across the image is corrected; its depths are believed."""
+    noise = 0.03 * torch.randn(PEOPLE, 16, 3, generator=torch.Generator().manual_seed(0))
+    for axes, largest in (((1.0, 1.0, 0.0), 3.0), ((1.0, 1.0, 1.0), 9.0)):
+        predicted = people().root_relative + noise * torch.tensor(axes)
+        before = angle(unit(pose_to_bones(predicted, H36M)), true_directions(people()))
+        after = angle(kept(predicted).lifted, true_directions(people()))
+        assert after < min(largest, 0.8 * before)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda x: 0.3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1)),
+        lambda x: x * torch.tensor([1.0, -1.0, 1.0]),  # upside down
+        lambda x: -x,
+        lambda x: x.roll(700, 0),  # of other rows
+        lambda x: torch.full_like(x, torch.nan),
+        lambda x: torch.full_like(x, 1e30),
+        torch.zeros_like,
+    ],
+)
+def test_a_pose_that_does_not_fit_its_2d_is_never_drawn(wrong: Any) -> None:
+    target = kept(wrong(people().root_relative))
+    assert target.fits.float().mean() < 0.2
+    assert target.lifted.isfinite().all()
+    _, chosen = target.draw_poses(500, 1.0, torch.Generator().manual_seed(0))
+    assert target.fits.any() or not chosen.any()
+
+
+def test_the_limit_of_a_fit() -> None:
+    """Joints that are off by 0.4 mean bone lengths, on average."""
+    target = target_of(exact_2d(people()))
+    bone_3d = Bones.of(people().root_relative, H36M).length.mean()
+    sizes = {}
+    for off in (0.3, 0.6):
+        noise = torch.randn(PEOPLE, 16, 3, generator=torch.Generator().manual_seed(2))
+        noise = off * bone_3d * noise / noise[..., :2].norm(dim=-1).mean()
+        target.keep_lifted(torch.arange(PEOPLE), people().root_relative + noise, torch.tensor(2.0))
+        sizes[off] = float(target.fits.float().mean())
+    assert sizes[0.3] > 0.9
+    assert sizes[0.6] < 0.2
+
+
+def test_a_share_of_the_rows_gets_a_pose_that_fits() -> None:
+    predicted = people().root_relative.clone()
+    predicted[::2] = -predicted[::2]
+    target = kept(predicted)
+    assert not target.fits[::2].any()
+    directions, chosen = target.draw_poses(4000, 0.3, torch.Generator().manual_seed(0))
+    assert float(chosen.float().mean()) == pytest.approx(0.3, abs=0.03)
+    fitting = {tuple(row.flatten().tolist()) for row in target.lifted[target.fits]}
+    drawn = [tuple(row.flatten().tolist()) for row in directions[chosen]]
+    assert set(drawn) <= fitting
+    assert len(set(drawn)) > 500
+
+
+def sampler_with(target: Target, **changes: Any) -> Sampler:
+    return Sampler(H36M, PoseAugConfig.default(**{**POSE_ONLY, **changes}), CPU, target)
+
+
+def test_rows_take_the_pose_and_keep_bones_place_and_camera() -> None:
+    target, poses = kept(people().root_relative), batch_of(256)
+    sampler = sampler_with(target, lifted_poses=1.0)
+    pairs, accepted = sampler.pairs(poses, torch.arange(256))
+    assert accepted.float().mean() > 0.9
+    new, old = (Bones.of(x.pose_3d[:, 0], H36M) for x in (pairs, poses))
+    torch.testing.assert_close(new.length, old.length)
+    torch.testing.assert_close(pairs.root, poses.root)
+    assert float(to_nearest(new.direction, target.lifted).max()) < 1e-3
+    torch.testing.assert_close(pairs.pose_2d, project(pairs.absolute, pairs.camera[:, None]))
+
+
+def test_other_rows_are_as_without_it() -> None:
+    """Exchanged limbs and bends are for rows of the batch: a lifted pose is taken whole."""
+    whole = dict(limb_crossover=True, bend_sigma=2.0, lifted_poses=0.5)
+    target, poses = kept(people().root_relative), batch_of(256)
+    sampler = sampler_with(target, **whole)
+    pairs, _ = sampler.pairs(poses, torch.arange(256))
+    new = Bones.of(pairs.pose_3d[:, 0], H36M).direction
+    is_lifted = to_nearest(new, target.lifted) < 1e-3
+    assert 0.4 < float(is_lifted.float().mean()) < 0.6
+    own = Bones.of(poses.pose_3d[:, 0], H36M).direction
+    assert not (to_nearest(new, own) < 1e-3)[~is_lifted].any()
+
+
+def test_a_clip_takes_the_pose_in_its_centre_and_moves_as_before() -> None:
+    frames, middle = 9, 4
+    target, poses = kept(people().root_relative), batch_of(24, frames)
+    pairs, _ = sampler_with(target, lifted_poses=1.0).pairs(poses, torch.arange(24))
+    new, old = (Bones.of(x.pose_3d, H36M) for x in (pairs, poses))
+    torch.testing.assert_close(new.length, old.length)
+    in_body = target.lifted @ body_axes(target.lifted, H36M)
+    centre = new.body_direction[:, middle]
+    # The body frame of a pose in the old axes is not exactly the new one's: compare shapes.
+    assert float(to_nearest(centre @ centre.mT, in_body @ in_body.mT).max()) < 1e-3
+    speed_new, speed_old = (
+        torch.linalg.vector_norm(b.direction.diff(dim=1), dim=-1).mean() for b in (new, old)
+    )
+    assert float(speed_new) == pytest.approx(float(speed_old), rel=0.3)
+    forward_new, forward_old = new.axes[:, middle, :, 2], old.axes[:, middle, :, 2]
+    assert float((forward_new * forward_old).sum(-1).mean()) > 0.9  # it faces as before
+
+
+class Oracle(nn.Module):
+    """Knows the 3D of every pose that it is shown, of any number of frames."""
+
+    def __init__(self, pairs: Pairs) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.known_2d, self.known_3d = exact_2d(pairs), pairs.root_relative
+        self.seen: list[Tensor] = []
+
+    def forward(self, pose_2d: Tensor) -> Tensor:
+        self.seen.append(pose_2d)
+        shape = pose_2d.shape[:-2]
+        rows = torch.cdist(pose_2d[..., :2].reshape(-1, 32), self.known_2d.flatten(1)).argmin(1)
+        return self.scale * self.known_3d[rows].view(*shape, 16, 3)
+
+
+def lifted_by(model: nn.Module, sampler: Sampler, poses: PoseBatch, updates: int) -> Lifting:
+    lifting, fmt = Lifting(sampler), BatchFormat(pose_2d=0, pose_3d=1)
+    estimator = Estimator(model)
+    for _ in range(updates):
+        with estimator.untouched():
+            assert lifting.update(poses, estimator, fmt, EpochSchedule(None, 0.0)) == []
+    return lifting
+
+
+@pytest.mark.parametrize("frames", [1, 5])
+def test_all_poses_are_lifted_in_turns(frames: int) -> None:
+    target = target_of(exact_2d(people()))
+    model, sampler = Oracle(people()), sampler_with(target)
+    lifting = lifted_by(model, sampler, batch_of(500, frames), 4)
+    assert int(target.fits.sum()) == 2000
+    lifting = lifted_by(model, sampler, batch_of(500, frames), 5)
+    assert target.fits.all()
+    assert lifting.updates == 5
+    assert angle(target.lifted, true_directions(people())) < 3  # the cameras' focal length
+    again = Lifting(sampler)
+    again.load_state_dict(lifting.state_dict())
+    assert again.updates == 5
+
+
+def test_poses_with_a_missing_joint_are_not_lifted() -> None:
+    pose_2d = exact_2d(people())
+    pose_2d[::2, 9] = torch.nan
+    target = target_of(pose_2d)
+    model = Oracle(people())
+    lifted_by(model, sampler_with(target), batch_of(256), 4)
+    assert not target.fits[::2].any()
+    assert target.fits[1::2].all()
+
+    pose_2d[:, 9] = torch.nan
+    target, model = target_of(pose_2d), Oracle(people())
+    lifted_by(model, sampler_with(target), batch_of(256), 2)
+    assert not target.fits.any()
+    assert not model.seen
+
+
+def test_every_joint_is_as_certain_as_the_most_certain_one() -> None:
+    poses = batch_of(64)
+    confidence = torch.rand(64, 1, 16, 1, generator=torch.Generator().manual_seed(0))
+    target, model = target_of(exact_2d(people())), Oracle(people())
+    lifted_by(model, sampler_with(target), replace(poses, extra_2d=confidence), 1)
+    (seen,) = model.seen
+    assert seen.shape == (64, 16, 3)
+    assert (seen[..., 2] == confidence.max()).all()
+
+
+def test_a_target_is_restored_with_its_lifted_poses() -> None:
+    target = kept(people().root_relative)
+    again = Target.restored(target.state_dict(), H36M, CPU)
+    for name in ("lifted", "fits", "complete"):
+        torch.testing.assert_close(getattr(again, name), getattr(target, name))
+    assert target.stats()["target_lifted"] == 1
