@@ -98,9 +98,9 @@ def look_at(
 def rotation(axis: str, degrees: ArrayLike) -> Floats:
     """Return right-handed rotations (..., 3, 3) about one axis."""
     angle = np.deg2rad(np.asarray(degrees, dtype=np.float64))
-    i, j = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
+    i, j, k = {"x": (1, 2, 0), "y": (2, 0, 1), "z": (0, 1, 2)}[axis]
     matrix = np.zeros((*angle.shape, 3, 3))
-    matrix[..., :, :] = np.eye(3)
+    matrix[..., k, k] = 1
     matrix[..., i, i] = matrix[..., j, j] = np.cos(angle)
     matrix[..., j, i] = np.sin(angle)
     matrix[..., i, j] = -matrix[..., j, i]

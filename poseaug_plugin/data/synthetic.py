@@ -62,11 +62,12 @@ def _source_pairs(rng: Generator, statures: Mapping[str, float], clips: int) -> 
     shots = []
     for subject, stature in statures.items():
         body = sample_body(rng, stature + rng.uniform(-0.02, 0.02), std=0.02)
+        studio = cameras(subject)
         for clip in range(clips):
             action = list(SOURCE_MOTIONS)[clip % len(SOURCE_MOTIONS)]
             world = animate(rng, SOURCE_MOTIONS[action], body, frames=22)
             world[..., :2] += rng.normal(0, 0.5, 2)
-            shots += [film(world, camera, subject, action) for camera in cameras(subject)]
+            shots += [film(world, camera, subject, action) for camera in studio]
     return Pairs.from_clips(shots)
 
 
