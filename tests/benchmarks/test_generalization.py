@@ -365,7 +365,11 @@ def test_the_peak_learning_rate_can_be_set(pairs: Pairs) -> None:
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_every_estimator_is_trained_and_tested(estimator: str) -> None:
+def test_every_estimator_is_trained_and_tested(
+    estimator: str, pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = pairs, {"source": pairs[:220], "cross": pairs[220:330]}
+    monkeypatch.setattr("benchmarks.generalization.runs._splits", lambda *_, **options: few)
     record = train_and_test(run("random", estimator=estimator, updates=2, batch_size=32))
     assert set(record["tests"]) == {"source", "cross"}
     for found in record["tests"].values():
@@ -427,6 +431,7 @@ def test_the_oracle_is_an_additional_method_for_validation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = [*SMALL, "--methods", "plain", "--oracle", "--results", str(tmp_path / "r.jsonl")]
+    argv += ["--subjects", "S1"]
     plain, oracle = cli.main([*argv, "--validate"])
     assert (plain["settings"]["method"], oracle["settings"]["method"]) == ("plain", ORACLE)
     assert oracle["rows"]["training"] > plain["rows"]["training"]
