@@ -49,11 +49,17 @@ class BodyMeasures:
         skeleton: the skeleton of the poses. Without hips, knees, ankles and a trunk it has no
             places.
 
-    >>> [len(BodyMeasures(Skeleton.of(name)).places) for name in ("h36m_16", "hand_21")]
+    >>> [len(BodyMeasures.of(Skeleton.of(name)).places) for name in ("h36m_16", "hand_21")]
     [6, 0]
     """
 
     skeleton: Skeleton
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def of(cls, skeleton: Skeleton) -> BodyMeasures:
+        """Return the measures of a skeleton, which are worked out once."""
+        return cls(skeleton)
 
     @cached_property
     def legs(self) -> tuple[tuple[int, int, int], ...]:

@@ -124,7 +124,7 @@ class Ranges:
         Joints are moved at random because it is unknown where another data set has them. A target
         tells, so they are not, unless the user has said how far.
         """
-        if config.joint_offset is not None or not BodyMeasures(skeleton).places:
+        if config.joint_offset is not None or not BodyMeasures.of(skeleton).places:
             return self
         return replace(self, joint_offset=torch.zeros_like(self.joint_offset))
 

@@ -340,7 +340,7 @@ class Sampler:
         return Draft(bones, torch.cat([view.image_offset, scales], -1))
 
     def _height_weights(self) -> Tensor:
-        weights = BodyMeasures(self.skeleton).height
+        weights = BodyMeasures.of(self.skeleton).height
         if not weights:
             raise ConfigError(
                 f"body_height={self.config.body_height} needs a skeleton with hips, knees, ankles "

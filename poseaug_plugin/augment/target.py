@@ -92,7 +92,7 @@ class Target:
 
     def __init__(self, pose_2d: Tensor, skeleton: Skeleton, device: torch.device) -> None:
         self.skeleton, self.device = skeleton, device
-        self.measures = BodyMeasures(skeleton)
+        self.measures = BodyMeasures.of(skeleton)
         self.count, self.batches = len(pose_2d), 0
         kept = pose_2d[torch.arange(ROWS, device=pose_2d.device) * self.count // ROWS].to(device)
         self.visible = kept.isfinite().all(-1)

@@ -11,7 +11,7 @@ from poseaug_plugin.geometry.bones import bones_to_pose
 from poseaug_plugin.geometry.operators import euler_to_matrix, shift
 from poseaug_plugin.geometry.skeleton import SKELETONS, Skeleton
 
-MEASURES = BodyMeasures(H36M)
+MEASURES = BodyMeasures.of(H36M)
 
 
 def seen(
@@ -62,8 +62,8 @@ def test_what_is_hidden_hides_the_measures_that_need_it() -> None:
 
 def test_the_trunk_ends_between_the_shoulders_not_between_the_eyes() -> None:
     eyes = Skeleton((*H36M.parents, 9, 9), (*H36M.left, 16), (*H36M.right, 17))
-    assert BodyMeasures(eyes).trunk == (0, 7, 8)
-    assert BodyMeasures(eyes).height[:15] == MEASURES.height
+    assert BodyMeasures.of(eyes).trunk == (0, 7, 8)
+    assert BodyMeasures.of(eyes).height[:15] == MEASURES.height
     weights = {3: 0.5, 2: 0.5, 6: 0.5, 5: 0.5, 7: 1.0, 8: 1.0, 9: 1.0}  # of the bone to a joint
     assert MEASURES.height == tuple(weights.get(joint, 0.0) for joint in H36M.child)
 
@@ -95,7 +95,7 @@ def test_an_offset_changes_its_place_in_the_same_sense_from_every_side(
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_skeleton(name: str) -> None:
     skeleton = SKELETONS[name]
-    measures = BodyMeasures(skeleton)
+    measures = BodyMeasures.of(skeleton)
     pose_2d = torch.rand(7, skeleton.num_joints, 2)
     length, place = measures.measure(pose_2d)
     assert length.shape == (7, skeleton.num_bones)

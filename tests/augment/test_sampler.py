@@ -274,7 +274,7 @@ def test_the_height_is_that_of_the_option_whatever_else_changes_lengths(
         target.log_factor = torch.linspace(-0.2, 0.2, 9)
     sampler = sampler_of(target, body_height=(1.5, 1.9), **changes)
     made, *_ = sampler.sample(poses)
-    weights = torch.tensor(BodyMeasures(H36M).height)
+    weights = torch.tensor(BodyMeasures.of(H36M).height)
     height = Bones.of(made.pose_3d[:, 0], H36M).length @ weights
     assert 1.5 - 1e-4 <= float(height.min()) < 1.52
     assert 1.88 < float(height.max()) <= 1.9 + 1e-4
