@@ -96,16 +96,15 @@ class ErrorRecorder:
         self._rows = 0  # of those
         self._reason = _NOT_CALLED
 
-    def expect(self, poses: PoseBatch, replaced: Tensor | None) -> None:
+    def expect(self, poses: PoseBatch, replaced: Tensor) -> None:
         """Expect calls with the rows of a new batch, and no longer those of the last one.
 
         Args:
             poses: the rows that the caller gets.
-            replaced: (B,) bool, which of them are augmented. None: no row.
+            replaced: (B,) bool, which of them are augmented.
         """
         self.batches += 1
-        augmented = torch.zeros_like(poses.valid) if replaced is None else replaced
-        self._expected = [_Expected(poses, augmented, poses.valid)]
+        self._expected = [_Expected(poses, replaced, poses.valid)]
 
     def expect_real(self, poses: PoseBatch) -> None:
         """Expect calls with the real rows of the same batch as well, which count once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,15 +27,22 @@ class Mixed:
         batch: the batch as the caller's loader yields it.
         tried: number of augmented pairs.
         passed: how many of them were accepted, a scalar on the device.
-        poses: the poses of all rows of `batch`.
-        replaced: (B,) bool, which of them are augmented. None: no row.
+        real: the poses of all rows of `batch` before that. A row that is there twice is valid once.
+        made: the same with all pairs, those that were not accepted included.
+        replaced: (B,) bool, the rows of `batch` that are augmented.
     """
 
     batch: Any
     tried: int
     passed: Tensor
-    poses: PoseBatch
-    replaced: Tensor | None = None
+    real: PoseBatch
+    made: PoseBatch
+    replaced: Tensor
+
+    @property
+    def poses(self) -> PoseBatch:
+        """The poses of all rows of `batch`."""
+        return self.real.where(self.replaced, self.made)
 
 
 def mix_batch(batch: Any, poses: PoseBatch, sampler: Sampler, fmt: Format, ratio: float) -> Mixed:
@@ -59,7 +66,8 @@ def mix_batch(batch: Any, poses: PoseBatch, sampler: Sampler, fmt: Format, ratio
     else:
         chosen = poses.valid.nonzero()[:, 0]  # scenes may be mostly padding
     if not len(chosen):
-        return Mixed(batch, 0, chosen.new_zeros(()), poses)
+        return Mixed(batch, 0, chosen.new_zeros(()), poses, poses, torch.zeros_like(poses.valid))
+    real = poses
     augmented, accepted = sampler.pairs(poses, chosen)
     if config.mix in DOUBLING_MIXES:  # the loop may change the real batch before it gets this one
         batch = duplicate(batch)
@@ -67,13 +75,15 @@ def mix_batch(batch: Any, poses: PoseBatch, sampler: Sampler, fmt: Format, ratio
         batch, people = repeat_rows(batch, rows // poses.people), poses.people
         chosen = chosen + (chosen // people + 1) * people
         poses = poses.repeat(2)
+        is_copy = torch.arange(len(poses), device=device) // people % 2 == 1
+        real = replace(poses, valid=poses.valid & ~is_copy)
     replaced = torch.zeros(len(poses), dtype=torch.bool, device=device)
     replaced[chosen] = accepted
     new = poses.put(chosen, augmented)
     if config.joint_dropout:
         new = hide_joints(new, chosen, config.joint_dropout, sampler.generator)
     written = fmt.write(batch, new, replaced, sampler.skeleton)
-    return Mixed(written, len(augmented), accepted.sum(), new, replaced)
+    return Mixed(written, len(augmented), accepted.sum(), real, new, replaced)
 
 
 def _choose(poses: PoseBatch, sampler: Sampler, ratio: float) -> Tensor:

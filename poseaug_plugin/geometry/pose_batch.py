@@ -225,6 +225,14 @@ class PoseBatch:
         new: Any = {n: getattr(self, n).index_copy(0, rows, getattr(other, n)) for n in COORDINATES}
         return replace(self, **new)
 
+    def where(self, rows: Tensor, other: PoseBatch) -> PoseBatch:
+        """A copy in which `rows` (B,) bool have the poses and `valid` of `other`'s rows."""
+        new: Any = {}
+        for name in (*COORDINATES, "valid"):
+            own = getattr(self, name)
+            new[name] = torch.where(_as_column(rows, own), getattr(other, name), own)
+        return replace(self, **new)
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> PoseBatch:
         """A copy with every field that is a tensor changed."""
         new: Any = {name: change(x) for name, x in self._tensors().items()}
@@ -234,6 +242,10 @@ class PoseBatch:
         """The fields that are tensors, by name: all of them have B rows."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+
+def _as_column(rows: Tensor, x: Tensor) -> Tensor:
+    return rows.view(-1, *[1] * (x.ndim - 1))
 
 
 def _described(value: object) -> str:

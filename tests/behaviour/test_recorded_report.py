@@ -90,6 +90,30 @@ def test_the_errors_are_those_of_the_calls_on_the_rows_that_the_plugin_wrote() -
         assert sum(b.rows for b in bins) == report.rows, name
 
 
+@pytest.mark.parametrize("mix", ["replace", "append", "alternate"])
+def test_a_row_whose_pair_is_rejected_is_an_original_one_and_counts_once(mix: Any) -> None:
+    """At the border of the image most pairs are rejected."""
+    config = small("random", ratio=1.0, image_offset=0.9, mix=mix)
+    augmenter, model = recording(config)
+    given = batch(rows=ROWS)
+    (pose_3d, pose_2d, *_), *others = augmenter.wrap([given])
+    rows = 2 * ROWS if mix == "append" else ROWS
+    found = errors(model(pose_2d), pose_3d)
+    assert len(found) == rows
+    real = found[:: rows // ROWS]
+    if mix == "alternate":
+        ((_, pose_2d, *_),) = others
+        model(pose_2d)
+    kept = real
+    if mix == "replace":
+        kept = torch.tensor(
+            [x for i, x in enumerate(real) if i not in changed_rows(given[0], pose_3d)]
+        )
+    report = augmenter.report()
+    assert 0 < report.rows == augmenter.stats()["augmented"] < ROWS
+    assert report.original == pytest.approx(float(kept.mean()), rel=1e-4)
+
+
 @pytest.mark.parametrize(("power", "within"), [(0.0, 0.03), (4.0, 0.1)])
 def test_it_agrees_with_the_report_of_a_loader(
     power: float, within: float, monkeypatch: pytest.MonkeyPatch
