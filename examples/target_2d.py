@@ -6,7 +6,8 @@
 The file holds 2D poses (N, 16, 2) from where the model will be used, in normalised screen units and
 with the joints of the training data; a hundred of different moments are enough. Augmented
 people get the proportions and joint positions of the people there, stand where they stand in the
-image and appear as large. No label is needed, and no pose of the test set.
+image and appear as large; half of them take poses from there, which the model itself lifts to 3D.
+No label is needed, and no pose of the test set.
 """
 
 from __future__ import annotations
