@@ -24,11 +24,10 @@ import torch
 from rich.console import Console
 
 from poseaug_plugin import PoseAugConfig, PoseAugmenter
-from poseaug_plugin.data import TRAIN, Pairs, endless
+from poseaug_plugin.data import Pairs, endless
 
 from .environment import environment_info
 from .generalization.runs import ESTIMATORS, Run, train
-from .generalization.splits import splits
 from .options import comma_separated
 from .parallel import progress_bar
 from .tables import markdown_table
@@ -155,7 +154,7 @@ def main(argv: list[str] | None = None) -> dict[str, History]:
     args, console = arguments(argv), Console()
     torch.set_num_threads(1)
     data = args.data and str(args.data.resolve())
-    pairs, _ = splits(data, args.seed, subjects=TRAIN, detections="gt", validate=True)
+    pairs, _ = Run(data=data, seed=args.seed, validate=True).splits()
     model = None
     if args.frozen:
         model, _ = train(Run(data=data, seed=args.seed, updates=args.updates), pairs)

@@ -8,11 +8,17 @@ from pathlib import Path
 import pytest
 
 from benchmarks import health
+from benchmarks.training import ShuffledBatches
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("frozen", [False, True])
-def test_it_records_and_plots_each_preset(tmp_path: Path, frozen: bool) -> None:
+def test_it_records_and_plots_each_preset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frozen: bool
+) -> None:
+    monkeypatch.setattr(
+        health, "ShuffledBatches", lambda pairs, rows, seed: ShuffledBatches(pairs, 64, seed)
+    )
     out = tmp_path / "health.png"
     arguments = ["--updates", "20", "--warmup", "8", "--out", str(out), *["--frozen"] * frozen]
     histories = health.main(arguments)
