@@ -73,6 +73,9 @@ WARNINGS = {
     "training batches, or name them in target_2d=dict(pose_2d=poses, joints_2d=...).",
     "target_same": "target_2d looks like the training data: same proportions, places and sizes. "
     "Pass 2D poses from where the model will be used, or leave it out.",
+    "target_incomplete": "no pose of target_2d shows all joints, so the model cannot lift any of "
+    "them: augmented people get their proportions, joint positions, places and sizes, but not "
+    "their poses. Pass poses with all joints, or set lifted_poses=0 in config=.",
     "bad_batch": "a batch is passed on unchanged because it could not be augmented: {}",
     "bad_rows": "{}",
     "update_failed": "an update of the plugin's own networks failed and was skipped: {}",

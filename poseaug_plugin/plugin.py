@@ -459,6 +459,8 @@ class PoseAugmenter:
             target = Target(pose_2d, skeleton, device)
             for name, details in target.doubts(poses.to(device)):
                 self._notifier.warn(name, *details)
+            if self._lifts and not len(target.complete(self._reader.format)):
+                self._notifier.warn("target_incomplete")
         return Engine(skeleton, self.config, device, target)
 
     @property

@@ -22,6 +22,7 @@ from ..batches.protocol import EstimatorFormat
 from ..geometry.pose_batch import PoseBatch
 from ..loop.estimator import Estimator
 from .sampler import Sampler
+from .target import Target
 
 if TYPE_CHECKING:
     from ..adversarial.collapse import CollapseReport
@@ -44,6 +45,7 @@ class Lifting:
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
         self.updates, self.is_reducing = 0, False
+        self._known: tuple[Target, Tensor] | None = None  # a target, and its complete poses
 
     @property
     def measures(self) -> dict[str, Tensor]:
@@ -65,10 +67,10 @@ class Lifting:
             An empty list: it cannot collapse.
         """
         target = self._sampler.target
-        if target is None or not len(target.complete):
+        if target is None or not len(rows := self._rows(target, fmt)):
             return []
-        number = self.updates * len(poses) + torch.arange(len(poses), device=target.device)
-        rows = target.complete[number % len(target.complete)]
+        number = self.updates * len(poses) + torch.arange(len(poses), device=rows.device)
+        rows = rows[number % len(rows)]
         frames = poses.pose_2d.shape[1]  # a lifter of windows sees a person who stands still
         extra = poses.extra_2d
         if extra is not None:  # every joint is as certain as the most certain one of the batch
@@ -82,6 +84,11 @@ class Lifting:
         target.keep_lifted(rows, predicted[:, predicted.shape[1] // 2].float(), focal)
         self.updates += 1
         return []
+
+    def _rows(self, target: Target, fmt: EstimatorFormat) -> Tensor:
+        if self._known is None or self._known[0] is not target:
+            self._known = target, target.complete(fmt)
+        return self._known[1]
 
     def state_dict(self) -> dict[str, Any]:
         """The poses are part of the target's state."""

@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..batches.protocol import Format
 from ..geometry.bones import EPS, Bones, lengths, pose_to_bones, unit
 from ..geometry.constants import group_matrix, index_tensor
 from ..geometry.pose_batch import PoseBatch
@@ -80,7 +81,6 @@ class Target:
         quantile: (G,), the percentile of 2D lengths, divided by the size of the pose.
         median: (P,), that of the places of joints, divided by the size of the pose.
         reach: (2,), mean and variance of log(size * distance / focal) of augmented poses.
-        complete: the rows of poses whose joints are all visible.
         lifted: (M, K, 3), unit bones of the poses in the camera frame, as the model lifted them.
         fits: (M,) bool, those of them that fit their 2D.
 
@@ -142,9 +142,8 @@ class Target:
         """Compute where people stand in the image, and how large they appear."""
         # People who are cut off by the image stand where nobody would be visible as a whole.
         ends = [j for j, below in enumerate(self.skeleton.children) if not below]
-        whole = self.visible[:, [self.skeleton.root, *ends]].all(1) & (self.size > EPS)
-        self.whole = whole.nonzero()[:, 0]
-        self.complete = (whole & self.visible.all(1)).nonzero()[:, 0]
+        complete = self.visible[:, [self.skeleton.root, *ends]].all(1) & (self.size > EPS)
+        self.whole = complete.nonzero()[:, 0]
         place, log_size = self.pose_2d[self.whole, self.skeleton.root], self.size[self.whole].log()
         self._views = torch.cat([place, log_size[:, None]], 1)
         # Scott's rule for a kernel density estimate; poses that are repeated count once.
@@ -249,11 +248,23 @@ class Target:
         chosen = (uniform(generator, count) < share) & self.fits[rows]
         return self.lifted.index_select(0, rows), chosen
 
+    def complete(self, fmt: Format) -> Tensor:
+        """Return the rows of poses that show all joints that the model gets.
+
+        This waits for the device.
+
+        Args:
+            fmt: the format of the batches, which may have `joints_2d`.
+        """
+        joints = getattr(fmt, "joints_2d", None) or range(self.skeleton.num_joints)
+        shown = self.visible[:, list(joints)].all(1) & (self.size > EPS)
+        return shown.nonzero()[:, 0]
+
     def keep_lifted(self, rows: Tensor, pose_3d: Tensor, focal: Tensor) -> None:
         """Keep poses that the model has lifted, after moving their joints onto their rays.
 
-        The depths are those of the model. The other two coordinates follow from the 2D, which is
-        known, and are compared with those of the model.
+        The depths are those of the model. The other two coordinates of visible joints follow from
+        the 2D, and are compared with those of the model.
 
         Args:
             rows: (B,), the rows of the poses.
@@ -261,13 +272,15 @@ class Target:
             focal: of the camera that is assumed, screen units. It hardly matters, since bones get
                 other lengths.
         """
-        pose_2d, depth = self.pose_2d[rows], pose_3d[..., 2:]
-        observed, predicted = _centred(pose_2d), _centred(pose_3d[..., :2])
+        pose_2d, depth, seen = self.pose_2d[rows], pose_3d[..., 2:], self.visible[rows, :, None]
+        observed, predicted = _centred(pose_2d, seen), _centred(pose_3d[..., :2], seen)
         # Metres per screen unit at the person, by least squares without perspective.
-        metres = (observed * predicted).sum((1, 2)) / observed.square().sum((1, 2)).clamp_min(EPS)
-        on_rays = torch.cat([pose_2d * (metres[:, None, None] + depth / focal), depth], -1)
-        bones = pose_to_bones(on_rays, self.skeleton)
-        off = lengths(_centred(on_rays[..., :2]) - predicted).mean(1)
+        product, square = ((observed * x * seen).sum((1, 2)) for x in (predicted, observed))
+        metres = product / square.clamp_min(EPS)
+        on_rays = _centred(pose_2d * (metres[:, None, None] + depth / focal), seen)
+        on_rays = torch.where(seen, on_rays, predicted)
+        off = lengths(on_rays - predicted).sum(1) / seen.sum((1, 2))
+        bones = pose_to_bones(torch.cat([on_rays, depth], -1), self.skeleton)
         fits = (off < FIT * lengths(bones).mean(1)) & (metres > 0)
         directions = unit(bones)
         fits = fits & directions.isfinite().all(-1).all(-1)
@@ -357,7 +370,8 @@ class Target:
     def __str__(self) -> str:
         """A table of what was learned of the bodies, with standard errors of the bone lengths."""
         skeleton, names = self.skeleton, self.skeleton.joint_names
-        lines = [f"{self.count} unlabelled 2D poses, {self.batches} batches compared", ""]
+        lifted = f"{float(self.fits.to(self.size).mean()):.0%} of them lifted"
+        lines = [f"{self.count} unlabelled 2D poses, {self.batches} batches compared, {lifted}", ""]
         for group, log_factor in enumerate(self.log_factor.tolist()):
             bone = skeleton.mirror_group.index(group)
             ends = f"{names[skeleton.parent[bone]]} - {names[skeleton.child[bone]]}"
@@ -390,5 +404,6 @@ class Target:
         return target
 
 
-def _centred(points: Tensor) -> Tensor:
-    return points - points.mean(1, keepdim=True)
+def _centred(points: Tensor, rows: Tensor) -> Tensor:
+    """Return points (B, J, C) minus the mean of those of `rows` (B, J, 1) bool."""
+    return points - (points * rows).sum(1, keepdim=True) / rows.sum(1, keepdim=True).clamp_min(1)

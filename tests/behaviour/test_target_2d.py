@@ -125,12 +125,19 @@ def test_a_damaged_state_is_refused(entry: str, poses: Tensor) -> None:
         augmenter.load_state_dict(state)
 
 
+def without_head(pose_2d: Tensor) -> Tensor:
+    missing = torch.zeros(16, 1)
+    missing[9] = torch.nan
+    return pose_2d + missing
+
+
 @pytest.mark.parametrize(
     ("made", "message"),
     [
         (lambda x: x[:5], "the 5 poses of target_2d"),
         (lambda x: x * torch.tensor([1.0, -1.0]), "upside down"),
         (lambda x: batch(rows=64)[1], "the training data"),
+        (without_head, "no pose of target_2d shows all joints"),
     ],
 )
 def test_warnings(made: Any, message: str, poses: Tensor) -> None:
