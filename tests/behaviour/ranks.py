@@ -172,16 +172,20 @@ def resumed(rank: int, ranks: int, folder: str) -> dict[str, Any]:
 def uneven(rank: int, ranks: int, folder: str) -> dict[str, Any]:
     """Each rank has one batch more than the one before, under DistributedDataParallel's join.
 
-    What learns nothing sends nothing, and needs no switch.
+    What learns nothing sends nothing, and needs no switch; nor does lifting the target's poses.
     """
     found = {}
-    for config in ("random", "default", "residual"):
+    for config in ("random", "default", "target_2d", "residual"):
         seed_all()
         model = DistributedDataParallel(Lifter(norm=False))
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
         changes: Any = {"sync_ranks": False} if config == "residual" else {}
-        changes |= {"learned": False} if config == "default" else {}
-        augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small(config, **changes))
+        changes |= {"learned": False} if config in ("default", "target_2d") else {}
+        target_2d = batch(seed=7, rows=64)[1] if config == "target_2d" else None
+        preset = "default" if config == "target_2d" else config
+        augmenter = PoseAugmenter(
+            model, optimizer, "poseaug", config=small(preset, **changes), target_2d=target_2d
+        )
         with model.join():
             train(model, optimizer, augmenter.wrap([batch(seed=i) for i in range(2 + rank)]))
         stats = augmenter.stats()
