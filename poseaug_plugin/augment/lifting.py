@@ -22,7 +22,6 @@ from ..batches.protocol import EstimatorFormat
 from ..geometry.pose_batch import PoseBatch
 from ..loop.estimator import Estimator
 from .sampler import Sampler
-from .target import Target
 
 if TYPE_CHECKING:
     from ..adversarial.collapse import CollapseReport
@@ -45,7 +44,7 @@ class Lifting:
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
         self.updates, self.is_reducing = 0, False
-        self._known: tuple[Target, Tensor] | None = None  # a target, and its complete poses
+        self._complete: Tensor | None = None  # the rows to lift, from the first update on
 
     @property
     def measures(self) -> dict[str, Tensor]:
@@ -67,10 +66,14 @@ class Lifting:
             An empty list: it cannot collapse.
         """
         target = self._sampler.target
-        if target is None or not len(rows := self._rows(target, fmt)):
+        if target is None:
             return []
-        number = self.updates * len(poses) + torch.arange(len(poses), device=rows.device)
-        rows = rows[number % len(rows)]
+        if self._complete is None:
+            self._complete = target.complete(fmt)
+        if not len(self._complete):
+            return []
+        number = self.updates * len(poses) + torch.arange(len(poses), device=target.device)
+        rows = self._complete[number % len(self._complete)]
         frames = poses.pose_2d.shape[1]  # a lifter of windows sees a person who stands still
         extra = poses.extra_2d
         if extra is not None:  # every joint is as certain as the most certain one of the batch
@@ -85,14 +88,9 @@ class Lifting:
         self.updates += 1
         return []
 
-    def _rows(self, target: Target, fmt: EstimatorFormat) -> Tensor:
-        if self._known is None or self._known[0] is not target:
-            self._known = target, target.complete(fmt)
-        return self._known[1]
-
     def state_dict(self) -> dict[str, Any]:
         """The poses are part of the target's state."""
         return {"updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.updates = state["updates"]
+        self.updates, self._complete = state["updates"], None

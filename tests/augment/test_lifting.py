@@ -224,6 +224,28 @@ def lifted_by(model: nn.Module, sampler: Sampler, poses: PoseBatch, updates: int
     return lifting
 
 
+def test_a_lifted_pose_by_its_definition() -> None:
+    """Of 20 poses, with joints that are missing."""
+    generator = torch.Generator().manual_seed(4)
+    pose_2d = exact_2d(people())
+    pose_2d[torch.rand(PEOPLE, 16, generator=generator) < 0.2] = torch.nan
+    target, focal = target_of(pose_2d), 1.7
+    predicted = people().root_relative
+    predicted = predicted + 0.04 * torch.randn(predicted.shape, generator=generator)
+    target.keep_lifted(torch.arange(PEOPLE), predicted, torch.tensor(focal))
+    for row in range(0, PEOPLE, PEOPLE // 20):
+        seen, pose = target.visible[row], predicted[row]
+        observed = target.pose_2d[row] - target.pose_2d[row, seen].mean(0)
+        across = pose[:, :2] - pose[seen, :2].mean(0)
+        metres = (observed * across)[seen].sum() / observed[seen].square().sum()
+        rays = target.pose_2d[row] * (metres + pose[:, 2:] / focal)
+        rays = torch.where(seen[:, None], rays - rays[seen].mean(0), across)
+        bones = pose_to_bones(torch.cat([rays, pose[:, 2:]], -1), H36M)
+        torch.testing.assert_close(target.lifted[row], unit(bones), atol=1e-5, rtol=0)
+        off = (rays - across)[seen].norm(dim=-1).mean()
+        assert bool(target.fits[row]) == bool(off < 0.4 * bones.norm(dim=-1).mean())
+
+
 @pytest.mark.parametrize("frames", [1, 5])
 def test_all_poses_are_lifted_in_turns(frames: int) -> None:
     target = target_of(exact_2d(people()))
@@ -237,6 +259,30 @@ def test_all_poses_are_lifted_in_turns(frames: int) -> None:
     again = Lifting(sampler)
     again.load_state_dict(lifting.state_dict())
     assert again.updates == 5
+
+
+def test_what_is_kept_is_the_centre_frame_in_the_mean_camera(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Numbered(nn.Module):
+        """Returns the number of the frame in every coordinate but the root's."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, pose_2d: Tensor) -> Tensor:
+            number = torch.arange(5.0)[:, None, None].expand(len(pose_2d), 5, 16, 3).clone()
+            number[:, :, 0] = 0
+            return self.scale * number
+
+    target, poses, kept = target_of(exact_2d(people())), batch_of(64, 5), []
+    monkeypatch.setattr(target, "keep_lifted", lambda *given: kept.append(given))
+    lifted_by(Numbered(), sampler_with(target), poses, 2)
+    for number, (rows, pose_3d, focal) in enumerate(kept):
+        assert rows.tolist() == list(range(64 * number, 64 * (number + 1)))
+        assert (pose_3d[:, 1:] == 2).all()
+        assert float(focal) == pytest.approx(float(poses.camera[:, :2].mean()))
 
 
 def test_poses_with_a_missing_joint_are_not_lifted() -> None:
