@@ -72,6 +72,12 @@ def plain(name: str) -> tuple[list[Any], Any]:
     return outcome(name, Attached(None))
 
 
+@functools.cache
+def augmented(name: str, config: str) -> tuple[list[Any], Any, Attached]:
+    attach = Attached(CONFIGS[config])
+    return *outcome(name, attach), attach
+
+
 @each_loop
 def test_with_the_plugin_off_a_loop_equals_the_plain_one(name: str) -> None:
     assert same(outcome(name, Attached(CONFIGS["learned"], enabled=False)), plain(name))
@@ -82,8 +88,7 @@ def test_with_the_plugin_off_a_loop_equals_the_plain_one(name: str) -> None:
 def test_a_loop_is_augmented_and_not_disturbed(name: str, config: str) -> None:
     if reason := NOT_TRIED.get((name, config)):
         pytest.skip(reason)
-    attach = Attached(CONFIGS[config])
-    found, drawn = outcome(name, attach)
+    found, drawn, attach = augmented(name, config)
     assert name in OWN_STREAMS or same(drawn, plain(name)[1])
     assert not same(found, plain(name)[0])
     for augmenter in attach.augmenters:
@@ -99,7 +104,7 @@ def test_a_loop_is_augmented_and_not_disturbed(name: str, config: str) -> None:
 @each_loop
 def test_a_report_is_recorded_and_changes_nothing(name: str) -> None:
     attach = Attached(CONFIGS["default"], report=True)
-    assert same(outcome(name, attach), outcome(name, Attached(CONFIGS["default"])))
+    assert same(outcome(name, attach), augmented(name, "default")[:2])
     for augmenter in attach.augmenters:
         if name == "compiled step":
             with pytest.raises(DataError, match="only from compiled code"):
