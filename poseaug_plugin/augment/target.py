@@ -257,8 +257,7 @@ class Target:
             fmt: the format of the batches, which may have `joints_2d`.
         """
         joints = getattr(fmt, "joints_2d", None) or range(self.skeleton.num_joints)
-        shown = self.visible[:, list(joints)].all(1) & (self.size > EPS)
-        return shown.nonzero()[:, 0]
+        return self.visible[:, list(joints)].all(1).nonzero()[:, 0]
 
     def keep_lifted(self, rows: Tensor, pose_3d: Tensor, focal: Tensor) -> None:
         """Keep poses that the model has lifted, after moving their joints onto their rays.
@@ -282,9 +281,8 @@ class Target:
         off = lengths(on_rays - predicted).sum(1) / seen.sum((1, 2))
         bones = pose_to_bones(torch.cat([on_rays, depth], -1), self.skeleton)
         fits = (off < FIT * lengths(bones).mean(1)) & (metres > 0)
-        directions = unit(bones)
-        fits = fits & directions.isfinite().all(-1).all(-1)
-        self.lifted = self.lifted.index_copy(0, rows, directions.nan_to_num(0.0, 0.0, 0.0))
+        directions = unit(bones).nan_to_num(0.0, 0.0, 0.0)  # those with NaN do not fit
+        self.lifted = self.lifted.index_copy(0, rows, directions)
         self.fits = self.fits.index_copy(0, rows, fits)
 
     def add(self, augmented: PoseBatch, accepted: Tensor) -> None:
