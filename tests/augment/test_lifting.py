@@ -168,6 +168,13 @@ def test_rows_take_the_pose_and_keep_bones_place_and_camera() -> None:
     torch.testing.assert_close(pairs.pose_2d, project(pairs.absolute, pairs.camera[:, None]))
 
 
+def test_other_rows_keep_their_poses() -> None:
+    target, poses = kept(people().root_relative), batch_of(256)
+    pairs, _ = sampler_with(target, lifted_poses=0.5).pairs(poses, torch.arange(256))
+    off = (pairs.pose_3d - poses.pose_3d).abs().amax((1, 2, 3))
+    assert 0.4 < float((off < 1e-4).float().mean()) < 0.6
+
+
 def test_other_rows_are_as_without_it() -> None:
     """Exchanged limbs and bends are for rows of the batch: a lifted pose is taken whole."""
     whole = dict(limb_crossover=True, bend_sigma=2.0, lifted_poses=0.5)
