@@ -52,13 +52,17 @@ def draw_batch(pairs: Pairs, rows: int, generator: torch.Generator) -> tuple[Ten
     return some.pose_3d, some.pose_2d, chosen, some.camera
 
 
-def run(pairs: Pairs, steps: int, **config: object) -> tuple[PoseAugmenter, list[dict[str, float]]]:
+def run(
+    pairs: Pairs, steps: int, target_2d: Tensor | None = None, **config: object
+) -> tuple[PoseAugmenter, list[dict[str, float]]]:
     """Train a small lifter with the plugin, and note the numbers of every tenth step."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     model = SimpleBaseline(width=128)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-    augmenter = PoseAugmenter(model, optimizer, "poseaug", epochs=10, config=config or None)
+    augmenter = PoseAugmenter(
+        model, optimizer, "poseaug", epochs=10, config=config or None, target_2d=target_2d
+    )
     history = []
     for step in range(1, steps + 1):
         pose_3d, pose_2d, *_ = augmenter(draw_batch(pairs, 256, generator))
@@ -167,6 +171,31 @@ def plot_clip(pairs: Pairs) -> None:
     plots.animate_clips(shown, FOLDER / "clip.gif", skeleton=SKELETON)
 
 
+def plot_lifted(pairs: Pairs, others: Pairs) -> None:
+    """2D poses of other people, as a lifter in training sees them from the side, and the truth."""
+    rows = torch.linspace(0, len(others) - 1, 2048).long()  # as many as a target keeps
+    chosen = others[rows]
+    augmenter, _ = run(pairs, 600, target_2d=chosen.pose_2d)
+    target = augmenter.target
+    assert target is not None
+    lengths = Bones.of(chosen.root_relative, SKELETON).length
+    lifted = Bones(target.lifted, lengths, SKELETON).pose_3d
+    shown = range(150, 2048, 330)
+    lines: dict[str, list[tuple[Tensor, Tensor | None]]]
+    lines = {"2D": [(target.normalised[i], None) for i in shown]}
+    for name, poses in (("lifted,\nfrom the side", lifted), ("the truth", chosen.root_relative)):
+        lines[name] = [view(poses[i], "side") for i in shown]
+    limits = [extent(points for points, _ in line) for line in lines.values()]
+    figure, axes = new_figure([shape(limit) for limit in limits], len(shown), 1.25)
+    for line, name, limit in zip(axes, lines, limits):
+        line[0].set_ylabel(name, fontsize=8)
+        for axis, (points, depth) in zip(line, lines[name]):
+            draw_pose(axis, points, SKELETON, depth, width=1.8)
+            frame(axis, limit)
+    legend(figure, COLOURS)
+    save(figure, FOLDER / "lifted.png")
+
+
 def plot_results() -> None:
     """Cross-dataset against in-domain error of each method, from the tables of the results."""
     text = (ROOT / "benchmarks/RESULTS.md").read_text()
@@ -208,7 +237,7 @@ def plot_results() -> None:
 def main() -> None:
     """Draw all pictures."""
     torch.set_num_threads(1)
-    pairs = synthetic.make(0)[0]
+    pairs, _, others = synthetic.make(0)
     augmenter, _ = run(pairs, 40)
     generator = torch.Generator().manual_seed(1)
     batch = draw_batch(pairs, 64, generator)
@@ -233,6 +262,7 @@ def main() -> None:
     plots.plot_report(report, FOLDER / "report.png")
     _, history = run(pairs, 400, learned=True, update_every=2)
     plots.plot_run(history, FOLDER / "run.png")
+    plot_lifted(pairs, others)
     plot_results()
 
 

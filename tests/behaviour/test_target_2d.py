@@ -219,6 +219,12 @@ def test_a_model_that_cannot_be_called_is_told_with_the_cure(poses: Tensor) -> N
     with pytest.raises(EstimatorError, match=r"pass predict=.*lifted_poses=0 in config="):
         augmenter(batch())
     augmenter.detach()
+    config: dict[str, Any] = dict(learned=True, width=8, d_width=8)
+    augmenter = PoseAugmenter(model, optimizer, "poseaug", 4, target_2d=poses, config=config)
+    with pytest.raises(EstimatorError) as caught:  # it would call the model all the same
+        augmenter(batch())
+    assert "lifted_poses" not in str(caught.value)
+    augmenter.detach()
     config = dict(lifted_poses=0.0)
     PoseAugmenter(model, optimizer, "poseaug", 4, target_2d=poses, config=config)(batch())
 
