@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -231,3 +235,16 @@ def changed_rows(before: Any, after: Any) -> list[int]:
     assert a.shape == b.shape
     assert a.dtype == b.dtype
     return (a != b).flatten(1).any(1).nonzero()[:, 0].tolist()
+
+
+def run_script(script: Path, folder: Path) -> str:
+    """Run `python SCRIPT FOLDER` of the tests, and return what it printed as errors."""
+    tests = Path(__file__).parent
+    path = os.pathsep.join(map(str, (tests.parent, tests, os.environ.get("PYTHONPATH", ""))))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script), str(folder)],
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    return done.stderr

@@ -5,21 +5,18 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
+import two_ranks
 
 from loop_helpers import (
     Lifter,
-    attached,
-    batch,
     people,
     reproject,
+    run_script,
     same,
     small,
     snapshot,
@@ -34,7 +31,6 @@ from poseaug_plugin.batches.presets import FORMATS
 from poseaug_plugin.engine import Engine
 from poseaug_plugin.geometry.bones import Bones, kcs
 from poseaug_plugin.geometry.camera import project
-from poseaug_plugin.loop.distributed import all_agree, average
 from poseaug_plugin.loop.estimator import Estimator
 from poseaug_plugin.schedule import EpochSchedule
 
@@ -277,107 +273,20 @@ def test_clip_bounds_the_gradient_norm() -> None:
 
 # Two processes
 
-CASES = ["plain", "shorter batch on one", "collapse", "bad batch on one", "extra batch on one"]
-CASES += ["estimator fails on one", "disabled on one"]
-
-
-def rank_main(rank: int, folder: str) -> None:
-    """Run all cases on one of two ranks, and save their results."""
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/meet",
-        rank=rank,
-        world_size=2,
-        timeout=timedelta(seconds=30),
-    )
-    for case in CASES:
-        if case == "collapse":
-            make_ranks_disagree(rank)
-        torch.save(run(rank, case), f"{folder}/{case} {rank}.pt")
-        dist.barrier()
-    dist.destroy_process_group()
-
-
-def make_ranks_disagree(rank: int) -> None:
-    """Set the limits so that only the measures of one rank, by themselves, show a collapse."""
-    hardness: list[float] = []
-    reports = collapse.CollapseWatch._reports
-    collapse.WINDOW = 2
-    collapse.CollapseWatch._reports = (  # type: ignore[method-assign]
-        lambda self, means: hardness.append(means["hardness"]) or []
-    )
-    run(rank, "plain")
-    collapse.CollapseWatch._reports = reports  # type: ignore[method-assign]
-    both: list[Any] = [None, None]
-    dist.all_gather_object(both, hardness[0])
-    collapse.HARDNESS_RANGE = 0.0, sum(both) / 2
-
-
-def run(rank: int, case: str) -> dict[str, Any]:
-    """A loop as with DistributedDataParallel: averaged gradients, and other data on each rank."""
-    every = 2 if case == "extra batch on one" else 1
-    augmenter, model, optimizer = attached(
-        small("residual", adv2d=1.0, lr=1e-3, update_every=every)
-    )
-    batches = [list(batch(seed=10 * rank + i)) for i in range(4)]
-    if case == "bad batch on one" and rank == 1:
-        batches[1][0] = batches[1][0] * float("nan")
-    if case == "shorter batch on one" and rank == 1:
-        batches[1] = [field[:3] for field in batches[1]]
-    if case == "extra batch on one" and rank == 1:
-        next(iter(augmenter.wrap(batches)))
-    if case == "estimator fails on one" and rank == 1:
-        calls = itertools.count()
-        predict = augmenter._estimator._predict
-
-        def fail_once(net: Any, pose_2d: Any) -> Any:
-            if next(calls) == 3:
-                raise RuntimeError("out of memory")
-            return predict(net, pose_2d)
-
-        augmenter._estimator._predict = fail_once
-    result: dict[str, Any] = {}
-    for i, each in enumerate(augmenter.wrap(batches)):
-        if case == "disabled on one" and rank == 1 and i in (1, 2):
-            (augmenter.disable if i == 1 else augmenter.enable)()
-        if i == 0:
-            result["start"] = snapshot(augmenter)[0]["engine"]["trainer"]["nets"]
-            result["sample"] = augmenter.preview(batch())[0].pose_3d
-        optimizer.zero_grad()
-        model(each[1]).square().mean().backward()
-        for p in model.parameters():
-            dist.all_reduce(p.grad)
-            p.grad /= 2
-        optimizer.step()
-    mean = torch.tensor([float(rank)])
-    average([mean])
-    return {
-        **result,
-        "mean": float(mean),
-        "votes": [all_agree(yes, CPU) for yes in (True, rank == 0, False)],
-        "nets": snapshot(augmenter)[0]["engine"]["trainer"]["nets"],
-        "model": snapshot(model),
-        "updates": augmenter.stats()["updates"],
-    }
-
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder with the results of both ranks, and the error that stopped them, if any."""
+    """The folder with the results of both ranks, and what the processes printed."""
     folder = tmp_path_factory.mktemp("ranks")
-    try:
-        mp.spawn(rank_main, (str(folder),), nprocs=2)
-    except Exception as error:  # reported by the test whose results are missing
-        return folder, str(error)
-    return folder, ""
+    return folder, run_script(Path(two_ranks.__file__), folder)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", two_ranks.CASES)
 def test_two_ranks_keep_the_same_weights(case: str, ranks: tuple[Path, str]) -> None:
-    folder, error = ranks
+    folder, printed = ranks
     files = [folder / f"{case} {rank}.pt" for rank in (0, 1)]
-    assert all(file.exists() for file in files), error
+    assert all(file.exists() for file in files), printed[-3000:]
     a, b = (torch.load(file, weights_only=False) for file in files)
     assert same(a["start"], b["start"])
     assert same(a["nets"], b["nets"])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +9,10 @@ import pytest
 import ranks as ranks_module
 import torch
 
-from loop_helpers import attached, batch, same, small
+from loop_helpers import attached, batch, run_script, same, small
 
 pytestmark = pytest.mark.slow
 
-HERE = Path(__file__).parent
 each_size = pytest.mark.parametrize("size", ranks_module.SIZES)
 
 
@@ -24,15 +20,7 @@ each_size = pytest.mark.parametrize("size", ranks_module.SIZES)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder with the results of all ranks, and what the processes printed."""
     found = tmp_path_factory.mktemp("ranks")
-    root = HERE.parents[1]
-    path = os.pathsep.join(map(str, (root, root / "tests", os.environ.get("PYTHONPATH", ""))))
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(HERE / "ranks.py"), str(found)],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    return found, done.stderr
+    return found, run_script(Path(ranks_module.__file__), found)
 
 
 def results(case: str, size: int, folder: tuple[Path, str]) -> list[Any]:
