@@ -149,6 +149,11 @@ def test_warnings(made: Any, message: str, poses: Tensor) -> None:
         augmenter(batch(rows=64, seed=1))
 
 
+def test_poses_that_nobody_lifts_may_lack_a_joint(poses: Tensor) -> None:
+    augmenter, *_ = new_run(without_head(poses), dict(lifted_poses=0.0))
+    augmenter(batch(rows=64))
+
+
 def test_an_unreadable_target_is_an_error_of_the_first_batch() -> None:
     augmenter, *_ = new_run(torch.zeros(4, 5, 2))
     with pytest.raises(ConfigError, match="target_2d cannot be read"):
