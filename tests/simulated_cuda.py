@@ -129,13 +129,15 @@ class Autocast(torch.autocast):
         super().__init__("cpu" if device_type == "cuda" else device_type, *args, **kwargs)
 
 
-def _leaves(value: Any) -> list[Any]:
+def _leaves(value: dict[Any, Any] | list[Any] | tuple[Any, ...]) -> list[Any]:
     """The values of nested lists, tuples and dicts."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return [leaf for item in value for leaf in _leaves(item)]
-    return [value]
+    found: list[Any] = []
+    for item in value.values() if isinstance(value, dict) else value:
+        if isinstance(item, (dict, list, tuple)):
+            found += _leaves(item)
+        else:
+            found.append(item)
+    return found
 
 
 def _map(change: Any, value: Any) -> Any:
@@ -171,7 +173,7 @@ class _Operations(TorchDispatchMode):
             taken_for_cpu = self.cuda.in_backward or (on_cuda and name == "_to_copy")
             on_cuda = torch.device(kwargs["device"]).type == "cuda" or taken_for_cpu
             kwargs["device"] = CPU
-        generator = _generator(func, leaves, on_cuda)
+        generator = _generator(func, kwargs.get("generator"), on_cuda)
         if not on_cuda:
             return func(*args, **kwargs)
         if name == "copy_" and len(ours) < 2:
@@ -214,18 +216,17 @@ class _Operations(TorchDispatchMode):
                 raise RuntimeError(f"{func} does not have a deterministic implementation")
 
 
-def _generator(func: Any, leaves: list[Any], on_cuda: bool) -> Generator | None:
+def _generator(func: Any, given: Any, on_cuda: bool) -> Generator | None:
     """The generator that is passed to an operation, ready for its next numbers."""
-    for given in leaves:
-        if isinstance(given, torch._C.Generator):
-            own = Generator.known.get(given._cdata)
-            if on_cuda != (own is not None and own.on_cuda):
-                wanted, found = (CUDA, CPU) if on_cuda else (CPU, CUDA)
-                raise RuntimeError(f"{func}: expected a {wanted} generator, found one on {found}")
-            if on_cuda:
-                own.advance()
-            return own
-    return None
+    if given is None:
+        return None
+    own = Generator.known.get(given._cdata)
+    if on_cuda != (own is not None and own.on_cuda):
+        wanted, found = (CUDA, CPU) if on_cuda else (CPU, CUDA)
+        raise RuntimeError(f"{func}: expected a {wanted} generator, found one on {found}")
+    if on_cuda:
+        own.advance()
+    return own
 
 
 class _Calls(TorchFunctionMode):

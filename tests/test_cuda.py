@@ -411,9 +411,9 @@ def test_recording_errors_never_waits(
     waits, reports = [], []
     for report in (False, True):
         augmenter, model, optimizer = attached(CONFIGS["default"](mix=mix), fmt, report=report)
-        batches = augmenter.wrap([placed(make(seed), place) for seed in range(4)])
+        batches = augmenter.wrap([placed(make(seed), place) for seed in range(3)])
         for number, each in enumerate(batches):
-            if number == 3 and cuda is not None:  # the first ones fill the caches of constants
+            if number == 2 and cuda is not None:  # the first ones fill the caches of constants
                 cuda.waits.clear()
             train(model, optimizer, each[1])
         waits.append(sorted(cuda.waits) if cuda is not None else [])
