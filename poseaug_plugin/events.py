@@ -49,8 +49,9 @@ WARNINGS = {
     "the wrapped loader. If you do, call model.train() before the loop.",
     "no_steps": "the training loop does not step the optimizer that was passed to PoseAugmenter: "
     f"{BATCHES_WITHOUT_STEP} batches were augmented, and it took no step. Pass optimizer= the one "
-    "that the loop steps; the plugin's own networks are updated after its steps. If the steps are "
-    "replayed from a CUDA graph, which calls no hook, nothing is wrong unless learned=True.",
+    "that the loop steps: what learned=True, widen_views= and target_2d= learn is updated after "
+    "its steps. If the steps are replayed from a CUDA graph, which calls no hook, nothing is wrong "
+    "without these.",
     "no_epochs": f"{BATCHES_WITHOUT_EPOCH:,} batches were augmented and no epoch has ended, so "
     "the schedules (ratio, warm-up, feedback, learning rate) stay at their start. Call "
     "augmenter.end_epoch() after each epoch if the loop calls augmenter(batch) itself, or if its "
@@ -62,8 +63,9 @@ WARNINGS = {
     "leave the image and {} have a joint nearer than depth=. Leave distance=, focal=, depth= and "
     "image_offset= out of config=, so that they are fitted to your people, or set them so that "
     "people of that size fit into the image (distances are in metres); set frame_height= if the "
-    "image is higher. A scene of several people is used if all of them fit and none comes into "
-    "contact with another.",
+    "image is higher. With target_2d, people stand and appear as large as there: check its units. "
+    "A scene of several people is used if all of them fit and none comes into contact with "
+    "another.",
     "nothing_to_report": "report=True has recorded nothing: {}. Use augmenter.report(loader), "
     "which calls the model itself.",
     "target_few": "the {} poses of target_2d are too few or too much alike: the proportions of the "
@@ -73,12 +75,14 @@ WARNINGS = {
     "training batches, or name them in target_2d=dict(pose_2d=poses, joints_2d=...).",
     "target_same": "target_2d looks like the training data: same proportions, places and sizes. "
     "Pass 2D poses from where the model will be used, or leave it out.",
-    "target_incomplete": "no pose of target_2d shows all joints, so the model cannot lift any of "
-    "them: augmented people get their proportions, joint positions, places and sizes, but not "
-    "their poses. Pass poses with all joints, or set lifted_poses=0 in config=.",
+    "target_incomplete": "only {} of the poses of target_2d show all joints, and the model cannot "
+    "lift the others: augmented people get proportions, joint positions, places and sizes from all "
+    "of them, but poses from these alone. Pass more poses with all joints, or set lifted_poses=0 "
+    "in config=.",
     "bad_batch": "a batch is passed on unchanged because it could not be augmented: {}",
     "bad_rows": "{}",
-    "update_failed": "an update of the plugin's own networks failed and was skipped: {}",
+    "update_failed": "an update of what is learned (networks, ranges of views, lifted poses of "
+    "target_2d) failed and was skipped: {}",
 }
 
 

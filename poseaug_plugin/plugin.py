@@ -16,7 +16,7 @@ from .augment.augmentation import Augmentation
 from .augment.mixing import Mixed, mix_batch
 from .augment.ranges import Ranges
 from .augment.sampler import Sampler
-from .augment.target import Target
+from .augment.target import SEEN, Target
 from .batches.check import CheckReport
 from .batches.presets import resolve_format
 from .batches.protocol import EstimatorFormat, Format, check_learnable
@@ -459,8 +459,9 @@ class PoseAugmenter:
             target = Target(pose_2d, skeleton, device)
             for name, details in target.doubts(poses.to(device)):
                 self._notifier.warn(name, *details)
-            if self._lifts and not len(target.complete(self._reader.format)):
-                self._notifier.warn("target_incomplete")
+            share = len(target.complete(self._reader.format)) / len(target.visible)
+            if self._lifts and share < SEEN:
+                self._notifier.warn("target_incomplete", f"{share:.1%}")
         return Engine(skeleton, self.config, device, target)
 
     @property

@@ -39,7 +39,8 @@ __all__ = ["Target"]
 
 ROWS = 2048  # poses that are kept; more are thinned out evenly, fewer are repeated
 PERCENTILE = 0.75
-SEEN = 0.05  # share of the poses in which a bone must be visible to be compared
+#: Share of the poses in which a bone must be visible to be compared, and which must be complete.
+SEEN = 0.05
 #: Correction by the first batch, per unit of probability: about a step of Newton's method.
 GAIN = 0.4
 GAIN_BATCHES = 10  # after which the correction is half as large
@@ -134,7 +135,9 @@ class Target:
         if self.measures.places:
             self.median = place.nanquantile(0.5, 0).nan_to_num(0.0)
         blocks = torch.stack([self._quantile(block).log() for block in ratio.chunk(BLOCKS)])
-        error = blocks.std(0) / BLOCKS**0.5  # NaN where a block has no such bone
+        shown = blocks.isfinite()  # not where a block has no such bone
+        off, number = torch.where(shown, blocks - blocks.nanmean(0), 0.0), shown.sum(0)
+        error = (off.square().sum(0) / (number - 1).clamp_min(0) / number).sqrt()
         few = torch.full_like(error, torch.inf)
         self.error = few if self.count < 2 * BLOCKS else error.nan_to_num(torch.inf)
 
@@ -359,7 +362,8 @@ class Target:
         return {
             "target_poses": float(self.count),
             "target_visible": self.visible.to(self.size).mean(),
-            "target_proportions": (self.log_factor.exp() - 1).abs()[self.known].mean(),
+            "target_proportions": ((self.log_factor.exp() - 1).abs() * self.known).sum()
+            / self.known.sum().clamp_min(1),
             "target_error": self.error[self.known].mean(),
             "target_lifted": self.fits.to(self.size).mean(),
             "target_shift": self.shift.abs().sum() / max(1, len(self.shift)),

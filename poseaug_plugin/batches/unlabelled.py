@@ -36,8 +36,8 @@ def read_unlabelled(source: Any, fmt: Format, skeleton: Skeleton) -> Tensor:
         skeleton: the skeleton of the poses.
 
     Returns:
-        (N, J, 2), screen units; NaN for joints that are not visible. Poses without any visible
-        bone are left out.
+        (N, J, 2), screen units; NaN for joints that are not visible, or far outside the image.
+        Poses without any visible bone are left out.
 
     Raises:
         ConfigError: there are no poses, or they cannot be read.
@@ -60,30 +60,55 @@ def read_unlabelled(source: Any, fmt: Format, skeleton: Skeleton) -> Tensor:
         if rows >= MOST:
             break
     pose_2d = torch.cat(found) if found else torch.empty(0, skeleton.num_joints, 2)
-    child, parent = list(skeleton.child), list(skeleton.parent)
-    seen = pose_2d.isfinite().all(-1)
-    pose_2d = pose_2d[(seen[:, child] & seen[:, parent]).any(1)][:MOST]
-    if not len(pose_2d):
-        raise ConfigError(
-            f"target_2d has no pose with a visible bone, of {rows} poses; pass 2D poses (N, J, 2) "
-            "of people where the model will be used."
-        )
-    largest = float(pose_2d.nan_to_num(0.0).abs().flatten(1).amax(1).median())
+    pose_2d = _with_bones(pose_2d, skeleton)[:MOST]
+    largest = _largest(pose_2d)
     if largest > PIXEL_COORDINATE:
         raise ConfigError(
             f"target_2d is in pixels (coordinates are about {largest:.0f}), expected the units of "
             "the training batches; pass target_2d=dict(pose_2d=poses, screen=(w, h)), with the "
             "size of its images."
         )
+    if known.screen is not None and len(pose_2d):
+        w, h = known.screen
+        pixels = (pose_2d + torch.tensor([1.0, h / w])) * (w / 2)
+        if _largest(pixels) < PIXEL_COORDINATE:
+            raise ConfigError(
+                f"target_2d is not in pixels (coordinates are about {_largest(pixels):.2g}), but "
+                f"screen={known.screen} says so; pass target_2d=dict(pose_2d=poses) for poses in "
+                "screen units, which go from -1 to 1 across the image."
+            )
+    # A joint that is far outside the image would move the people of all augmented rows.
+    far = pose_2d.abs().amax(-1, keepdim=True) > PIXEL_COORDINATE
+    pose_2d = _with_bones(torch.where(far, torch.nan, pose_2d), skeleton)
+    if not len(pose_2d):
+        raise ConfigError(
+            f"target_2d has no pose with a visible bone, of {rows} poses; pass 2D poses (N, J, 2) "
+            "of people where the model will be used."
+        )
     return pose_2d
+
+
+def _with_bones(pose_2d: Tensor, skeleton: Skeleton) -> Tensor:
+    """The poses that have a visible bone."""
+    seen = pose_2d.isfinite().all(-1)
+    return pose_2d[(seen[:, list(skeleton.child)] & seen[:, list(skeleton.parent)]).any(1)]
+
+
+def _largest(pose_2d: Tensor) -> float:
+    """Largest coordinate of a typical pose; NaN if there is no pose."""
+    return float(pose_2d.nan_to_num(0.0).abs().flatten(1).amax(1).median())
 
 
 def _visible(raw: Any, fmt: BatchFormat, skeleton: Skeleton) -> Tensor:
     """Poses (N, J, 2) of one array, NaN for joints that are not visible."""
     try:
         field = as_tensor(raw, "target_2d").cpu()
-        pose_2d, extra = fmt.decoded_2d(field, skeleton)
         joints = list(fmt.joints_2d or range(skeleton.num_joints))
+        if field.ndim == 2 and field.shape[0] == len(joints) and field.shape[1] in (2, 3):
+            field = field[None]  # a single pose, as a data set yields it
+        if fmt.scenes and field.ndim == 3:
+            field = field[:, None]  # one person in each image
+        pose_2d, extra = fmt.decoded_2d(field, skeleton)
         # Detectors mark a joint that they do not find by NaN, by confidence 0, or by (0, 0).
         plain = dataclasses.replace(fmt, screen=None, stat_2d=None)
         missing = ~(plain.decoded_2d(field, skeleton)[0] != 0).any(-1)

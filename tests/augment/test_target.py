@@ -204,6 +204,22 @@ def test_the_standard_error_shrinks_with_the_number_of_poses() -> None:
     assert errors[0] > 1.5 * errors[1] > 0
 
 
+def test_the_standard_error_of_bones_that_only_some_clips_show() -> None:
+    poses = deployment().clone()
+    poses[: len(poses) // 2, 1:7] = torch.nan  # behind a table
+    assert float(Target(poses, H36M, CPU).error.max()) < 0.04
+    poses[: int(0.93 * len(poses)), 1:7] = torch.nan  # one block is left
+    assert Target(poses, H36M, CPU).error.isinf().any()
+
+
+def test_a_target_without_a_bone_to_compare_has_finite_measures() -> None:
+    poses = torch.full_like(deployment(), torch.nan)
+    poses[::40, :2] = deployment()[::40, :2]
+    target = Target(poses, H36M, CPU)
+    assert not target.known.any()
+    assert target.stats()["target_proportions"] == 0
+
+
 def test_rejected_pairs_are_not_compared() -> None:
     target = Target(deployment(), H36M, CPU)
     poses = batch_of(training()[:64])

@@ -102,6 +102,25 @@ def test_poses_without_a_visible_bone_are_left_out() -> None:
     assert len(read(poses)) == 4
 
 
+def test_joints_far_outside_the_image_are_missing() -> None:
+    poses = POSES.clone()
+    poses[1], poses[2, 3] = 1e30 * poses[1], 50.0
+    found = read(poses)
+    assert len(found) == 5
+    assert found.isnan().any(-1).nonzero().tolist() == [[1, 3]]
+
+
+def test_single_poses_and_scenes() -> None:
+    scenes = BatchFormat(pose_2d=0, pose_3d=1, scenes=True, root="absolute")
+    for given, fmt in (
+        (list(POSES), FORMATS["semgcn"]),  # of a data set
+        ([(None, pose.numpy()) for pose in POSES], FORMATS["semgcn"]),
+        (POSES, scenes),
+        (POSES.view(3, 2, 16, 2), scenes),
+    ):
+        torch.testing.assert_close(read(given, fmt), POSES)
+
+
 def test_an_endless_loader_is_read_in_part() -> None:
     def endless() -> Any:
         while True:
@@ -119,6 +138,8 @@ def test_an_endless_loader_is_read_in_part() -> None:
         (torch.zeros(4, 16, 2), "no pose with a visible bone, of 4 poses"),
         ([], "no pose with a visible bone, of 0 poses"),
         (in_pixels(POSES), r"in pixels \(coordinates are about \d+\).*screen=\(w, h\)"),
+        ({"pose_2d": POSES, **PIXELS}, r"is not in pixels .*dict\(pose_2d=poses\)"),
+        (1e30 * POSES, "in pixels"),
         ({"poses": POSES}, "expected pose_2d and any of"),
         ({"pose_2d": POSES, "unit": 1.0}, "expected pose_2d and any of"),
         ("nowhere.npy", "'nowhere.npy' cannot be loaded"),
