@@ -55,7 +55,9 @@ class Lifting:
     def update(
         self, poses: PoseBatch, estimator: Estimator, fmt: EstimatorFormat, _: EpochSchedule
     ) -> list[CollapseReport]:
-        """Lift as many poses as the batch has rows. Call it inside `estimator.untouched()`.
+        """Lift as many poses as the batch has rows, each at most once.
+
+        Call it inside `estimator.untouched()`.
 
         Args:
             poses: rows of a batch, whose 2D is replaced.
@@ -72,6 +74,7 @@ class Lifting:
             self._complete = target.complete(fmt)
         if not len(self._complete):
             return []
+        poses = poses.first(len(self._complete))
         number = self.updates * len(poses) + torch.arange(len(poses), device=target.device)
         rows = self._complete[number % len(self._complete)]
         frames = poses.pose_2d.shape[1]  # a lifter of windows sees a person who stands still

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -202,13 +202,16 @@ class Estimator:
         """Context manager in which the model can be called without changing it.
 
         Inside, the model is in evaluation mode, gradients are on, and autocast is off. Afterwards
-        its training flags and the global random state are as before. Flags are set and restored
-        for each module, because a caller may keep a frozen BatchNorm in evaluation mode.
+        its training flags, buffers and attributes, such as the state of a recurrent lifter, and
+        torch's global random state are as before. Flags are set and restored for each module,
+        because a caller may keep a frozen BatchNorm in evaluation mode.
         """
         device = self.device
         cuda = [device] if device.type == "cuda" else []
         modules = list(self.model.modules())
         flags = [m.training for m in modules]
+        attributes = [dict(vars(m)) for m in modules]
+        buffers = _buffers_that_may_change(modules)
         self._callers_flag = self.outer.training
         # The RNN kernels of cuDNN have no backward pass in evaluation mode; those of torch have.
         slow_rnn = bool(cuda) and any(isinstance(m, nn.RNNBase) for m in modules)
@@ -219,9 +222,31 @@ class Estimator:
                 with torch.enable_grad():
                     yield
             finally:
-                for module, flag in zip(modules, flags):
+                for module, flag, kept in zip(modules, flags, attributes):
+                    for name in vars(module).keys() - kept.keys():
+                        del vars(module)[name]
+                    vars(module).update(kept)
                     module.training = flag
+                for module, name, buffer, version, copy in buffers:
+                    if getattr(module, name) is not buffer:
+                        setattr(module, name, buffer)
+                    if buffer._version != version:  # else a graph may still need it
+                        with torch.no_grad():
+                            buffer.copy_(copy)
                 self._callers_flag = None
+
+
+def _buffers_that_may_change(
+    modules: Iterable[nn.Module],
+) -> list[tuple[nn.Module, str, Tensor, int, Tensor]]:
+    """Buffers of modules, with their versions and copies; norms keep theirs in evaluation mode."""
+    return [
+        (module, name, buffer, buffer._version, buffer.clone())
+        for module in modules
+        if not isinstance(module, nn.modules.batchnorm._NormBase)
+        for name, buffer in module.named_buffers(recurse=False)
+        if not buffer.is_inference()
+    ]
 
 
 def first_tensor(values: Any) -> Tensor | None:

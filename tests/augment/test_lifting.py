@@ -308,6 +308,16 @@ def test_poses_with_a_missing_joint_are_not_lifted() -> None:
     assert not model.seen
 
 
+def test_no_pose_is_lifted_twice_in_an_update() -> None:
+    """On a GPU, which of the two is kept would be left to chance."""
+    pose_2d = exact_2d(people())
+    pose_2d[100:, 9] = torch.nan
+    target, model = target_of(pose_2d), Oracle(people())
+    lifted_by(model, sampler_with(target), batch_of(256), 2)
+    assert [len(seen) for seen in model.seen] == [100, 100]
+    assert target.fits.nonzero()[:, 0].tolist() == list(range(100))
+
+
 def test_a_joint_that_the_model_never_sees_may_be_missing() -> None:
     """Its place is that of the model, beside the other joints."""
     joints = tuple(joint for joint in range(16) if joint != 9)

@@ -41,6 +41,32 @@ def test_calls_use_evaluation_mode() -> None:
     assert same(snapshot(model), before)
 
 
+def test_a_model_that_remembers_its_calls_forgets_those_of_the_plugin() -> None:
+    class Remembers(Lifter):
+        def __init__(self) -> None:
+            super().__init__()
+            self.state: Any = None
+            self.register_buffer("mean", torch.zeros(16, 2))
+            self.register_buffer("count", torch.zeros(()))
+
+        def forward(self, pose_2d: Tensor) -> Tensor:
+            self.state = pose_2d if self.state is None else self.state + pose_2d
+            self.mean = pose_2d.mean(0)
+            self.count += 1
+            self.cached = self.count.clone()
+            return super().forward(pose_2d)
+
+    model = Remembers()
+    before, mean, version = snapshot(model), model.mean, model.mean._version
+    call(Estimator(model))
+    assert same(snapshot(model), before)
+    assert model.state is None
+    assert model.mean is mean
+    assert not hasattr(model, "cached")
+    assert mean._version == version  # a graph that has saved it can still be used
+    assert model.training
+
+
 def test_a_random_model_does_not_advance_the_global_generators() -> None:
     class Noisy(Lifter):
         def forward(self, pose_2d: Tensor) -> Tensor:
