@@ -680,8 +680,9 @@ class PoseAugmenter:
         except Exception as error:
             self._report_failed_update(error)
         # Every rank votes at every step: a rank without a batch, or disabled, must not be waited
-        # for in vain. Lifting poses alone waits for nobody.
-        if self.config.learns and not all_agree(bool(rows), self._estimator.device):
+        # for in vain. Lifting poses alone waits for nobody, unless a call of the model does.
+        waits = self.config.learns or self._estimator.is_sharded
+        if waits and not all_agree(bool(rows), self._estimator.device):
             return
         if not rows or not engine:
             return

@@ -152,6 +152,14 @@ class Estimator:
         """Whether the model has a BatchNorm layer."""
         return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.model.modules())
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether its parameters are divided among the ranks, as by FSDP2.
+
+        Each call then gathers them, so all ranks have to call the model equally often.
+        """
+        return any(hasattr(p, "full_tensor") for p in self.model.parameters())
+
     def check_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """Check that the optimizer trains the model, or a part of it.
 

@@ -228,6 +228,33 @@ def sharded(rank: int, ranks: int, folder: str) -> dict[str, Any]:
     return found
 
 
+def sharded_lifter(rank: int, ranks: int, folder: str) -> dict[str, Any]:
+    """Calls of an FSDP2 model wait for all ranks, and one rank has a bad batch for an update."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    seed_all()
+    model: nn.Module = Lifter(norm=False, dropout=0.0)
+    fully_shard(model, mesh=init_device_mesh("cpu", (ranks,)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    augmenter = PoseAugmenter(
+        model,
+        optimizer,
+        "poseaug",
+        config=small(learned=False),
+        target_2d=batch(seed=7, rows=64)[1],
+    )
+    for number in range(4):
+        pose_3d, pose_2d, *others = batch(seed=10 * rank + number)
+        is_bad = (rank, number) == (1, 2)
+        augmenter((pose_3d[:, :5] if is_bad else pose_3d, pose_2d, *others))
+        optimizer.zero_grad()
+        (model(pose_2d).clone() - pose_3d).square().mean().backward()
+        optimizer.step()
+    stats = augmenter.stats()
+    return {name: stats[name] for name in ("updates", "failed_updates", "steps")}
+
+
 def recorded(rank: int, ranks: int, folder: str) -> dict[str, Any]:
     """DistributedDataParallel with and without `report=True`, for the model inside and outside."""
     found: dict[str, Any] = {}
@@ -281,6 +308,7 @@ CASES: list[Case] = [
     uneven,
     detached,
     sharded,
+    sharded_lifter,
     recorded,
     prepared,
 ]

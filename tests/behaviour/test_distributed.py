@@ -129,6 +129,12 @@ def test_fsdp2_equals_averaged_gradients(size: int, folder: Any) -> None:
 
 
 @each_size
+def test_a_sharded_model_lifts_poses_on_all_ranks_or_on_none(size: int, folder: Any) -> None:
+    for each in results("sharded_lifter", size, folder):
+        assert each == {"updates": 3, "failed_updates": 0, "steps": 4}
+
+
+@each_size
 def test_each_rank_records_its_own_rows_and_training_is_unchanged(size: int, folder: Any) -> None:
     for each in results("recorded", size, folder):
         for name in ("inner", "outer"):
