@@ -423,10 +423,15 @@ class PoseAugConfig:
         1,
         1 << 24,
         "steps",
-        "Optimizer steps, each after a new batch, per update of the networks.",
+        "Optimizer steps, each after a new batch, per update of what is learned: networks, ranges "
+        "of views, and lifted poses of `target_2d`.",
     )
     update_rows: int | None = number(
-        256, 1, 1 << 24, "rows", "Rows of a batch that an update uses. None: all."
+        256,
+        1,
+        1 << 24,
+        "rows",
+        "Rows of a batch that an update uses; as many poses of `target_2d` are lifted. None: all.",
     )
     d_every: int = number(
         2, 1, 1 << 24, "updates", "Interval between updates of the discriminators."

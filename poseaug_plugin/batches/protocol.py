@@ -18,8 +18,9 @@ __all__ = ["EstimatorFormat", "Format", "check_learnable", "guess_skeleton"]
 class Format(Protocol):
     """A batch format of your own, for batches that no `BatchFormat` describes.
 
-    `batch=` of `PoseAugmenter` takes any object with these two methods. Modes with feedback call
-    the estimator as well, and need the two of `EstimatorFormat`.
+    `batch=` of `PoseAugmenter` takes any object with these two methods. Feedback,
+    `widen_views`, `target_2d` and reports call the estimator as well, and need the two of
+    `EstimatorFormat`.
 
     A third method is optional: `guess_skeleton(batch) -> Skeleton`. Without it, pass `skeleton=`.
     """
@@ -124,7 +125,7 @@ def check_learnable(fmt: Format) -> None:
     if missing:
         raise ConfigError(
             f"batch={type(fmt).__name__} has no method {' and no method '.join(missing)}, but the "
-            "config uses predictions of the estimator (feedback, or target_2d), and only the "
+            "config uses predictions of the estimator (feedback or target_2d), and only the "
             "format knows their layout and unit. Add inputs(poses, pose_2d) and outputs(predicted, "
             "poses, skeleton) as in poseaug_plugin.batches.protocol.EstimatorFormat, or do without "
             "them: learned=False (the default) or feedback='off', and lifted_poses=0."

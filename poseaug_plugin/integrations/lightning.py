@@ -19,8 +19,8 @@ class PoseAugCallback(Callback):  # type: ignore[misc, unused-ignore]
     """Augments the batches of a fit, and keeps the augmenter's state in checkpoints.
 
     Batches are augmented just before `training_step`: on the device, after the data hooks. The
-    model is the LightningModule; modes with feedback call it as `module(pose_2d)`, or as `predict`
-    says. The optimizer is the first of the trainer's optimizers.
+    model is the LightningModule; feedback, `widen_views` and `target_2d` call it as
+    `module(pose_2d)`, or as `predict` says. The optimizer is the first of the trainer's optimizers.
 
     Args:
         batch: as for `PoseAugmenter`.
