@@ -455,7 +455,8 @@ class PoseAugmenter:
         """The engine of a new run, whose first batch is `poses`."""
         skeleton, device, target = self._reader.skeleton, self._estimator.device, None
         if self._target_2d is not None:
-            pose_2d = read_unlabelled(self._target_2d, self._reader.format, skeleton)
+            with restored_streams(self._target_2d):
+                pose_2d = read_unlabelled(self._target_2d, self._reader.format, skeleton)
             target = Target(pose_2d, skeleton, device)
             for name, details in target.doubts(poses.to(device)):
                 self._notifier.warn(name, *details)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
-from loop_helpers import attached, batch, same, seed_all, snapshot, step, trained
+from loop_helpers import attached, batch, same, seed_all, snapshot, step, streams, trained
 from poseaug_plugin import (
     CheckpointError,
     ConfigError,
@@ -153,6 +154,15 @@ def test_warnings(made: Any, message: str, poses: Tensor) -> None:
 def test_poses_that_nobody_lifts_may_lack_a_joint(poses: Tensor) -> None:
     augmenter, *_ = new_run(without_head(poses), dict(lifted_poses=0.0))
     augmenter(batch(rows=64))
+
+
+def test_reading_a_shuffled_loader_draws_from_no_global_stream(poses: Tensor) -> None:
+    loader = DataLoader(TensorDataset(torch.zeros(len(poses)), poses), 256, shuffle=True)
+    (augmenter, *_), given = new_run(loader), batch()
+    before = streams()
+    augmenter(given)
+    assert same(streams(), before)
+    assert augmenter.stats()["target_poses"] == len(poses)
 
 
 def test_an_unreadable_target_is_an_error_of_the_first_batch() -> None:
