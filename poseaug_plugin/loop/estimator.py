@@ -231,9 +231,10 @@ class Estimator:
                     yield
             finally:
                 for module, flag, kept in zip(modules, flags, attributes):
-                    for name in vars(module).keys() - kept.keys():
-                        del vars(module)[name]
-                    vars(module).update(kept)
+                    own = vars(module)
+                    for name in own.keys() - kept.keys():
+                        del own[name]
+                    own.update(kept)
                     module.training = flag
                 for module, name, buffer, version, copy in buffers:
                     if getattr(module, name) is not buffer:
@@ -252,8 +253,8 @@ def _buffers_that_may_change(
         (module, name, buffer, buffer._version, buffer.clone())
         for module in modules
         if not isinstance(module, nn.modules.batchnorm._NormBase)
-        for name, buffer in module.named_buffers(recurse=False)
-        if not buffer.is_inference()
+        for name, buffer in module._buffers.items()
+        if buffer is not None and not buffer.is_inference()
     ]
 
 
