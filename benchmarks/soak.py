@@ -45,7 +45,8 @@ class Measured:
 
     seconds: list[float] = field(default_factory=list)  # processor time of a step
     megabytes: list[float] = field(default_factory=list)  # resident
-    entries: list[int] = field(default_factory=list)  # of all containers, settled and at the end
+    #: Of all containers with the plugin, settled and at the end.
+    entries: list[int] = field(default_factory=list)
     streams: bytes = b""
     stats: dict[str, float] = field(default_factory=dict)
 
@@ -69,7 +70,7 @@ def run(pairs: Pairs, config: PoseAugConfig | None, steps: int, batch_size: int)
             batch[1].add_(random.gauss(0, 1e-4) + np.random.normal(0, 1e-4))
             train_step(model, optimizer, batch)
         found.seconds.append((time.process_time() - start) / (steps // SEGMENTS))
-        if number in (SETTLED, SEGMENTS - 1):
+        if augmenter is not None and number in (SETTLED, SEGMENTS - 1):
             found.entries.append(count_entries())
         found.megabytes.append(resident_megabytes())
     states = torch.get_rng_state().tolist(), np.random.get_state(), random.getstate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import pytest
@@ -12,9 +13,19 @@ from benchmarks.worlds.worlds import WORLDS
 from poseaug_plugin.geometry.camera import project
 
 
+@functools.cache
+def made(name, seed=0):
+    return WORLDS[name](seed)
+
+
 @pytest.fixture(scope="module", params=WORLDS)
 def world(request):
-    return WORLDS[request.param](0)
+    return made(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _made_once(monkeypatch):
+    monkeypatch.setattr(runs, "_world", made)
 
 
 def test_bodies_are_in_view_and_projected_exactly(world):
@@ -35,7 +46,7 @@ def test_heads_are_above_hips(world):
 
 
 def test_the_worlds_differ_from_a_room():
-    distance = {name: make(0).train.pose_3d[:, 0, 2].median() for name, make in WORLDS.items()}
+    distance = {name: made(name).train.pose_3d[:, 0, 2].median() for name in WORLDS}
     assert distance["hands"] < 0.7
     assert 0.9 < distance["selfies"] < 1.5
     assert distance["sports"] > 15
@@ -48,7 +59,7 @@ def test_legs_of_animals_mirror_each_other():
 
 
 def test_fixed_ranges_are_those_of_earlier_versions():
-    hands, people = WORLDS["hands"](0), WORLDS["children"](0)
+    hands, people = made("hands"), made("children")
     assert runs.config_of("plain", people, 0) is None
     fixed = runs.config_of("fixed", people, 3)
     assert (fixed.distance, fixed.joint_offset, fixed.seed) == ((2.5, 6.5), 0.025, 3)
