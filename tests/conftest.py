@@ -20,6 +20,12 @@ torch.set_num_threads(1)
 #: Without it, cuBLAS refuses to multiply in deterministic mode. It is read once, at the start.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let xdist take the files in order. By default those with few tests, the slowest, are last."""
+    config.option.loadscopereorder = False
+
+
 generated = functools.lru_cache(maxsize=2)(synthetic.make)
 
 
