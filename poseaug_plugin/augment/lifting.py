@@ -80,7 +80,7 @@ class Lifting:
         frames = poses.pose_2d.shape[1]  # a lifter of windows sees a person who stands still
         extra = poses.extra_2d
         if extra is not None:  # every joint is as certain as the most certain one of the batch
-            extra = extra.amax((0, 1, 2)).expand_as(extra)
+            extra = extra.nan_to_num(0.0).amax((0, 1, 2)).expand_as(extra)
         poses = replace(poses, extra_2d=extra)
         pose_2d = target.pose_2d[rows, None].expand(-1, frames, -1, -1)
         predicted = fmt.outputs(

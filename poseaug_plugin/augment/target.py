@@ -49,6 +49,8 @@ LARGEST_LOG_FACTOR, LARGEST_SHIFT = 0.7, 0.6
 BLOCKS = 10  # of consecutive poses, whose spread gives the standard errors
 #: Distance by which a lifted pose may miss its 2D, mean over joints, in mean bone lengths.
 FIT = 0.4
+#: Mean bone length of a lifted pose, relative to that of its 2D; most people are seen at below 2.
+DEEPEST = 5.0
 #: Tensors of the state.
 SAVED = ("pose_2d", "visible", "log_factor", "shift", "reach", "lifted", "fits")
 
@@ -283,7 +285,8 @@ class Target:
         on_rays = torch.where(seen, on_rays, predicted)
         off = lengths(on_rays - predicted).sum(1) / seen.sum((1, 2))
         bones = pose_to_bones(torch.cat([on_rays, depth], -1), self.skeleton)
-        fits = (off < FIT * lengths(bones).mean(1)) & (metres > 0)
+        length = lengths(bones).mean(1)
+        fits = (off < FIT * length) & (length < DEEPEST * metres * self.size[rows])
         directions = unit(bones).nan_to_num(0.0, 0.0, 0.0)  # those with NaN do not fit
         self.lifted = self.lifted.index_copy(0, rows, directions)
         self.fits = self.fits.index_copy(0, rows, fits)
