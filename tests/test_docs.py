@@ -197,6 +197,22 @@ def test_the_readme_has_the_numbers_of_the_results():
                     assert (shown[i], shown[3 + i]) == means[estimator, method]
 
 
+def test_the_readme_has_the_numbers_of_the_target():
+    section = (
+        (ROOT / "benchmarks/RESULTS.md").read_text().split("## Unlabelled 2D of the target")[1]
+    )
+    first = section.split("With **four times the updates**")[0]
+    _, rows = table(README, "| in-domain: plain | `random` | `default` |")
+    shown = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows.splitlines()[2:6]]
+    errors = {estimator: cross for estimator, *_, cross in shown}
+    estimator, found = "", {}
+    for label, cross in re.findall(r"(?m)^\| (.+?) \| [\d.]+ ± [\d.]+ \| ([\d.]+) ±", first):
+        estimator = next((name for name in errors if label.startswith(name)), estimator)
+        if label == "**`target_2d`**":
+            found[estimator] = cross
+    assert found == errors
+
+
 def test_the_changelog_lists_the_renamed_options():
     rows = re.findall(
         r"^ *\| `(\w+)` \| `(\w+)` \|$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
