@@ -83,9 +83,11 @@ class Engine:
 
         Do not use the engine afterwards.
         """
-        trainer = None if self.trainer is None else self.trainer.example_state()
-        sampler = {**self.sampler.state_dict(), "detected": True}
-        return {**self.state_dict(), "sampler": sampler, "trainer": trainer}
+        if self.trainer is not None:
+            self.trainer.complete()
+        state = self.state_dict()
+        state["sampler"]["detected"] = True
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict()` returned."""

@@ -357,8 +357,8 @@ class Trainer:
             },
         }
 
-    def example_state(self) -> dict[str, Any]:
-        """A state with every entry that training can add, to compare a saved state with.
+    def complete(self) -> None:
+        """Make every entry of the state that training can add.
 
         Do not use the trainer afterwards.
         """
@@ -384,7 +384,6 @@ class Trainer:
         names |= {f"{name}_finite" for name in OF_THE_ESTIMATOR}
         self.watch.sums = {name: torch.zeros((), device=self.device) for name in names}
         self.watch.counts = dict.fromkeys(names, 0)
-        return self.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.updates = state["updates"]

@@ -113,11 +113,11 @@ def test_every_entry_damaged_is_refused_or_resumes(preset: str, damage: str) -> 
 
 
 def together(state: Any, paths: list[Path]) -> list[list[Path]]:
-    """The paths, where those to numbers and text of the same container are in one list."""
+    """The paths, where those to numbers and text of the same part are in one list."""
     groups: dict[tuple[bool, Path], list[Path]] = {}
     for path in paths:
         is_container = isinstance(at(state, path), (dict, list, tuple))
-        groups.setdefault((is_container, path if is_container else path[:-1]), []).append(path)
+        groups.setdefault((is_container, path if is_container else path[:-1][:4]), []).append(path)
     return list(groups.values())
 
 
