@@ -233,15 +233,16 @@ def lifted_by(model: nn.Module, sampler: Sampler, poses: PoseBatch, updates: int
 
 
 def test_a_lifted_pose_by_its_definition() -> None:
-    """Of 20 poses, with joints that are missing."""
+    """Of 100 poses, with joints that are missing; some of them fit."""
     generator = torch.Generator().manual_seed(4)
     pose_2d = exact_2d(people())
     pose_2d[torch.rand(PEOPLE, 16, generator=generator) < 0.2] = torch.nan
     target, focal = target_of(pose_2d), 1.7
     predicted = people().root_relative
-    predicted = predicted + 0.04 * torch.randn(predicted.shape, generator=generator)
+    predicted = predicted + 0.1 * torch.randn(predicted.shape, generator=generator)
     target.keep_lifted(torch.arange(PEOPLE), predicted, torch.tensor(focal))
-    for row in range(0, PEOPLE, PEOPLE // 20):
+    assert 0.2 < target.fits.float().mean() < 0.8
+    for row in range(0, PEOPLE, PEOPLE // 100):
         seen, pose = target.visible[row], predicted[row]
         observed = target.pose_2d[row] - target.pose_2d[row, seen].mean(0)
         across = pose[:, :2] - pose[seen, :2].mean(0)
