@@ -338,8 +338,8 @@ class PoseAugConfig:
     )
     feedback: Literal["log", "exp", "range", "off"] = option(
         "log",
-        "Form of the feedback from the estimator's errors. log: a controller of the hardness, "
-        "which fades to 0 at its target. exp: as in the paper. range: as in the released code.",
+        "Form of the feedback from the estimator's errors. log: it raises the hardness to its "
+        "target, and fades there. exp: as in the paper. range: as in the released code.",
     )
     feedback_weight: float = number(0.2, 0, 1e6, "", "feedback='log' or 'exp': weight.")
     beta: Schedule = number(
@@ -349,7 +349,7 @@ class PoseAugConfig:
         "",
         "feedback='log' or 'exp': target of the hardness, the ratio of the squared errors on "
         "augmented and original pairs. That of the prior's pairs is near 1 at first, and rises as "
-        "the model learns; a smaller beta makes pairs easier.",
+        "the model learns. With 'log', pairs that are harder than beta are not made easier.",
     )
     ba_ratio: Schedule = number(
         (3.0, 5.0),

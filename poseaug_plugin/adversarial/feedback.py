@@ -1,8 +1,8 @@
 """Feedback losses: how hard an augmented pair is for the estimator, and how hard it should be.
 
 There are three forms: the exponential one of the paper, on whole poses; that of the released code,
-on ratios of weighted joint errors in three tiers; and one on the logarithm of the hardness, a
-controller of it. All compare an augmented pair with the pair from which it was made.
+on ratios of weighted joint errors in three tiers; and one on the logarithm of the hardness, which
+raises it to its target. All compare an augmented pair with the pair from which it was made.
 
 The hardness is the geometric mean, over pairs, of L(X') / L(X), where L is the squared error of the
 estimator: the quantity whose target is beta.
@@ -57,17 +57,22 @@ def mean_log_ratio(augmented: Tensor, original: Tensor, rows: Tensor) -> Tensor:
 
 
 def log_feedback(log_hardness: Tensor, beta: float) -> Tensor:
-    """Return the Huber loss of log(hardness / beta), a scalar.
+    """Return the Huber loss of log(hardness / beta) where that is below 0, else 0; a scalar.
 
-    Its slope is 1 where the hardness is off its target by more than 20 %, and fades to 0 at the
-    target. See `steer`.
+    Its slope is -1 where the hardness is below its target by more than 20 %, and fades to 0 at the
+    target. Pairs that are harder than that are left alone: what makes a pair easier for the
+    estimator is a pose or body as it believes them to be, and it would learn its own errors. See
+    `steer`.
     """
-    gap = _gap(log_hardness, beta)
+    gap = _gap(log_hardness, beta).clamp(max=0)
     return F.huber_loss(gap, torch.zeros_like(gap), delta=TOLERANCE) / TOLERANCE
 
 
 def steer(log_hardness: Tensor, beta: float) -> Tensor:
-    """Return the derivative of `log_feedback` with respect to the log hardness: -1 to 1."""
+    """Return how far the hardness is off its target: -1 to 1, from 20 % below to 20 % above.
+
+    Up to 0 it is the derivative of `log_feedback` with respect to the log hardness.
+    """
     return (_gap(log_hardness, beta) / TOLERANCE).clamp(-1, 1)
 
 

@@ -281,8 +281,8 @@ class Trainer:
             weights["feedback"] = 1.0
             if config.feedback == "log":
                 # Its gradient fades at the target; the balance alone would keep its size.
-                fade = steer(log_hardness, schedule.between(config.beta)) * (share > 0)
-                weights["feedback"] = config.feedback_weight * fade
+                fade = steer(log_hardness, schedule.between(config.beta)).clamp(max=0)
+                weights["feedback"] = config.feedback_weight * fade * (share > 0)
         measures["loss_augmentor"] = torch.stack(loss).sum().detach()
         gradients, shares = self.balance.combine(made.gradients, sums, weights, outputs)
         measures.update({f"share_{name}": share for name, share in shares.items()})

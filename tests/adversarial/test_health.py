@@ -67,7 +67,7 @@ def prior_hardness(lifter: nn.Module) -> float:
     return run(lifter, 60, lr=0.0)["hardness"]
 
 
-@pytest.mark.parametrize("factor", [0.6, 1.0, 2.0])
+@pytest.mark.parametrize("factor", [1.0, 2.0])
 def test_the_hardness_reaches_its_target(
     lifter: nn.Module, prior_hardness: float, factor: float
 ) -> None:
@@ -78,12 +78,19 @@ def test_the_hardness_reaches_its_target(
     assert means["implausible"] < 1.1 * means["implausible_prior"] + 5e-4
 
 
-@pytest.mark.parametrize("beta", [1e-3, 1e3])
-def test_far_from_the_target_feedback_and_discriminator_are_both_audible(
-    lifter: nn.Module, beta: float
+def test_far_below_the_target_feedback_and_discriminator_are_both_audible(
+    lifter: nn.Module,
 ) -> None:
-    means = run(lifter, 80, beta=(beta, beta))
+    means = run(lifter, 80, beta=(1e3, 1e3))
     assert 0.1 < means["share_feedback"] / means["share_d3d"] < 10
+
+
+def test_pairs_are_not_made_easier(lifter: nn.Module, prior_hardness: float) -> None:
+    """The estimator would learn what it believes already."""
+    means = run(lifter, 80, beta=(0.3 * prior_hardness, 0.3 * prior_hardness))
+    assert means["share_feedback"] == 0
+    assert means["feedback"] == 0
+    assert means["hardness"] == pytest.approx(prior_hardness, rel=0.2)
 
 
 def test_the_feedback_of_the_paper_is_audible_too(lifter: nn.Module) -> None:
@@ -151,12 +158,12 @@ def test_the_controller_fades_at_its_target() -> None:
     for hardness, slope in ((30.0, 1.0), (3.0, 0.0), (0.3, -1.0)):
         log_hardness = torch.tensor(hardness).log().requires_grad_()
         (grad,) = torch.autograd.grad(log_feedback(log_hardness, beta), log_hardness)
-        assert float(grad) == pytest.approx(slope, abs=1e-6)
+        assert float(grad) == pytest.approx(min(slope, 0.0), abs=1e-6)
         assert steer(log_hardness, beta).item() == pytest.approx(slope, abs=1e-6)
-    inside = torch.tensor(3.3).log().requires_grad_()
+    inside = torch.tensor(2.7).log().requires_grad_()
     (grad,) = torch.autograd.grad(log_feedback(inside, beta), inside)
     assert float(grad) == pytest.approx(steer(inside, beta).item())
-    assert 0.4 < float(grad) < 0.6
+    assert -0.7 < float(grad) < -0.4
 
 
 def test_normalised_gradients_have_the_size_of_their_weights() -> None:
