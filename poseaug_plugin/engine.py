@@ -58,8 +58,8 @@ class Engine:
     @property
     def learners(self) -> list[Trainer | Widening | Lifting]:
         """All that is updated after a step of the caller's optimizer."""
-        lifting = None if self.sampler.target is None else self.lifting
-        return [x for x in (self.trainer, self.widening, lifting) if x is not None]
+        learners = self.trainer, self.widening, self.lifting
+        return [learner for learner in learners if learner is not None]
 
     def on(self, device: torch.device) -> Engine:
         """Return the engine itself if it is on the device, else a copy of it there."""

@@ -16,7 +16,7 @@ from .augment.augmentation import Augmentation
 from .augment.mixing import Mixed, mix_batch
 from .augment.ranges import Ranges
 from .augment.sampler import Sampler
-from .augment.target import SEEN, Target
+from .augment.target import Target
 from .batches.check import CheckReport
 from .batches.presets import resolve_format
 from .batches.protocol import EstimatorFormat, Format, check_learnable
@@ -458,11 +458,9 @@ class PoseAugmenter:
             with restored_streams(self._target_2d):
                 pose_2d = read_unlabelled(self._target_2d, self._reader.format, skeleton)
             target = Target(pose_2d, skeleton, device)
-            for name, details in target.doubts(poses.to(device)):
+            lifted_as = self._reader.format if self._lifts else None
+            for name, details in target.doubts(poses.to(device), lifted_as):
                 self._notifier.warn(name, *details)
-            share = len(target.complete(self._reader.format)) / len(target.visible)
-            if self._lifts and share < SEEN:
-                self._notifier.warn("target_incomplete", f"{share:.1%}")
         return Engine(skeleton, self.config, device, target)
 
     @property

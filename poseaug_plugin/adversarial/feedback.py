@@ -28,6 +28,7 @@ __all__ = [
     "log_feedback",
     "log_ratio",
     "mean_log_ratio",
+    "raising_slope",
     "ratio_feedback",
     "steer",
     "tier_errors",
@@ -61,18 +62,19 @@ def log_feedback(log_hardness: Tensor, beta: float) -> Tensor:
 
     Its slope is -1 where the hardness is below its target by more than 20 %, and fades to 0 at the
     target. Pairs that are harder than that are left alone: what makes a pair easier for the
-    estimator is a pose or body as it believes them to be, and it would learn its own errors. See
-    `steer`.
+    estimator is a pose or body as it believes them to be, and it would learn its own errors.
     """
     gap = _gap(log_hardness, beta).clamp(max=0)
     return F.huber_loss(gap, torch.zeros_like(gap), delta=TOLERANCE) / TOLERANCE
 
 
-def steer(log_hardness: Tensor, beta: float) -> Tensor:
-    """Return how far the hardness is off its target: -1 to 1, from 20 % below to 20 % above.
+def raising_slope(log_hardness: Tensor, beta: float) -> Tensor:
+    """Return the derivative of `log_feedback` with respect to the log hardness: -1 to 0."""
+    return steer(log_hardness, beta).clamp(max=0)
 
-    Up to 0 it is the derivative of `log_feedback` with respect to the log hardness.
-    """
+
+def steer(log_hardness: Tensor, beta: float) -> Tensor:
+    """Return how far the hardness is off its target: -1 to 1, from 20 % below to 20 % above."""
     return (_gap(log_hardness, beta) / TOLERANCE).clamp(-1, 1)
 
 

@@ -27,7 +27,7 @@ from .balance import Balance, gradients_of, sums_of_squares
 from .collapse import OF_THE_ESTIMATOR, CollapseReport, CollapseWatch
 from .discriminators import DISCRIMINATORS, DiscriminatorInput
 from .fake_pool import FakePool
-from .feedback import steer
+from .feedback import raising_slope
 from .losses import lsgan_discriminator, lsgan_generator
 from .objectives import Feedback, estimator_feedback, make_predict_pairs, regularisation
 from .plausibility import AngleRange, diversity
@@ -281,7 +281,7 @@ class Trainer:
             weights["feedback"] = 1.0
             if config.feedback == "log":
                 # Its gradient fades at the target; the balance alone would keep its size.
-                fade = steer(log_hardness, schedule.between(config.beta)).clamp(max=0)
+                fade = raising_slope(log_hardness, schedule.between(config.beta))
                 weights["feedback"] = config.feedback_weight * fade * (share > 0)
         measures["loss_augmentor"] = torch.stack(loss).sum().detach()
         gradients, shares = self.balance.combine(made.gradients, sums, weights, outputs)

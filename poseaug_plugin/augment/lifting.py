@@ -78,10 +78,9 @@ class Lifting:
         number = self.updates * len(poses) + torch.arange(len(poses), device=target.device)
         rows = self._complete[number % len(self._complete)]
         frames = poses.pose_2d.shape[1]  # a lifter of windows sees a person who stands still
-        extra = poses.extra_2d
-        if extra is not None:  # every joint is as certain as the most certain one of the batch
-            extra = extra.nan_to_num(0.0).amax((0, 1, 2)).expand_as(extra)
-        poses = replace(poses, extra_2d=extra)
+        if poses.extra_2d is not None:  # every joint is as certain as the most certain one
+            most = poses.extra_2d.nan_to_num(0.0).amax((0, 1, 2))
+            poses = replace(poses, extra_2d=most.expand_as(poses.extra_2d))
         pose_2d = target.pose_2d[rows, None].expand(-1, frames, -1, -1)
         predicted = fmt.outputs(
             estimator(fmt.inputs(poses, pose_2d)), poses, self._sampler.skeleton

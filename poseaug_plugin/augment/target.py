@@ -325,8 +325,14 @@ class Target:
 
     # What the user is told
 
-    def doubts(self, poses: PoseBatch) -> list[tuple[str, tuple[str, ...]]]:
+    def doubts(
+        self, poses: PoseBatch, lifted_as: Format | None = None
+    ) -> list[tuple[str, tuple[str, ...]]]:
         """Compare with the first training batch.
+
+        Args:
+            poses: the batch.
+            lifted_as: the format in which the model gets poses to lift. None: it lifts none.
 
         Returns:
             The names of warnings in `events.WARNINGS`, and what they say. This waits for the
@@ -343,6 +349,10 @@ class Target:
             found.append(("target_strange", ()))
         elif self._resembles(training):
             found.append(("target_same", ()))
+        if lifted_as is not None:
+            share = len(self.complete(lifted_as)) / len(self.visible)
+            if share < SEEN:
+                found.append(("target_incomplete", (f"{share:.1%}",)))
         return found
 
     def _is_upside_down(self, other: Target) -> bool:
