@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -152,7 +153,7 @@ class Estimator:
         """Whether the model has a BatchNorm layer."""
         return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.model.modules())
 
-    @property
+    @cached_property  # asked after every step
     def is_sharded(self) -> bool:
         """Whether its parameters are divided among the ranks, as by FSDP2.
 
