@@ -29,7 +29,7 @@ from poseaug_plugin.metrics import acceleration_error, report
 from ..environment import environment_info
 from ..training import ShuffledBatches, clip_bounds, predict, train_step
 from .splits import splits, unlabelled
-from .transformer import TemporalTransformer
+from .temporal_lifters import TemporalLifter81, TemporalTransformer
 
 __all__ = [
     "ESTIMATORS",
@@ -63,7 +63,9 @@ ESTIMATORS: dict[str, Estimator] = {
     "semgcn": Estimator(functools.partial(GraphLifter, width=64, blocks=3), 2e-1),
     "stgcn": Estimator(SpatialGraphLifter, 1e-1),
     "tcn27": Estimator(TemporalLifter, 2e-2, frames=27),
+    "tcn81": Estimator(TemporalLifter81, 2e-2, frames=81),
     "transformer27": Estimator(TemporalTransformer, 3e-3, frames=27),
+    "transformer81": Estimator(functools.partial(TemporalTransformer, 81), 3e-3, frames=81),
 }
 
 _residual = functools.partial(PoseAugConfig.default, learned=True)

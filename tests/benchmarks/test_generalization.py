@@ -32,7 +32,7 @@ from benchmarks.generalization.splits import (
     unlabelled,
 )
 from benchmarks.generalization.splits import validation as validation_split
-from benchmarks.generalization.transformer import TemporalTransformer
+from benchmarks.generalization.temporal_lifters import TemporalTransformer
 from benchmarks.options import names_among
 from benchmarks.training import clip_bounds
 from h36m_helpers import pixels, world, write

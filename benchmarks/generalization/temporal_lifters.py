@@ -1,11 +1,20 @@
-"""A small transformer over the frames of a window."""
+"""Lifters of windows that only the benchmark needs."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["TemporalTransformer"]
+from poseaug_plugin.lifters import TemporalLifter
+
+__all__ = ["TemporalLifter81", "TemporalTransformer"]
+
+
+class TemporalLifter81(TemporalLifter):
+    """VideoPose3D's temporal convolutions over 81 frames instead of 27."""
+
+    filter_widths = (3, 3, 3, 3)
+    pad = 40
 
 
 class TemporalTransformer(nn.Module):
