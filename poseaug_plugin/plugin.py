@@ -20,7 +20,7 @@ from .augment.target import Target
 from .batches.check import CheckReport
 from .batches.presets import resolve_format
 from .batches.protocol import EstimatorFormat, Format, check_learnable
-from .batches.reader import BatchReader, as_iterable, restored_streams
+from .batches.reader import BatchReader, as_iterable, restored_order
 from .batches.unlabelled import read_unlabelled
 from .batches.windows import Windows
 from .checkpoint import restore
@@ -455,7 +455,7 @@ class PoseAugmenter:
         """The engine of a new run, whose first batch is `poses`."""
         skeleton, device, target = self._reader.skeleton, self._estimator.device, None
         if self._target_2d is not None:
-            with restored_streams(self._target_2d):
+            with restored_order(self._target_2d):
                 pose_2d = read_unlabelled(self._target_2d, self._reader.format, skeleton)
             target = Target(pose_2d, skeleton, device)
             lifted_as = self._reader.format if self._lifts else None
@@ -607,7 +607,7 @@ class PoseAugmenter:
         with (
             full_precision(self._estimator.device),
             temporary as windows,
-            restored_streams(inner),
+            restored_order(inner),
             restore_draws,
         ):
             for batch in itertools.islice(as_iterable(inner), batches):

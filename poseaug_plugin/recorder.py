@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, cast
@@ -20,6 +21,7 @@ __all__ = ["ErrorRecorder"]
 
 ROWS_KEPT = 20_000  # of the latest batches
 CLOSE = 0.02  # largest norm of the difference of rows that are still the same, of their norm
+MOST_AHEAD = 8  # batches that a loop may read before it calls the model with the first of them
 
 _NOT_CALLED = (
     "the model that was passed to PoseAugmenter was not called with a batch in training mode, or "
@@ -54,7 +56,7 @@ class _Measured:
 
 @dataclass
 class _Expected:
-    """Rows with which the model may be called until the next batch.
+    """Rows with which the model may be called.
 
     Attributes:
         poses: their poses.
@@ -91,26 +93,34 @@ class ErrorRecorder:
     def clear(self) -> None:
         """Forget everything."""
         self.batches = 0
-        self._expected: list[_Expected] = []
+        self._expected: list[list[_Expected]] = []  # of each batch, the latest last
+        self._uncalled = 0  # batches since the last call
+        self._ahead = 1  # batches that calls may be of: more if the loop reads ahead
         self._kept: deque[_Measured] = deque()
         self._rows = 0  # of those
         self._reason = _NOT_CALLED
 
     def expect(self, poses: PoseBatch, replaced: Tensor) -> None:
-        """Expect calls with the rows of a new batch, and no longer those of the last one.
+        """Expect calls with the rows of a new batch, and no longer those of old ones.
 
         Args:
             poses: the rows that the caller gets.
             replaced: (B,) bool, which of them are augmented.
         """
         self.batches += 1
-        self._expected = [_Expected(poses, replaced, poses.valid)]
+        self._uncalled += 1
+        if self._uncalled > 1:  # one more, since the call with the oldest may be on its way
+            self._ahead = max(self._ahead, min(self._uncalled + 1, MOST_AHEAD))
+        # A new list: a thread that reads ahead may be here while another is in `record`.
+        batch = [_Expected(poses, replaced, poses.valid)]
+        self._expected = [*self._expected, batch][-self._ahead :]
 
     def expect_real(self, poses: PoseBatch) -> None:
         """Expect calls with the real rows of the same batch as well, which count once."""
-        (augmented,) = self._expected
+        batch = self._expected[-1]
+        (augmented,) = batch
         augmented.counted = augmented.counted & augmented.augmented
-        self._expected.append(_Expected(poses, torch.zeros_like(poses.valid), poses.valid))
+        batch.append(_Expected(poses, torch.zeros_like(poses.valid), poses.valid))
 
     def close(self) -> None:
         """Expect no more calls."""
@@ -124,7 +134,8 @@ class ErrorRecorder:
             arguments: what the model was called with. It is only read.
             output: what it returned. It is only read.
         """
-        for expected in self._expected:
+        self._uncalled = 0
+        for expected in itertools.chain.from_iterable(self._expected):
             device = expected.poses.pose_2d.device
             if _is_capturing(device):
                 return  # each replay of a CUDA graph would overwrite what is kept here

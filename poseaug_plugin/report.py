@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .augment.pose_statistics import PoseStatistics
-from .batches.protocol import EstimatorFormat
+from .batches.protocol import EstimatorFormat, prediction_and_target
 from .errors import DataError
 from .geometry.bones import Bones
 from .geometry.pose_batch import PoseBatch
@@ -206,9 +206,7 @@ def joint_errors(
     output: Tensor, poses: PoseBatch, fmt: EstimatorFormat, skeleton: Skeleton
 ) -> Tensor:
     """Return the errors (B, J) of an output of the model for some pairs, mm."""
-    predicted, target = fmt.outputs(output, poses, skeleton), poses.pose_3d
-    if predicted.shape[1] != target.shape[1]:  # the model predicts the centre frame
-        target = target[:, poses.middle, None]
+    predicted, target = prediction_and_target(output, poses, fmt, skeleton)
     return 1000 * (predicted - target).norm(dim=-1).mean(1)
 
 

@@ -20,8 +20,8 @@ PACKAGE = Path(poseaug_plugin.__file__).parent
 TOOLS = {"config", "counters", "errors", "schedule"}
 RULES = {
     "geometry": {"errors"},
-    "loop": {"errors"},
-    "batches": {"errors", "geometry"},
+    "loop": {"errors", "random_streams"},
+    "batches": {"errors", "random_streams", "geometry"},
     "augment": {"errors", "config", "geometry", "loop", "batches"},
     "adversarial": {*TOOLS, "geometry", "loop", "batches", "augment"},
     "data": {"geometry"},

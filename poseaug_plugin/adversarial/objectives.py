@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..augment.sampler import Proposal
-from ..batches.protocol import EstimatorFormat
+from ..batches.protocol import EstimatorFormat, prediction_and_target
 from ..config import PoseAugConfig
 from ..errors import BatchError, EstimatorError
 from ..geometry.constants import index_tensor
@@ -65,16 +65,11 @@ def regularisation(
 def make_predict_pairs(
     estimator: Estimator, fmt: EstimatorFormat, skeleton: Skeleton
 ) -> PredictPairs:
-    """Return a function that predicts pairs, and returns the predictions and their targets.
-
-    Both are (B, T, J, 3), or (B, 1, J, 3) if the estimator predicts the centre frame only.
-    """
+    """Return a function that predicts pairs, see `prediction_and_target`."""
 
     def predict_pairs(poses: PoseBatch) -> tuple[Tensor, Tensor]:
-        predicted = fmt.outputs(estimator(fmt.inputs(poses, poses.pose_2d)), poses, skeleton)
-        all_frames = predicted.shape[1] == poses.pose_3d.shape[1]
-        target = poses.pose_3d if all_frames else poses.pose_3d[:, poses.middle, None]
-        return predicted, target
+        output = estimator(fmt.inputs(poses, poses.pose_2d))
+        return prediction_and_target(output, poses, fmt, skeleton)
 
     return predict_pairs
 

@@ -11,7 +11,13 @@ from ..geometry.camera import Camera
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 
-__all__ = ["EstimatorFormat", "Format", "check_learnable", "guess_skeleton"]
+__all__ = [
+    "EstimatorFormat",
+    "Format",
+    "check_learnable",
+    "guess_skeleton",
+    "prediction_and_target",
+]
 
 
 @runtime_checkable
@@ -112,6 +118,23 @@ class EstimatorFormat(Format, Protocol):
             BatchError: the prediction has an unexpected shape.
         """
         ...
+
+
+def prediction_and_target(
+    output: Tensor, poses: PoseBatch, fmt: EstimatorFormat, skeleton: Skeleton
+) -> tuple[Tensor, Tensor]:
+    """Return what an output of the estimator predicts, and what it should be.
+
+    Both are (B, T, J, 3), or (B, 1, J, 3) if the estimator predicts the centre frame only, in
+    root-relative metres.
+
+    Raises:
+        BatchError: the output has an unexpected shape.
+    """
+    predicted, target = fmt.outputs(output, poses, skeleton), poses.pose_3d
+    if predicted.shape[1] != target.shape[1]:
+        target = target[:, poses.middle, None]
+    return predicted, target
 
 
 def check_learnable(fmt: Format) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
-import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,11 +17,12 @@ from ..geometry.camera import Camera
 from ..geometry.constants import constant
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
+from ..random_streams import restored_streams
 from .check import FARTHEST, CheckReport, inspect
 from .infer import infer_format
 from .protocol import Format, guess_skeleton
 
-__all__ = ["BatchReader", "as_iterable", "restored_streams"]
+__all__ = ["BatchReader", "as_iterable", "restored_order"]
 
 
 class BatchReader:
@@ -125,7 +124,7 @@ class BatchReader:
             BatchError: a batch cannot be read, or there is none.
         """
         found = []
-        with restored_streams(loader):
+        with restored_order(loader):
             for given in itertools.islice(as_iterable(loader), batches):
                 _, skeleton, poses, measured = self._inspect(split(given)[1] if split else given)
                 found.append(complete(measured, poses, skeleton) if complete else measured)
@@ -154,9 +153,8 @@ class BatchReader:
 
 
 @contextlib.contextmanager
-def restored_streams(loader: Any) -> Iterator[None]:
-    """Restores the random generators that a loader draws its order from."""
-    python, array = random.getstate(), np.random.get_state()
+def restored_order(loader: Any) -> Iterator[None]:
+    """Context manager that restores the random streams a loader draws its order from."""
     own = getattr(loader, "random_state", None)  # of VideoPose3D's generator
     own_state = copy.deepcopy(own()) if callable(own) else None
     owners = (loader, *(getattr(loader, name, None) for name in ("sampler", "batch_sampler")))
@@ -166,11 +164,9 @@ def restored_streams(loader: Any) -> Iterator[None]:
         if isinstance(found, torch.Generator)
     }
     try:
-        with torch.random.fork_rng(devices=[]):
+        with restored_streams():
             yield
     finally:
-        random.setstate(python)
-        np.random.set_state(array)
         for generator, state in generators.values():
             generator.set_state(state)
         if own_state is not None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AttachError, ConfigError
+from ..random_streams import restored_streams
 
 __all__ = ["Estimator", "Predict", "first_tensor", "full_precision"]
 
@@ -195,12 +196,9 @@ class Estimator:
         Raises:
             ConfigError: `predict` does not call the model once.
         """
-        stand_in, device = _Replay(self.model, _copied(output)), pose_2d.device
-        no_draws: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
-        if not self._is_default:
-            cuda = [device] if device.type == "cuda" else []
-            no_draws = torch.random.fork_rng(devices=cuda)
-        with no_draws:
+        stand_in = _Replay(self.model, _copied(output))
+        draws = contextlib.nullcontext() if self._is_default else restored_streams([pose_2d.device])
+        with draws:
             predicted = self._predict(cast(nn.Module, stand_in), pose_2d)
         if len(stand_in.passed) != 1:
             raise ConfigError(f"{self.called} calls the model {len(stand_in.passed)} times")
@@ -212,19 +210,18 @@ class Estimator:
 
         Inside, the model is in evaluation mode, gradients are on, and autocast is off. Afterwards
         its training flags, buffers and attributes, such as the state of a recurrent lifter, and
-        torch's global random state are as before. Flags are set and restored for each module,
+        the global random streams are as before. Flags are set and restored for each module,
         because a caller may keep a frozen BatchNorm in evaluation mode.
         """
         device = self.device
-        cuda = [device] if device.type == "cuda" else []
         modules = list(self.model.modules())
         flags = [m.training for m in modules]
         attributes = [dict(vars(m)) for m in modules]
         buffers = _buffers_that_may_change(modules)
         self._callers_flag = self.outer.training
         # The RNN kernels of cuDNN have no backward pass in evaluation mode; those of torch have.
-        slow_rnn = bool(cuda) and any(isinstance(m, nn.RNNBase) for m in modules)
-        with torch.random.fork_rng(devices=cuda), full_precision(device), _without_cudnn(slow_rnn):
+        slow_rnn = device.type == "cuda" and any(isinstance(m, nn.RNNBase) for m in modules)
+        with restored_streams([device]), full_precision(device), _without_cudnn(slow_rnn):
             try:
                 for module in modules:
                     module.training = False

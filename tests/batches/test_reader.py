@@ -14,7 +14,7 @@ import torch
 from helpers import H36M, cameras, people
 from loop_helpers import same, streams
 from poseaug_plugin import BatchFormat, Camera, Skeleton
-from poseaug_plugin.batches.reader import BatchReader, restored_streams
+from poseaug_plugin.batches.reader import BatchReader, restored_order
 from poseaug_plugin.geometry.camera import project
 
 FORMAT = BatchFormat(pose_2d=0, pose_3d=1, camera=2, root="absolute")
@@ -48,7 +48,7 @@ def test_every_random_stream_is_as_it_was(fails: bool) -> None:
     loader, before = Generator(), streams()
     wanted = Generator().draw()
     try:
-        with restored_streams(loader):
+        with restored_order(loader):
             loader.draw(), random.random(), np.random.rand(), torch.rand(3)
             if fails:
                 raise KeyError

@@ -298,6 +298,38 @@ def test_only_the_first_call_with_a_row_counts() -> None:
     assert told(augmenter)[0] == 2 * once[0]
 
 
+@pytest.mark.parametrize("ahead", [1, 3])
+@pytest.mark.parametrize("mix", ["replace", "append"])
+def test_a_loop_that_reads_ahead_is_recorded(ahead: int, mix: Any) -> None:
+    """As a prefetcher that takes the next batch before each call, or a thread with a queue."""
+
+    def reported(ahead: int) -> ErrorReport:
+        augmenter, model = recording(HALF.replace(mix=mix))
+        waiting: list[Any] = []
+        for seed in range(6):
+            waiting.append(augmenter(batch(seed=seed))[1])
+            if len(waiting) > ahead:
+                model(waiting.pop(0))
+        for pose_2d in waiting:
+            model(pose_2d)
+        return augmenter.report()
+
+    assert reported(ahead) == reported(0)
+
+
+def test_a_usual_loop_expects_calls_of_one_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(recorder.ErrorRecorder, "_record", lambda self, *args: calls.append(args))
+    augmenter, model = recording()
+    for seed in range(4):
+        model(augmenter(batch(seed=seed))[1])
+    assert len(calls) == 4
+    for seed in range(10):  # a loop that skips batches, and never calls the model with them
+        augmenter(batch(seed=seed))
+    model(batch()[1])
+    assert len(calls) == 4 + recorder.MOST_AHEAD
+
+
 def test_rows_that_the_loop_has_changed_do_not_count() -> None:
     """Here they are mirrored; the small noise of a loop does not matter."""
     augmenter, model = recording(ALL)

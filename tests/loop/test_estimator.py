@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -39,6 +41,21 @@ def test_calls_use_evaluation_mode() -> None:
     first, second = call(Estimator(model)), call(Estimator(model))
     assert torch.equal(first, second)
     assert same(snapshot(model), before)
+
+
+def test_the_global_random_streams_are_restored_after_calls_that_draw_even_after_an_error() -> None:
+    def draws(net: nn.Module, pose_2d: Tensor) -> Tensor:
+        noise = torch.rand(()) + np.random.rand() + random.random()
+        if pose_2d.isnan().any():
+            raise ValueError("the caller's own")
+        return net(pose_2d) + noise
+
+    pose_2d, estimator = batch()[1], Estimator(Lifter(), draws)
+    before = streams()
+    assert torch.equal(call(estimator, pose_2d), call(estimator, pose_2d))
+    with pytest.raises(ValueError, match="the caller's own"):
+        call(estimator, pose_2d * torch.nan)
+    assert same(streams(), before)
 
 
 def test_a_model_that_remembers_its_calls_forgets_those_of_the_plugin() -> None:
@@ -269,7 +286,7 @@ class Scaled(Lifter):
     [
         lambda net, x: net.scale * net(x=x),
         lambda net, x: net.scale * net({"ids": 3, "x": [x]}),
-        lambda net, x: net.scale * net("text", x) + 0 * torch.rand(()) * net.last.weight.sum(),
+        lambda net, x: net.scale * net("text", x) + 0 * (torch.rand(()) + np.random.rand()),
     ],
     ids=["by name", "in a mapping", "beside text, with a random number"],
 )
