@@ -248,8 +248,9 @@ def inference(x: Tensor) -> Tensor:
 
 TORCH_DTYPES = (
     *[torch.float16, torch.bfloat16, torch.float64, torch.int8, torch.uint8, torch.int16],
-    *[torch.int32, torch.int64, torch.bool, torch.complex64, torch.complex128, torch.uint16],
-    *[torch.float8_e4m3fn, torch.float8_e5m2, torch.uint64],
+    *[torch.int32, torch.int64, torch.bool, torch.complex64, torch.complex128],
+    *[torch.float8_e4m3fn, torch.float8_e5m2],
+    *(getattr(torch, name) for name in ("uint16", "uint64") if hasattr(torch, name)),  # since 2.3
 )
 NUMPY_DTYPES = (
     *["f2", "f8", ">f4", ">f8", "g", "i1", "u1", "i2", "u2", "u4", "i4", "i8", "u8", "?"],
