@@ -66,6 +66,7 @@ TESTS = {
 #: the stack, on which mutmut has frames of its own.
 SKIPPED = (
     "tests/behaviour/test_bad_input.py::test_warnings_point_at_the_callers_line",
+    "tests/test_cli.py::test_a_closed_pipe_is_no_error",
     "tests/test_cli.py::test_the_module_is_the_command",
     "tests/test_demo.py::test_the_plugin_is_three_lines",
 )

@@ -79,7 +79,7 @@ def check_estimator(
     fmt: EstimatorFormat,
     skeleton: Skeleton,
     poses: PoseBatch,
-    needs_gradient: bool = True,
+    needs_gradient: bool,
 ) -> None:
     """Call the estimator with two rows, to detect wrong predictions before training starts.
 

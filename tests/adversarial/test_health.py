@@ -13,7 +13,7 @@ from helpers import H36M
 from loop_helpers import Lifter, attached, batch, loader, people, same, small, snapshot, step, train
 from poseaug_plugin import Camera, PoseAugConfig, PoseBatch
 from poseaug_plugin.adversarial.balance import Balance, gradients_of, sums_of_squares
-from poseaug_plugin.adversarial.feedback import log_feedback, mean_log_ratio, steer
+from poseaug_plugin.adversarial.feedback import log_feedback, mean_log_ratio, raising_slope, steer
 from poseaug_plugin.adversarial.objectives import regularisation
 from poseaug_plugin.adversarial.plausibility import AngleRange, diversity
 from poseaug_plugin.adversarial.trainer import Trainer
@@ -151,6 +151,7 @@ def test_the_hardness_is_the_geometric_mean_of_the_ratios_of_the_pairs_in_use() 
     assert mean_log_ratio(augmented, original, rows).exp().item() == pytest.approx(6.0)
     assert mean_log_ratio(augmented, original, ~rows & rows) == 0
     assert mean_log_ratio(augmented, 0 * original, rows).isfinite()
+    assert mean_log_ratio(0 * augmented, original, rows).isfinite()
 
 
 def test_the_controller_fades_at_its_target() -> None:
@@ -164,6 +165,10 @@ def test_the_controller_fades_at_its_target() -> None:
     (grad,) = torch.autograd.grad(log_feedback(inside, beta), inside)
     assert float(grad) == pytest.approx(steer(inside, beta).item())
     assert -0.7 < float(grad) < -0.4
+    for hardness, slope in ((30.0, 0.0), (3.0, 0.0), (2.7, float(grad)), (0.3, -1.0)):
+        found = raising_slope(torch.tensor(hardness).log(), beta)
+        assert float(found) == pytest.approx(slope, abs=1e-6)
+    assert log_feedback(torch.zeros(()), 0.0) == 0  # a target of 0 asks for nothing
 
 
 def test_normalised_gradients_have_the_size_of_their_weights() -> None:
@@ -193,7 +198,29 @@ def test_normalised_gradients_have_the_size_of_their_weights() -> None:
     assert shares["small"] < 1e-3
 
 
-def test_a_gradient_that_is_not_finite_leaves_the_running_means_alone() -> None:
+def test_a_share_is_that_of_the_outputs_that_a_term_depends_on() -> None:
+    """A term that one output knows alone is as loud as one that both know. Shares have no sign."""
+    outputs = [torch.ones(4, 2, requires_grad=True) for _ in range(2)]
+    one, other = outputs
+    losses = {"one": one.sum(), "both": one.sum() + other.sum()}
+    gradients = gradients_of(losses, outputs)
+    sums = sums_of_squares(gradients, outputs)
+    for weights in ({"one": 1.0, "both": 3.0}, {"one": -1.0, "both": 3.0}):
+        _, shares = Balance(losses, 2, CPU, True).combine(gradients, sums, weights, outputs)
+        assert (float(shares["one"]), float(shares["both"])) == pytest.approx((0.25, 0.75))
+
+
+def test_the_last_graph_is_freed() -> None:
+    """A compiled model refuses a backward pass that keeps its graph."""
+    output = torch.ones(3, requires_grad=True)
+    losses = {"first": output.square().sum(), "none": torch.zeros(()), "last": output.exp().sum()}
+    assert list(gradients_of(losses, [output])) == ["first", "last"]
+    with pytest.raises(RuntimeError, match="second time"):
+        torch.autograd.grad(losses["last"], output)
+
+
+@pytest.mark.parametrize("size", [torch.nan, torch.inf])
+def test_a_gradient_that_is_not_finite_leaves_the_running_means_alone(size: float) -> None:
     output = torch.ones(4, 2, requires_grad=True)
     balance = Balance(["a"], 1, CPU, True)
 
@@ -203,7 +230,7 @@ def test_a_gradient_that_is_not_finite_leaves_the_running_means_alone() -> None:
 
     combine(1.0)
     before = balance.squares["a"].clone()
-    combine(torch.nan)
+    combine(size)
     assert torch.equal(balance.squares["a"], before)
 
 

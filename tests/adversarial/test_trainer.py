@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from dataclasses import replace
@@ -271,6 +272,73 @@ def test_clip_bounds_the_gradient_norm() -> None:
     assert trained.measures["grad_norm"] > 0.01
 
 
+def learned(**changes: Any) -> Trainer:
+    """A trainer whose augmentor changes what the prior has drawn."""
+    trained = trainer(**changes)
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in trained.nets["augmentor"].parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=draw)
+    return trained
+
+
+def test_the_feedback_is_that_of_the_accepted_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hardness is their mean; its gradient counts like a mean over all rows."""
+    hardness = []
+    for rows in (torch.arange(8) < 2, torch.arange(8) >= 2, torch.arange(8) < 8):
+        trained = trainer()
+        monkeypatch.setattr(trained.sampler, "accepted", lambda *_, rows=rows: rows)
+        made = forward(trained, poses())
+        assert made.feedback.accepted == rows.float().mean()
+        assert made.losses["feedback"] == made.feedback.log_hardness * rows.float().mean()
+        hardness.append(made.feedback.log_hardness.item())
+    assert hardness[2] == pytest.approx((2 * hardness[0] + 6 * hardness[1]) / 8, rel=1e-4)
+    assert hardness[0] != pytest.approx(hardness[1], rel=1e-2)
+    none = trainer()
+    monkeypatch.setattr(none.sampler, "accepted", lambda *_: torch.zeros(8, dtype=torch.bool))
+    update(none)
+    assert none.measures["hardness"] == none.measures["share_feedback"] == 0
+
+
+def test_angles_that_are_implausible_are_told_apart_from_those_of_the_prior() -> None:
+    trained = learned()
+    made = forward(trained, poses())
+    trained.angles.add(made.real.bones.direction)
+    measures = trained._measure(made)
+    for name, bones in (("implausible", made.fake.bones), ("implausible_prior", made.draft.bones)):
+        assert measures[name] == trained.angles.outside(bones.direction)
+    assert measures["implausible"] != measures["implausible_prior"]
+
+
+def test_without_a_prior_the_augmentor_learns_in_the_warm_up() -> None:
+    trained, estimator = trainer("paper"), Estimator(Lifter(norm=False))
+    before = snapshot(trained.nets["augmentor"])
+    with estimator.untouched():
+        trained.update(poses(), estimator, POSEAUG, EpochSchedule(None, 1, 0))
+    assert not same(snapshot(trained.nets["augmentor"]), before)
+
+
+def test_a_window_of_the_collapse_watch_has_only_what_its_updates_have_computed() -> None:
+    trained = trainer(d_every=3)
+    for _ in range(4):
+        update(trained)
+    assert (trained.watch.counts["loss_d3d"], trained.watch.counts["grad_norm"]) == (2, 4)
+
+
+def test_all_of_a_state_is_restored() -> None:
+    first, second = trainer("paper"), trainer("paper")
+    for seed in (0, 1):
+        update(first, seed)
+    saved = copy.deepcopy(first.state_dict())
+    second.load_state_dict(copy.deepcopy(saved))
+    assert same(snapshot(second.state_dict()), snapshot(saved))
+    second.sampler.load_state_dict(first.sampler.state_dict())
+    for each in (first, second):
+        update(each, 2)
+    assert same(snapshot(second.state_dict()), snapshot(first.state_dict()))
+    assert not same(snapshot(first.state_dict()), snapshot(saved))
+
+
 # Two processes
 
 
@@ -350,6 +418,16 @@ def test_discriminators_compare_exact_centre_frames(frames: int) -> None:
     assert torch.allclose(made.fake.pose_2d, seen, atol=1e-4)
     assert not made.real.pose_2d.requires_grad
     assert made.fake.pose_2d.requires_grad
+
+
+def test_with_swapped_lengths_the_real_pairs_are_the_swapped_ones() -> None:
+    given = poses(16, 3)
+    real = forward(trainer(adv2d=1.0, swap_lengths=True), given).real
+    own = Bones.of(given.pose_3d[:, 1], H36M)
+    assert torch.allclose(real.bones.direction, own.direction, atol=1e-5)
+    assert not torch.allclose(real.bones.length, own.length, atol=1e-2)
+    placed = real.bones.pose_3d + given.root[:, 1, None]
+    assert torch.allclose(real.pose_2d, project(placed, given.camera, limit=1.0), atol=1e-4)
 
 
 @pytest.mark.parametrize("reg_angles", [0.0, 1.0])

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from loop_helpers import Lifter, attached, batch, same, seed_all, snapshot, train
-from poseaug_plugin import PoseAugConfig, PoseAugmenter
-from poseaug_plugin.adversarial.widening import STEP
+from helpers import H36M
+from loop_helpers import Lifter, attached, batch, people, same, seed_all, snapshot, train
+from poseaug_plugin import Camera, PoseAugConfig, PoseAugmenter, PoseBatch
+from poseaug_plugin.adversarial.widening import STEP, Widening
 from poseaug_plugin.augment.ranges import VIEW
+from poseaug_plugin.augment.sampler import Sampler
+from poseaug_plugin.batches.presets import FORMATS
+from poseaug_plugin.geometry.bones import Bones, kcs
+from poseaug_plugin.loop.estimator import Estimator
 
+CPU, POSEAUG = torch.device("cpu"), FORMATS["poseaug"]
 YAW, DISTANCE, FOCAL = (VIEW.index(name) for name in ("yaw", "distance", "log_focal"))
 
 
@@ -117,6 +125,88 @@ def test_ranges_narrow_again_where_the_model_fails() -> None:
 def test_a_model_that_predicts_nan_changes_no_range_to_nan() -> None:
     shares = widened(lambda pairs: torch.full((len(pairs),), torch.nan), updates=5)
     assert not shares.any()
+
+
+def widening(rows: int = 200, **fields: Tensor) -> tuple[Widening, PoseBatch]:
+    """Half way to all limits, with some rows to measure with."""
+    sampler = Sampler(H36M, config(), CPU)
+    assert sampler.own_views is not None
+    sampler.own_views.shares.fill_(0.5)
+    given = people(rows)
+    read = POSEAUG.read((given.pose_3d, given.pose_2d, None, given.camera), H36M, Camera())
+    return Widening(sampler, sampler.own_views, 1.5), replace(read, **fields)
+
+
+def measure(learner: Widening, poses: PoseBatch) -> tuple[Tensor, list[tuple[Any, ...]]]:
+    """The sums of an update, and what was asked for and made."""
+    sampler, calls = learner._sampler, []
+    sample_in = sampler.sample_in
+
+    def recorded(poses: PoseBatch, low: Tensor, high: Tensor) -> Any:
+        made = sample_in(poses, low, high)
+        calls.append((low, high, *made))
+        return made
+
+    sampler.sample_in = recorded  # type: ignore[method-assign]
+    estimator = Estimator(Lifter(norm=False))
+    with estimator.untouched(), torch.no_grad():
+        sums = learner._measure(poses, estimator, POSEAUG)
+    sampler.sample_in = sample_in  # type: ignore[method-assign]
+    return sums, calls
+
+
+def test_a_row_is_at_one_end_and_compared_with_the_same_person_in_its_own_view() -> None:
+    learner, poses = widening()
+    sums, ((low, high, made, _), (own_low, own_high, reference, _)) = measure(learner, poses)
+    lowest, highest = learner._views.ends(poses)
+    at_low, at_high = (high == lowest) & (low == lowest), (low == highest) & (high == highest)
+    at_end = torch.cat([at_low, at_high], 1)
+    assert (at_end.sum(1) == 1).all()
+    assert at_end.any(0).all()
+    between = ~(at_low | at_high)
+    assert torch.equal(low[between], lowest[between])
+    assert torch.equal(high[between], highest[between])
+    assert torch.equal(sums[0], at_end.sum(0).float())
+    assert torch.equal(own_low, own_high)
+    assert torch.equal(own_low, learner._views.own(poses))
+    new, old = (Bones.of(x.pose_3d[:, 0], H36M) for x in (made, reference))
+    assert torch.allclose(new.length, old.length, atol=1e-4)
+    assert torch.allclose(kcs(new.direction), kcs(old.direction), atol=1e-3)
+
+
+def test_padding_is_not_tried_and_scenes_are_at_one_end() -> None:
+    rows = torch.arange(200)
+    learner, poses = widening(valid=rows % 5 > 0, group=rows // 4)
+    ends = []
+    for _ in range(2):
+        sums, ((low, high, *_), _) = measure(learner, poses)
+        assert sums[0].sum() == 160
+        at_end = (low == high).view(50, 4, -1)
+        assert (at_end == at_end[:, :1]).all()
+        assert at_end.any(0).all()
+        ends.append(at_end)
+    assert not torch.equal(*ends)
+
+
+def test_a_step_by_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Down if few pairs are in frame or they are too hard, up if they are too easy."""
+    learner, poses = widening()
+    sums, wanted = torch.zeros(3, 14), torch.zeros(14)
+    cases = [(10, 2, -9.0, -1.0), (10, 3, 0.0, 0.0), (10, 10, 0.5, -0.5), (10, 10, -2.0, 1.0)]
+    for i, (tried, accepted, off, step) in enumerate(cases, 5):
+        log_ratio = math.log(1.5) + off * math.log(1.2)
+        sums[:, i], wanted[i] = torch.tensor([tried, accepted, accepted * log_ratio]), step
+    monkeypatch.setattr(learner, "_measure", lambda *_: sums)
+    learner.update(poses, None, None, None)  # type: ignore[arg-type]
+    steps = (learner._views.shares - 0.5).flatten() / STEP
+    assert torch.allclose(steps, wanted, atol=1e-4)
+    assert learner.measures["widened_distance"] == learner._views.shares[:, DISTANCE].mean()
+    assert learner._views.shares[0, DISTANCE] != learner._views.shares[1, DISTANCE]
+    state = learner.state_dict()
+    other, _ = widening()
+    other.load_state_dict({**state, "shares": state["shares"] + torch.tensor([[-9.0], [9.0]])})
+    assert other.updates == 1
+    assert other._views.shares.tolist() == [[0.0] * 7, [1.0] * 7]
 
 
 def test_a_run_resumes_with_its_ranges() -> None:

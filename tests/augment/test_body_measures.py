@@ -28,7 +28,8 @@ def seen(
 def test_the_places_of_h36m() -> None:
     names = H36M.names or ()
     places = [
-        ("-".join(names[j] for j in p.joints), names[p.reference], p.back) for p in MEASURES.places
+        ("-".join(names[j] for j in p.joints), names[p.reference], p.back)
+        for p in BodyMeasures(H36M).places
     ]
     assert places == [
         ("l_hip-r_hip", "pelvis", False),

@@ -182,9 +182,12 @@ def test_poses_are_kept_without_crossover_and_bends() -> None:
 
 def test_before_the_first_batch_only_limbs_are_exchanged() -> None:
     pose = relative(40)
-    fresh, _ = PoseStatistics(H36M, CPU).new_poses(
+    fresh, sources = PoseStatistics(H36M, CPU).new_poses(
         body_directions(pose), PoseAugConfig(), generator()
     )
+    assert sources is not None
+    taken = sources[..., None].expand(-1, -1, 3)
+    assert torch.equal(fresh, body_directions(pose).gather(0, taken))
     exchanged, _ = estimated(pose).new_poses(
         body_directions(pose), PoseAugConfig(bend_sigma=0.0), generator()
     )

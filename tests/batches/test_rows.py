@@ -14,7 +14,7 @@ from torch import Tensor
 from helpers import people
 from loop_helpers import attached, changed_rows, small, step
 from poseaug_plugin import Camera
-from poseaug_plugin.batches.containers import get_field, repeat_rows, set_fields
+from poseaug_plugin.batches.containers import get_field, keys_of, repeat_rows, set_fields
 from poseaug_plugin.geometry.camera import project
 
 ROWS = 16
@@ -86,6 +86,10 @@ def test_a_path_may_start_with_an_index_or_enter_every_row() -> None:
     assert made == ({"a": 6}, {"a": {"b": 5}})
     assert set_fields(batch, {"a": [7, 8]}) == ({"a": 7}, {"a": 8})
     assert batch == ({"a": 1}, {"a": {"b": 2}})
+
+
+def test_one_row_has_the_fields_of_rows() -> None:
+    assert keys_of([{"x": 1, "y": 2}]) == ["x", "y"]
 
 
 def test_rows_are_repeated_as_copies() -> None:
