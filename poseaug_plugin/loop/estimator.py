@@ -216,8 +216,10 @@ class Estimator:
         device = self.device
         modules = list(self.model.modules())
         flags = [m.training for m in modules]
-        attributes = [dict(vars(m)) for m in modules]
-        buffers = _buffers_that_may_change(modules)
+        # Not parameters and submodules, which FSDP exchanges in a call.
+        registries = [d for m in modules for d in (vars(m), m._buffers) if isinstance(d, dict)]
+        kept = [dict(registry) for registry in registries]
+        copies = _copies_of_buffers(modules)
         self._callers_flag = self.outer.training
         # The RNN kernels of cuDNN have no backward pass in evaluation mode; those of torch have.
         slow_rnn = device.type == "cuda" and any(isinstance(m, nn.RNNBase) for m in modules)
@@ -228,30 +230,33 @@ class Estimator:
                 with torch.enable_grad():
                     yield
             finally:
-                for module, flag, kept in zip(modules, flags, attributes):
-                    own = vars(module)
-                    for name in own.keys() - kept.keys():
-                        del own[name]
-                    own.update(kept)
+                for registry, before in zip(registries, kept):
+                    _restore(registry, before)
+                for module, flag in zip(modules, flags):
                     module.training = flag
-                for module, name, buffer, version, copy in buffers:
-                    if getattr(module, name) is not buffer:
-                        setattr(module, name, buffer)
+                for buffer, version, copy in copies:
                     if buffer._version != version:  # else a graph may still need it
                         with torch.no_grad():
                             buffer.copy_(copy)
                 self._callers_flag = None
 
 
-def _buffers_that_may_change(
-    modules: Iterable[nn.Module],
-) -> list[tuple[nn.Module, str, Tensor, int, Tensor]]:
-    """Buffers of modules, with their versions and copies; norms keep theirs in evaluation mode."""
+def _restore(registry: dict[str, Any], before: dict[str, Any]) -> None:
+    """Give a mapping the keys and the very values that it had before."""
+    for name in registry.keys() - before.keys():
+        del registry[name]
+    for name, value in before.items():
+        if registry.get(name) is not value:
+            registry[name] = value
+
+
+def _copies_of_buffers(modules: Iterable[nn.Module]) -> list[tuple[Tensor, int, Tensor]]:
+    """Buffers with their versions and copies; not those of norms, fixed in evaluation mode."""
     return [
-        (module, name, buffer, buffer._version, buffer.clone())
+        (buffer, buffer._version, buffer.clone())
         for module in modules
         if not isinstance(module, nn.modules.batchnorm._NormBase)
-        for name, buffer in module._buffers.items()
+        for buffer in module._buffers.values()
         if buffer is not None and not buffer.is_inference()
     ]
 

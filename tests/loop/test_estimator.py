@@ -65,9 +65,12 @@ def test_a_model_that_remembers_its_calls_forgets_those_of_the_plugin() -> None:
             self.state: Any = None
             self.register_buffer("mean", torch.zeros(16, 2))
             self.register_buffer("count", torch.zeros(()))
+            self.register_buffer("hidden", None)
 
         def forward(self, pose_2d: Tensor) -> Tensor:
             self.state = pose_2d if self.state is None else self.state + pose_2d
+            self.hidden = pose_2d
+            self.register_buffer("mask", pose_2d > 0)
             self.mean = pose_2d.mean(0)
             self.count += 1
             self.cached = self.count.clone()
@@ -78,8 +81,10 @@ def test_a_model_that_remembers_its_calls_forgets_those_of_the_plugin() -> None:
     call(Estimator(model))
     assert same(snapshot(model), before)
     assert model.state is None
+    assert model.hidden is None
     assert model.mean is mean
     assert not hasattr(model, "cached")
+    assert not hasattr(model, "mask")
     assert mean._version == version  # a graph that has saved it can still be used
     assert model.training
 
