@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -59,6 +60,14 @@ def test_demo_writes_table_numbers_and_picture(capsys: pytest.CaptureFixture[str
     assert "poseaug-plugin check FILE" in out
     assert "training 2 of 3, random, seed 0" in err
     assert Path("poseaug-demo.png").stat().st_size > 10_000
+
+
+def test_options_of_the_demo_are_those_of_the_comparison() -> None:
+    given = vars(cli.parser().parse_args(["demo"]))
+    for name, parameter in inspect.signature(cli.compare).parameters.items():
+        if name not in ("device", "progress"):
+            default = parameter.default
+            assert given[name] == (list(default) if isinstance(default, tuple) else default), name
 
 
 def test_demo_without_matplotlib_writes_a_page(

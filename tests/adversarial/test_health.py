@@ -284,9 +284,33 @@ def test_angles_outside_the_range_of_the_real_poses_are_counted() -> None:
     bent = real.bend(0.8 * torch.randn(200, 15, 3, generator=torch.Generator().manual_seed(0)))
     assert 0.05 < angles.outside(bent.direction) < 0.5
     assert angles.excess(bent.direction) > angles.excess(real.bend(torch.zeros(15, 3)).direction)
-    copy = AngleRange(H36M, CPU)
-    copy.load_state_dict(angles.state_dict())
+    state, copy = angles.state_dict(), AngleRange(H36M, CPU)
+    copy.load_state_dict(state)
+    copy.add(bent.direction)
+    assert copy.outside(bent.direction) == 0
+    copy.load_state_dict(state)
     assert torch.equal(copy.outside(bent.direction), angles.outside(bent.direction))
+
+
+def test_angles_are_those_of_each_two_bones_of_a_part() -> None:
+    generator = torch.Generator().manual_seed(0)
+    real = Bones.of(poses(200, 0).pose_3d[:, 0], H36M).direction
+    bent = Bones.of(poses(50, 0).pose_3d[:, 0], H36M)
+    bent = bent.bend(0.8 * torch.randn(50, 15, 3, generator=generator)).direction
+    angles = AngleRange(H36M, CPU)
+    assert angles.excess(bent) == 0  # nothing is known yet
+    angles.add(real)
+    shares, excess = [], 0.0
+    for one in range(15):
+        for other in range(one + 1, 15):
+            if any(one in part and other in part for part in H36M.parts):
+                known, found = ((x[:, one] * x[:, other]).sum(-1) for x in (real, bent))
+                over = (known.min() - found).relu() + (found - known.max()).relu()
+                shares.append(float((over > 0).float().mean()))
+                excess += float(over.mean())
+    assert float(angles.outside(bent)) == pytest.approx(statistics.fmean(shares), abs=1e-4)
+    assert float(angles.excess(bent)) == pytest.approx(excess, rel=1e-4)
+    assert excess > 0.1
 
 
 def test_with_a_target_its_poses_are_the_real_ones_of_the_2d_discriminator() -> None:

@@ -307,9 +307,30 @@ def test_poses_with_a_missing_joint_are_not_lifted() -> None:
 
     pose_2d[:, 9] = torch.nan
     target, model = target_of(pose_2d), Oracle(people())
-    lifted_by(model, sampler_with(target), batch_of(256), 2)
+    lifting = lifted_by(model, sampler_with(target), batch_of(256), 2)
     assert not target.fits.any()
     assert not model.seen
+    assert lifting.updates == 0
+
+
+def test_a_loaded_state_has_poses_of_its_own() -> None:
+    """The target is part of the sampler's state: which poses are complete is found again."""
+    first, second = exact_2d(people()), exact_2d(people())
+    first[100:, 9], second[:1000, 9] = torch.nan, torch.nan
+    sampler, model = sampler_with(target_of(first)), Oracle(people())
+    lifting = lifted_by(model, sampler, batch_of(256), 1)
+    other = sampler_with(target_of(second))
+    sampler.load_state_dict(other.state_dict())
+    lifting.load_state_dict({"updates": 0})
+    with Estimator(model).untouched():
+        lifting.update(
+            batch_of(256),
+            Estimator(model),
+            BatchFormat(pose_2d=0, pose_3d=1),
+            EpochSchedule(None, 0),
+        )
+    assert sampler.target is not None
+    assert sampler.target.fits.nonzero()[:, 0].tolist() == list(range(1000, 1256))
 
 
 def test_no_pose_is_lifted_twice_in_an_update() -> None:

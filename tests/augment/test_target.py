@@ -247,7 +247,11 @@ def test_doubts() -> None:
 def test_normalised_poses_have_their_root_at_0_and_mean_bones_of_1() -> None:
     cut = deployment().clone()
     cut[::2, 9] = torch.nan  # without the head
+    cut[1::4, 11] = torch.nan  # an inner joint, here an elbow, is put at the root
     target = Target(cut, H36M, CPU)
+    hidden = ~target.visible[target.whole]
+    assert hidden.any(0).nonzero().tolist() == [[11]]
+    assert not target.normalised[hidden].any()
     assert target.normalised.shape == (1024, 16, 2)
     assert not target.normalised[:, ROOT].any()
     torch.testing.assert_close(
