@@ -259,6 +259,13 @@ def test_normalised_poses_have_their_root_at_0_and_mean_bones_of_1() -> None:
     )
 
 
+def test_other_poses_are_normalised_likewise_each_by_its_own_size() -> None:
+    target = Target(deployment(), H36M, CPU)
+    factor = torch.linspace(0.5, 2.0, len(target.pose_2d))[:, None, None]
+    found = target.normalise(factor * target.pose_2d + 0.3)
+    torch.testing.assert_close(found, target.normalised, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_skeleton(name: str) -> None:
     skeleton = SKELETONS[name]
