@@ -148,9 +148,9 @@ class Ranges:
         found = {"joint_offset": self.joint_offset, "depth": self.depth}
         for name in ("distance", "image_offset_x", "image_offset_y"):
             for end, values in zip(("low", "high"), self.view):
-                found[f"{name}_{end}"] = values[..., VIEW.index(name)].mean()
+                found[f"{name}_{end}"] = values[VIEW.index(name)]
         for end, values in zip(("low", "high"), self.view):
-            found[f"focal_{end}"] = values[..., VIEW.index("log_focal")].mean().exp()
+            found[f"focal_{end}"] = values[VIEW.index("log_focal")].exp()
         return found
 
 

@@ -69,6 +69,11 @@ def test_the_trunk_ends_between_the_shoulders_not_between_the_eyes() -> None:
     assert MEASURES.height == tuple(weights.get(joint, 0.0) for joint in H36M.child)
 
 
+def test_without_a_trunk_it_is_not_known_which_way_is_up() -> None:
+    legs = BodyMeasures(Skeleton((-1, 0, 1, 2, 0, 4, 5), (4, 5, 6), (1, 2, 3)))
+    assert legs.legs == legs.trunk == legs.places == legs.height == ()
+
+
 def test_half_the_distance_of_hips_does_not_depend_on_how_low_they_lie() -> None:
     offset = torch.zeros(16, 3)
     offset[[1, 4], 1] = -0.1

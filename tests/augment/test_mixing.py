@@ -6,6 +6,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,10 @@ from loop_helpers import (
     step,
     trained,
 )
-from poseaug_plugin import AttachError, PoseAugmenter, PoseAugWarning
+from poseaug_plugin import AttachError, Camera, PoseAugmenter, PoseAugWarning
+from poseaug_plugin.augment.mixing import mix_batch
+from poseaug_plugin.augment.sampler import Sampler
+from poseaug_plugin.batches.presets import FORMATS
 from poseaug_plugin.geometry.bones import directions, kcs, pose_to_bones, unit
 from poseaug_plugin.geometry.operators import axis_angle_to_matrix
 
@@ -206,6 +210,22 @@ def test_append_interleaves_original_and_augmented_rows() -> None:
 @pytest.mark.parametrize("ratio", [0.1, 1.0])
 def test_append_augments_every_row_for_any_ratio(ratio: float) -> None:
     assert len(augmented(batch(), mix="append", ratio=ratio)[0]) == 2 * ROWS
+
+
+def test_a_row_that_is_appended_counts_once_as_a_real_one() -> None:
+    given, fmt = batch(), FORMATS["poseaug"]
+    poses = fmt.read(given, H36M, Camera())
+    poses.valid[2] = False
+    sampler = Sampler(H36M, small("random", mix="append"), torch.device("cpu"))
+    mixed = mix_batch(given, poses, sampler, fmt, 0.5)
+    assert mixed.real.valid.tolist() == [
+        row != 2 and not copy for row in range(8) for copy in (0, 1)
+    ]
+    assert torch.equal(mixed.real.pose_3d, poses.pose_3d.repeat_interleave(2, 0))
+    assert mixed.tried == ROWS
+    assert int(mixed.passed) == int(mixed.replaced.sum()) == int(mixed.replaced[1::2].sum()) > 0
+    groups = replace(poses, group=torch.arange(ROWS) // 4)  # of scenes, padding is not tried
+    assert mix_batch(given, groups, sampler, fmt, 0.5).tried == ROWS - 1
 
 
 def test_append_copies_the_rows_of_a_list() -> None:

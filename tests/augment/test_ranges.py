@@ -12,7 +12,7 @@ from augment.test_view_statistics import batch_of
 from helpers import H36M, generator
 from poseaug_plugin import PoseAugConfig, PoseAugmenter
 from poseaug_plugin.augment.ranges import Ranges
-from poseaug_plugin.augment.view_statistics import ENOUGH
+from poseaug_plugin.augment.view_statistics import ENOUGH, ViewStatistics
 from poseaug_plugin.data import synthetic
 
 CPU = torch.device("cpu")
@@ -73,6 +73,17 @@ def test_an_option_that_is_given_stays() -> None:
     stats = augmenter.stats()
     assert (stats["distance_low"], stats["depth"]) == pytest.approx((2, 0.1))
     assert stats["joint_offset"] == pytest.approx(0.0125, rel=0.15)
+
+
+def test_ranges_that_are_fitted_leave_those_of_the_options_alone() -> None:
+    """They are shared by all augmenters with these options."""
+    ranges = Ranges.of(PoseAugConfig.default(), H36M, CPU)
+    before = [end.clone() for end in ranges.view]
+    statistics = ViewStatistics(CPU)
+    statistics.add(batch_of(torch.full((100,), 50.0), x=0.9))
+    fitted = ranges.fitted(PoseAugConfig.default(), statistics)
+    assert all(map(torch.equal, ranges.view, before))
+    assert not any(map(torch.equal, ranges.view, fitted.view))
 
 
 def test_the_smallest_depth_follows_the_distance_that_is_given() -> None:
