@@ -47,6 +47,7 @@ def test_healthy_training_gives_no_report(measures: dict[str, float]) -> None:
         ({"hardness": 0.05, "grad_norm": 0.0}, "augmentor", "hardness 0.05 is outside"),
         ({"diversity_ba": 0.02}, "augmentor", "it bends all rows alike: only 2% of its"),
         ({"diversity_ba": math.nan}, "augmentor", "it bends all rows alike"),
+        ({"gamma_ba": math.nan}, "augmentor", "its parameters are not finite"),
         ({"loss_d3d": 3.0}, "d3d", "its loss is 3, so it has diverged"),
     ],
 )

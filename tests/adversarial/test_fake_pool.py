@@ -94,6 +94,13 @@ def test_a_loaded_state_is_not_changed_by_the_pool() -> None:
     assert max(numbers(pool.items)) >= 50
 
 
+def test_a_state_is_loaded_onto_the_device_of_the_networks() -> None:
+    first, second = FakePool(4), FakePool(4)
+    first(numbered(0, 4, 3), generator())
+    second.load_state_dict(first.state_dict(), torch.device("meta"))
+    assert second.items.device.type == "meta"
+
+
 def test_state_round_trip_of_an_empty_pool() -> None:
     pool = FakePool(4)
     pool.load_state_dict(FakePool(4).state_dict(), torch.device("cpu"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,6 +53,16 @@ def test_the_share_of_joints_is_hidden_alone_or_beyond_a_line(share: float) -> N
     if share >= 0.3:
         assert float((legs & ~hidden[:, 9]).float().mean()) > 0.03
         assert float((head & ~hidden[:, [3, 6]].any(1)).float().mean()) > 0.02
+
+
+def test_lines_hide_every_side() -> None:
+    given = poses(ROWS)
+    given = replace(given, pose_2d=torch.randn(ROWS, 1, 16, 2, generator=generator(1)))
+    made = hide_joints(given, torch.arange(ROWS), 0.5, generator())
+    hidden = (made.pose_2d == 0).all(-1, keepdim=True)
+    side = (given.pose_2d * hidden).sum((1, 2)) - (given.pose_2d * ~hidden).sum((1, 2))
+    quarter = 2 * (side[:, 0] > 0) + (side[:, 1] > 0)
+    assert (quarter.bincount(minlength=4) / ROWS).tolist() == pytest.approx([0.25] * 4, abs=0.04)
 
 
 def test_a_clip_loses_the_same_joints_in_every_frame() -> None:

@@ -120,6 +120,18 @@ def test_joints_are_moved_along_the_axes_of_the_body_before_it_was_bent() -> Non
     assert torch.allclose(moved[:, 0], offset @ bones.axes[:, 0].mT, atol=1e-5)
 
 
+def test_a_clip_gets_lengths_that_fit_its_centre_frame() -> None:
+    """Those of 3D from a detector differ between frames."""
+    pose_3d = people(ROWS, 3)
+    pose_3d[:, 0] *= torch.linspace(0.7, 1.3, ROWS).view(-1, 1, 1)
+    poses = poses_of(pose_3d)
+    old = Bones.of(poses.pose_3d, H36M)
+    new, _ = sampler_of(swap_lengths=True).swap_lengths(poses, old)
+    swapped, own = new.length[:, 1], old.length[:, 1]
+    assert torch.allclose(swapped.sort(0).values, own.sort(0).values, atol=1e-5)
+    assert not torch.allclose(swapped, own, atol=1e-2)
+
+
 def test_paths_are_rotated_with_the_body() -> None:
     pose_3d = people(4, 5)
     poses = poses_of(pose_3d)
@@ -301,10 +313,29 @@ def test_joints_are_moved_only_if_angles_and_lengths_may_change(ba: bool, bl: bo
     poses = poses_of(people(ROWS))
     target = Target(poses.pose_2d[:, 0], H36M, CPU)
     target.shift = torch.full_like(target.shift, 0.3)
-    sampler = sampler_of(target, joint_offset=0.05, ba=ba, bl=bl)
-    assert "offset" not in sampler.sample(poses)[2].parameters
-    sampler = sampler_of(target, joint_offset=0.05)
-    assert "offset" in sampler.sample(poses)[2].parameters
+    parameters = sampler_of(target, joint_offset=0.05, ba=ba, bl=bl).sample(poses)[2].parameters
+    assert "offset" not in parameters
+    assert ("gamma_bl" in parameters) is bl  # the target's proportions
+    parameters = sampler_of(target, joint_offset=0.05).sample(poses)[2].parameters
+    assert {"offset", "gamma_bl"} <= parameters.keys()
+
+
+def test_people_appear_as_large_as_in_the_target_through_the_lens_that_was_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    poses = poses_of(people(ROWS))
+    target = Target(poses.pose_2d[:, 0], H36M, CPU)
+    target.add(poses, poses.valid)
+    given, draw_views = [], target.draw_views
+
+    def recorded(camera: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor] | None:
+        given.append(camera)
+        return draw_views(camera, rng)
+
+    monkeypatch.setattr(target, "draw_views", recorded)
+    aug = sampler_of(target, focal=(0.5, 1.0)).sample(poses)[2]
+    assert torch.equal(given[0], aug.camera)
+    assert not torch.allclose(aug.camera, poses.camera, atol=0.1)
 
 
 def test_the_parameters_make_the_sample_from_the_original() -> None:
