@@ -51,6 +51,7 @@ def test_people_stand_where_the_offset_from_the_image_centre_says() -> None:
     for side in (0, 1):
         assert float(offset[:, side].max()) == pytest.approx(0.3, abs=0.005)
         assert float(offset[:, side].min()) == pytest.approx(-0.3, abs=0.005)
+        assert float(offset[:, side].abs().mean()) == pytest.approx(0.15, abs=0.01)
     zoom = aug.camera[:, :2] / lens[:2]
     assert torch.allclose(zoom[:, 0], zoom[:, 1])
     assert 0.5 <= float(zoom.min()) < 0.51
@@ -156,7 +157,7 @@ def scene(apart: float = 1.0, **changes: Any) -> PoseBatch:
 @pytest.mark.parametrize("learned", [False, True])
 def test_the_people_of_a_scene_have_one_view(learned: bool) -> None:
     sampler = sampler_of(yaw=3.1, image_offset=0.2, distance=(4.0, 9.0), focal=(0.5, 1.0))
-    sampler.propose = Networks() if learned else None
+    sampler.propose = networks = Networks() if learned else None
     poses = scene()
     made, _, aug = sampler.sample(poses)
     for part in (aug.R, aug.t, aug.camera):
@@ -165,6 +166,9 @@ def test_the_people_of_a_scene_have_one_view(learned: bool) -> None:
         assert pairs[:, 0].unique(dim=0).shape[0] == ROWS // 2
     before, after = (p.root[::2] - p.root[1::2] for p in (poses, made))
     assert torch.allclose(before.norm(dim=-1), after.norm(dim=-1), atol=1e-5)
+    for draft in networks.drafts if networks else ():  # the networks see this view, too
+        assert draft.place is not None
+        assert torch.equal(draft.place[::2], draft.place[1::2])
 
 
 def test_a_scene_is_rejected_if_one_of_its_people_is_outside_but_not_for_padding() -> None:
@@ -204,6 +208,23 @@ def test_contacts_are_found_however_many_pairs_are_compared_at_a_time(
     assert not same_as_before.any()  # they came no nearer
     missing = replace(before, valid=torch.arange(ROWS) % 2 == 0)
     assert not sampler_of()._contacts(missing, after).any()
+
+
+@pytest.mark.parametrize("other", [1, 2, 3])
+def test_one_contact_or_one_person_outside_rejects_a_scene_of_four(other: int) -> None:
+    pose_3d = people(4)
+    root = torch.tensor([[-3.0, 0, 9], [-1.0, 0, 9], [1.0, 0, 9], [3.0, 0, 9]])
+    pose_3d = pose_3d - pose_3d[:, :, :1] + root[:, None, None]
+    poses = poses_of(pose_3d, group=torch.zeros(4, dtype=torch.long), people=4)
+    sampler = sampler_of()
+    assert sampler.accepted(poses, poses, pose_3d).all()
+    after = pose_3d.clone()
+    after[0] = after[other]
+    assert sampler._contacts(poses, after).any()
+    assert not sampler.accepted(poses, poses, after).any()
+    outside = replace(poses, pose_2d=poses.pose_2d.clone())
+    outside.pose_2d[other - 1] = 1.5
+    assert not sampler.accepted(poses, outside, pose_3d).any()
 
 
 def test_a_contact_in_one_frame_of_a_clip_counts_and_nearness_is_in_bone_lengths() -> None:
