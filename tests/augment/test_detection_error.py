@@ -75,6 +75,14 @@ def test_the_first_batch_tells_whether_2d_is_detected(error: float, detected: bo
     assert found.detected is detected  # later batches do not change it
 
 
+def test_a_few_rows_with_large_errors_are_not_detected_2d() -> None:
+    given, wild = poses(), poses(0.5)
+    few = (torch.arange(ROWS) % 5 < 2)[:, None, None, None]
+    found = sampler()
+    pairs(replace(given, pose_2d=torch.where(few, wild.pose_2d, given.pose_2d)), found)
+    assert found.detected is False
+
+
 def test_exact_2d_gives_exact_pairs_and_the_same_draws() -> None:
     (with_it, _), (without, _) = (pairs(poses(), sampler(share)) for share in (1.0, 0.0))
     assert torch.equal(with_it.pose_2d, without.pose_2d)

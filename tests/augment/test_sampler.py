@@ -20,6 +20,7 @@ from poseaug_plugin.augment.target import Target
 from poseaug_plugin.geometry.bones import Bones
 from poseaug_plugin.geometry.operators import axis_angle_to_matrix
 from poseaug_plugin.geometry.pose_batch import PoseBatch
+from poseaug_plugin.geometry.skeleton import Skeleton
 
 CPU, ROWS = torch.device("cpu"), 24
 #: A prior that changes nothing but what is named.
@@ -313,6 +314,15 @@ def test_the_height_is_that_of_the_option_whatever_else_changes_lengths(
     assert 1.88 < float(height.max()) <= 1.9 + 1e-4
 
 
+def test_without_changes_of_lengths_a_height_changes_nothing() -> None:
+    config = PoseAugConfig.default(body_height=(0.1, 0.2), bl=False)
+    Sampler(Skeleton.of("hand_21"), config, CPU)  # no height is measured
+    poses = poses_of(people(ROWS))
+    made, *_ = sampler_of(body_height=(1.0, 1.1), bl=False).sample(poses)
+    old, new = (Bones.of(x.pose_3d, H36M).length for x in (poses, made))
+    assert torch.allclose(new, old, atol=1e-4)
+
+
 def test_the_target_multiplies_the_lengths_that_the_prior_has_drawn() -> None:
     poses = poses_of(people(ROWS))
     target = Target(poses.pose_2d[:, 0], H36M, CPU)
@@ -389,6 +399,20 @@ def test_ranges_and_owed_rows_resume() -> None:
     for a, b in zip(first.ranges.view, second.ranges.view):
         assert torch.equal(a, b)
     assert not torch.equal(second.ranges.view[0], sampler_of(**open_ranges).ranges.view[0])
+
+
+def test_the_random_stream_of_another_kind_of_device_gives_other_numbers() -> None:
+    """Numbers that depend on the state, not the first ones of a new run."""
+    poses, state = poses_of(people(ROWS)), sampler_of().state_dict()
+    turned = []
+    for number in (None, 0, 1, 1):
+        sampler = sampler_of(yaw=3.1)
+        if number is not None:
+            foreign = torch.full((16,), number, dtype=torch.uint8)
+            sampler.load_state_dict({**state, "generator": foreign})
+        turned.append(sampler.sample(poses)[2].R)
+    assert torch.equal(turned[2], turned[3])
+    assert not any(torch.equal(turned[a], turned[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
 
 
 def test_a_preview_uses_the_ranges_of_the_run_once_there_are_some() -> None:

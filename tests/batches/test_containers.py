@@ -216,6 +216,30 @@ def computed() -> Tensor:
     return torch.ones(2, 3, requires_grad=True) * 1
 
 
+class Keeping:
+    """An object that keeps its fields in a mapping of its own, which a shallow copy shares."""
+
+    def __init__(self) -> None:
+        self.__dict__["kept"] = {"x": 1, "y": 2}
+
+    def __getattr__(self, name: str) -> Any:
+        return self.__dict__["kept"][name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.kept[name] = value
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Keeping:
+        copied = Keeping()
+        copied.kept.update(self.kept)
+        return copied
+
+
+def test_an_object_whose_fields_are_replaced_is_copied_with_what_it_keeps() -> None:
+    given = Keeping()
+    made = set_fields(given, {"x": 5})
+    assert (made.x, made.y, given.x) == (5, 2, 1)
+
+
 def test_rows_that_cannot_be_deep_copied_are_repeated() -> None:
     lock = threading.Lock()
     rows = list(computed())

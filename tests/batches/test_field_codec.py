@@ -41,6 +41,14 @@ def test_constant_dimensions_are_their_mean_whatever_the_field_holds() -> None:
     assert grad[0].flatten().tolist() == [0.5, 0, 0.25, 2]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_predictions_keep_their_dtype(dtype: torch.dtype) -> None:
+    """Of a model that runs in half precision, say."""
+    of_two = codec((0, 1), 2, stat=(MEAN, STD), scale=0.5, offset=(1.0, -1.0))
+    pose, _ = of_two.decode(torch.ones(2, 2, 2, dtype=dtype))
+    assert pose.dtype == of_two.encode(pose).dtype == dtype
+
+
 def test_further_channels_are_those_of_the_joints_of_the_field() -> None:
     some = codec((3, 0), 4, scale=0.5, offset=(1.0, -1.0))
     some = replace(some, layout=Layout.of((2, 2, 3), 2, 2, "x"))
