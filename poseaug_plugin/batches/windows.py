@@ -91,7 +91,7 @@ class Windows:
 def _unpack(generator: Any) -> None:
     """Remove the 3D from the 2D's channels if it is there."""
     first_2d, first_3d = generator.poses_2d[0], generator.poses_3d[0]
-    if first_2d.shape[-1] > 4 and np.array_equal(first_2d[..., -3:], first_3d):
+    if np.array_equal(first_2d[..., -3:], first_3d):
         generator.poses_2d = [clip[..., :-3] for clip in generator.poses_2d]
         generator.batch_2d = np.ascontiguousarray(generator.batch_2d[..., :-3])
 

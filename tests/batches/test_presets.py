@@ -15,6 +15,7 @@ from poseaug_plugin import BatchFormat, Camera, ConfigError, PoseAugWarning, Ske
 from poseaug_plugin.batches.containers import get_field, set_fields
 from poseaug_plugin.batches.image_space import from_image, to_image
 from poseaug_plugin.batches.presets import FORMATS, martinez, resolve_format
+from poseaug_plugin.batches.windows import Windows
 from poseaug_plugin.geometry.camera import project
 
 CAMERA = Camera()
@@ -307,6 +308,34 @@ def test_causal_windows_are_not_augmented():
             np.array_equal(x, x0) and np.array_equal(y, y0) for (_, y, x), (_, y0, x0) in batches
         ]
     assert same == [True] * 4
+
+
+def test_only_windows_with_the_3d_of_their_centre_are_packed():
+    fmt = FORMATS["videopose3d"]
+    assert Windows.of(Generator(), fmt) is not None
+    assert Windows.of(Generator(pad=0), fmt) is None
+    assert Windows.of(Generator(), None) is None
+    hidden, shorter, whole = Generator(), Generator(), Generator()
+    hidden.poses_3d = None  # as of a test subject
+    shorter.poses_3d[1] = shorter.poses_3d[1][:5]
+    whole.batch_3d = whole.batch_3d.repeat(5, 1)
+    assert all(Windows.of(loader, fmt) is None for loader in (hidden, shorter, whole))
+
+
+def test_windows_that_were_never_unpacked_are_packed_once():
+    generator, fmt = Generator(), FORMATS["videopose3d"]
+    generator.batch_2d = generator.batch_2d.astype(np.float32)
+    for _ in range(2):
+        windows = Windows.of(generator, fmt)
+        assert windows is not None
+        assert {clip.shape[-1] for clip in generator.poses_2d} == {5}
+        assert generator.batch_2d.shape == (9, 5, 16, 5)
+        assert generator.batch_2d.dtype == np.float32
+    windows.undo()
+    assert {clip.shape[-1] for clip in generator.poses_2d} == {2}
+    assert generator.batch_2d.shape == (9, 5, 16, 2)
+    batch = (None, generator.batch_3d, generator.batch_2d)
+    assert all(each is batch for each in windows.split(batch))
 
 
 def test_formats_are_found_by_name():
