@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers import H36M, LAST_ROOT, people, reordered
+from helpers import H36M, LAST_ROOT, generator, people, reordered
 from poseaug_plugin import BatchFormat, Camera
 from poseaug_plugin.batches.image_space import TRUNK, from_image, relative_from_image, to_image
 from poseaug_plugin.geometry.bones import lengths, pose_to_bones
 from poseaug_plugin.geometry.camera import project
+from poseaug_plugin.geometry.skeleton import SKELETONS
 
 LENS = Camera(f=(2.4, 1.9), c=(0.1, -0.2))
 
@@ -39,6 +40,16 @@ def test_people_are_recovered_from_image_space() -> None:
     pose = clips()
     found = from_image(to_image(pose, cameras(4), H36M.root), cameras(4), H36M)
     assert torch.allclose(found, pose, atol=1e-4)
+
+
+def test_without_a_trunk_the_mean_bone_is_as_long() -> None:
+    """The scale cancels when poses are converted back; padding, which has none, stays finite."""
+    hand = SKELETONS["hand_21"]
+    uvd = torch.rand(4, 3, 21, 3, generator=generator())
+    found = from_image(uvd, cameras(4), hand)
+    length = lengths(pose_to_bones(found, hand)).mean(-1)
+    assert torch.allclose(length, torch.full((4, 3), TRUNK))
+    assert from_image(0 * uvd, cameras(4), hand).isfinite().all()
 
 
 def test_predictions_are_recovered_relative_to_the_root() -> None:

@@ -22,6 +22,8 @@ CASES = {
     "clip": (3, lambda x: x),
     "one frame clip": (1, lambda x: x),
     "graph": (3, lambda x: x.permute(0, 3, 1, 2)[..., None]),
+    "window": (3, lambda x: x[:, None]),
+    "columns": (4, lambda x: x.permute(0, 2, 3, 1).reshape(2, -1, 4)),
 }
 
 
@@ -33,6 +35,17 @@ def test_there_and_back(name: str, channels: int) -> None:
     layout = Layout.of(shape(x).shape, J, channels, "x")
     assert torch.equal(layout.canonical(shape(x)), x)
     assert torch.equal(layout.shaped(x), shape(x))
+
+
+@pytest.mark.parametrize("channels", [2, 3])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_people_of_a_scene_become_rows_and_scenes_again(frames: int, channels: int) -> None:
+    x = torch.arange(2.0 * 4 * frames * J * channels).view(2, 4, frames, J, channels)
+    given = x if frames > 1 else x[:, :, 0]
+    layout = Layout.of(given.shape, J, channels, "x", scenes=True)
+    assert (layout.people, layout.frames) == (4, frames)
+    assert torch.equal(layout.canonical(given), x.flatten(0, 1))
+    assert torch.equal(layout.shaped(x.flatten(0, 1)), given)
 
 
 @pytest.mark.parametrize("name", ["frame", "clip", "graph"])
@@ -50,6 +63,7 @@ def test_2d_may_carry_a_confidence(name: str) -> None:
         ((4, 6, 2), 2),  # joints
         ((4, 5, 4), 2),  # channels
         ((4, 5, 2), 3),  # 2D where 3D is wanted
+        ((4, 5, 4), 3),
         ((4, 3, 6, 2), 2),
         ((4, 2, 3, 6, 1), 2),
         ((4, 4, 3, 5, 1), 2),

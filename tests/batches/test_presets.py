@@ -338,6 +338,16 @@ def test_windows_that_were_never_unpacked_are_packed_once():
     assert all(each is batch for each in windows.split(batch))
 
 
+def test_a_look_at_a_packed_generator_leaves_it_packed():
+    packed, bare, fmt = Generator(), Generator(), FORMATS["videopose3d"]
+    windows = Windows.of(packed, fmt)
+    with Windows.for_a_look(packed, [windows], fmt) as found:
+        assert found is windows
+    with Windows.for_a_look(bare, [windows], fmt) as found:
+        assert found not in (None, windows)
+    assert (packed.poses_2d[0].shape[-1], bare.poses_2d[0].shape[-1]) == (5, 2)
+
+
 def test_formats_are_found_by_name():
     assert set(FORMATS) >= {"videopose3d", "semgcn", "poseaug", "adaptpose", "stgcn", "motionbert"}
     assert all(resolve_format(name) is fmt for name, fmt in FORMATS.items())
