@@ -352,7 +352,10 @@ class Target:
         if lifted_as is not None:
             share = len(self.complete(lifted_as)) / len(self.visible)
             if share < SEEN:
-                found.append(("target_incomplete", (f"{share:.1%}",)))
+                never = (~self.visible.any(0)).nonzero()[:, 0].tolist()
+                names = ", ".join(self.skeleton.joint_names[joint] for joint in never)
+                told = f" (none shows {names})" if never else ""
+                found.append(("target_incomplete", (f"{share:.1%}", told)))
         return found
 
     def _is_upside_down(self, other: Target) -> bool:

@@ -21,7 +21,7 @@ from ..geometry.skeleton import SKELETONS, Skeleton
 from .cameras import PIXEL_COORDINATE, PIXEL_FOCAL
 from .containers import describe, describes_rows, get_field, keys_of
 from .diagnostics import Diagnostics
-from .format import BatchFormat
+from .format import BatchFormat, as_argument
 from .infer import root_is_zero, root_kind
 from .protocol import Format
 
@@ -198,7 +198,15 @@ def _others(batch: Any, fmt: BatchFormat, skeleton: Skeleton) -> Iterator[str]:
 
 
 def _wrong_kind(found: Diagnostics, fmt: BatchFormat | None) -> list[str]:
-    """What makes all other numbers meaningless: pixels, image space, people read as frames."""
+    """What makes all other numbers meaningless, such as pixels, or people read as frames."""
+    if found.focal == 0:
+        cure = "read must return cameras"
+        if fmt is not None:
+            cure = (
+                f"pass batch={as_argument(dataclasses.replace(fmt, camera=None))}, and camera= if"
+            )
+            cure += " you know it"
+        return [f"the cameras are zeros, which stand for unknown ones in some codebases: {cure}"]
     if found.size_2d > PIXEL_COORDINATE or found.focal > PIXEL_FOCAL:
         size = (
             f"coordinates are about {found.size_2d:.0f}; screen units are below "

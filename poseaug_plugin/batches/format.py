@@ -34,7 +34,7 @@ from .field_codec import FieldCodec
 from .image_space import from_image, relative_from_image, to_image
 from .layout import Layout
 
-__all__ = ["BatchFormat"]
+__all__ = ["BatchFormat", "as_argument"]
 
 STATISTICS = ("stat_2d", "stat_3d")
 
@@ -465,6 +465,11 @@ class BatchFormat:
         return pose - pose[:, :, skeleton.root, None]
 
 
+def as_argument(fmt: BatchFormat) -> str:
+    """The format as a user writes it, e.g. ``dict(pose_2d=1, pose_3d=0)``."""
+    return repr(fmt).replace(type(fmt).__name__, "dict", 1)
+
+
 def _differs(field: dataclasses.Field[Any], value: Any) -> bool:
     return value is not field.default and (field.name in STATISTICS or value != field.default)
 
@@ -521,8 +526,9 @@ def _check_frames(pose_2d: Tensor, pose_3d: Tensor) -> None:
             f"it has windows of {frames} frames of 2D but 3D of only {known}, so its rows are not "
             "augmented: a window needs the 3D of all its frames. Yield the window's 3D, "
             "(B, T, J, 3). wrap() does so for a generator with VideoPose3D's attributes "
-            "(poses_2d, poses_3d, batch_2d, batch_3d, next_epoch) whose 2D and 3D have the same "
-            "joints, if batch= is passed, e.g. batch='videopose3d'."
+            "(poses_2d, poses_3d, batch_2d, batch_3d, next_epoch) if batch= is passed, e.g. "
+            "batch='videopose3d', its 2D and 3D have the same joints, targets are in the centre of "
+            "their windows (not causal), and it does not change the 3D alone."
         )
     if pose_2d.shape[:2] != pose_3d.shape[:2]:
         raise BatchError(

@@ -11,7 +11,7 @@ from ..errors import BatchError
 from ..geometry.bones import lengths, pose_to_bones
 from ..geometry.skeleton import SKELETONS, Skeleton
 from .containers import as_tensor, describe, get_field, keys_of, stacked_shape
-from .format import BatchFormat
+from .format import BatchFormat, as_argument
 
 __all__ = ["infer_format", "root_is_zero", "root_kind"]
 
@@ -33,31 +33,36 @@ def infer_format(batch: Any, skeleton: Skeleton | None) -> tuple[BatchFormat, Sk
         shapes.append(shape)
         if len(shape) in (3, 4) and shape[-1] in (2, 3) and shape[-2] in counts:
             found[shape[-1]].append(key)
-        elif len(shape) == 2 and shape[-1] == 9:
-            found[9].append(key)
+        elif (
+            len(shape) == 2 and shape[-1] == 9 and as_tensor(get_field(batch, key), "camera").any()
+        ):
+            found[9].append(key)  # zeros stand for unknown cameras in some codebases
     if not found[2] and len(found[3]) == 2:  # 2D with a confidence, and 3D
         sure = [key for key in found[3] if _has_confidence(get_field(batch, key))]
         if len(sure) == 1:
             found[2], found[3] = sure, [key for key in found[3] if key not in sure]
-    if len(found[2]) != 1 or len(found[3]) != 1 or len(found[9]) > 1:
+    unclear = f"cannot tell which field is what: {describe(batch)} has "
+    candidates = (
+        f"the candidates {found[2]} for 2D, {found[3]} for 3D, {found[9]} for the camera. Name the "
+        "fields, e.g. batch="
+    )
+    if not found[2] or not found[3]:
         flat = [shape for shape in shapes if len(shape) == 2 and shape[1] in (32, 34, 48, 51)]
         if len(flat) == 2:
             raise BatchError(
-                f"cannot tell which field is what: {describe(batch)} has only flat fields. "
+                f"{unclear}only flat fields. "
                 "3d-pose-baseline's are standardised: pass batch=martinez(stat_2d=(mean, std), "
                 "stat_3d=(mean, std)), from poseaug_plugin.batches.presets import martinez. "
                 "Others: name the fields, batch=dict(pose_2d=0, pose_3d=1, ...)."
             )
-        raise BatchError(
-            f"cannot tell which field is what: {describe(batch)} has the candidates {found[2]} for "
-            f"2D, {found[3]} for 3D, {found[9]} for the camera. Name the fields, e.g. "
-            "batch=dict(pose_2d=1, pose_3d=0, root='relative')."
-        )
-    (key_2d,), (key_3d,) = found[2], found[3]
-    fmt = BatchFormat(key_2d, key_3d, found[9][0] if found[9] else None)
+        raise BatchError(f"{unclear}{candidates}dict(pose_2d=1, pose_3d=0, root='relative').")
+    fmt = BatchFormat(found[2][0], found[3][0], next(iter(found[9]), None))
     skeleton = skeleton or fmt.guess_skeleton(batch)
     kind = root_kind(fmt.decoded_3d(batch, skeleton), skeleton)
-    return dataclasses.replace(fmt, root=kind), skeleton
+    fmt = dataclasses.replace(fmt, root=kind)
+    if len(found[2]) > 1 or len(found[3]) > 1 or len(found[9]) > 1:
+        raise BatchError(f"{unclear}{candidates}{as_argument(fmt)}.")
+    return fmt, skeleton
 
 
 def _has_confidence(field: Any) -> bool:

@@ -305,7 +305,7 @@ two, three = torch.zeros(8, 16, 2), torch.zeros(8, 16, 3)
         ((two, two, three), r"\[0, 1\] for 2D, \[2\] for 3D"),
         ((two, three, three), r"\[1, 2\] for 3D"),
         ((three,), r"\[\] for 2D"),
-        ((two, three, torch.zeros(8, 9), torch.zeros(8, 9)), r"\[2, 3\] for the camera"),
+        ((two, three, torch.ones(8, 9), torch.ones(8, 9)), r"\[2, 3\] for the camera"),
         (
             (two.flatten(1), three.flatten(1)),
             r"\(8, 32\).*\(8, 48\).*only flat fields.*martinez\(stat_2d=",
@@ -320,6 +320,29 @@ def test_an_ambiguous_batch_is_an_error_that_lists_its_fields(given: Any, words:
         infer_format(given, None)
     assert "cannot tell which field is what" in str(error.value)
     assert "batch=dict(pose_2d=" in str(error.value)
+
+
+def test_fields_to_choose_from_are_shown_as_the_format_to_pass() -> None:
+    """Training scripts such as GraphMLP's yield detected and exact 2D side by side."""
+    who = people(8, 4)
+    slot = np.concatenate([who.pose_3d[:, :, :1], who.relative[:, :, 1:]], 2)
+    given = (who.camera, slot, who.pose_2d + 0.01, who.pose_2d, "Posing")
+    shown = "batch=dict(pose_2d=2, pose_3d=1, camera=0, root='slot')."
+    with pytest.raises(BatchError, match=re.escape(shown)):
+        infer_format(given, None)
+
+
+def test_cameras_of_zeros_are_no_cameras() -> None:
+    """Loaders of MPI-INF-3DHP yield them, because None cannot be collated."""
+    pose_3d, pose_2d, action, camera = batch("poseaug")
+    given = (pose_3d, pose_2d, action, torch.zeros_like(camera))
+    assert infer_format(given, None)[0] == BatchFormat(pose_2d=1, pose_3d=0, root="absolute")
+    augmenter, *_ = attached(batch="poseaug")
+    (report,) = augmenter.check([given])
+    (problem,) = report.problems
+    assert "batch=dict(pose_2d=1, pose_3d=0, root='absolute'), and camera=" in problem
+    with pytest.raises(DataError, match="the cameras are zeros"):
+        augmenter(given)
 
 
 def test_pairs_helper_orders() -> None:

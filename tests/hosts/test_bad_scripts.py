@@ -268,12 +268,24 @@ def causal(chunks: Chunks) -> Any:
     return chunks
 
 
-@pytest.mark.parametrize("hide", [batches_only, causal])
+def resized(chunks: Chunks) -> Any:
+    """As GLA-GCN's generator, which rotates and scales the targets alone."""
+    fill = chunks._fill
+
+    def fill_and_resize(row: int, *where: Any) -> None:
+        fill(row, *where)
+        chunks.batch_3d[row] *= 1.05
+
+    chunks._fill = fill_and_resize  # type: ignore[method-assign]
+    return chunks
+
+
+@pytest.mark.parametrize("hide", [batches_only, causal, resized])
 def test_windows_without_their_3d_are_returned_unchanged_with_one_warning(hide: Any) -> None:
     script, plain = SCRIPTS["videopose3d 27 frames"](), SCRIPTS["videopose3d 27 frames"]()
     augmenter = attach(script)
     script.loader = augmenter.wrap(hide(script.loader))
-    with pytest.warns(PoseAugWarning, match="window") as caught:
+    with pytest.warns(PoseAugWarning, match=r"centre.*does not change the 3D alone") as caught:
         found = [snapshot(*batch) for batch in script.loader.next_epoch()]
     assert len(caught) == 1
     assert same(found, [snapshot(*batch) for batch in hide(plain.loader).next_epoch()])
