@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -130,7 +129,7 @@ def _arrays(source: Any, key: Key) -> Iterator[Any]:
     elif _is_array(source):
         yield source
     elif isinstance(source, Iterable):
-        for item in itertools.islice(source, MOST):
+        for item in source:
             yield item if _is_array(item) else _field(item, key)
     else:
         raise ConfigError(

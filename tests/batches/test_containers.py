@@ -212,6 +212,22 @@ def test_rows_beyond_the_range_of_a_dtype_are_told_for_every_byte_order() -> Non
     assert representable(np.zeros((3, 1), ">f4"), new) is None
 
 
+@pytest.mark.parametrize("lacks", [0, 9, 15])
+def test_only_the_given_rows_are_written_in_a_dtype_with_limits(lacks: int) -> None:
+    """And a joint without 2D is where its 3D projects to, whichever it is."""
+    joints = tuple(joint for joint in range(16) if joint != lacks)
+    pose_3d = people(8)[:, 0]
+    pose_2d = project(pose_3d, Camera().intrinsics)
+    fields = (pose_3d.half(), pose_2d[:, joints].half())
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, root="absolute", joints_2d=joints)
+    poses = fmt.read(fields, H36M, Camera())
+    assert torch.allclose(poses.pose_2d[:, 0], pose_2d, atol=2e-3)
+    rows = torch.arange(8) % 2 == 0
+    written = fmt.write(fields, dataclasses.replace(poses, root=poses.root + 1), rows, H36M)
+    assert torch.equal(written[0][~rows], fields[0][~rows])
+    assert (written[0][rows] != fields[0][rows]).all()
+
+
 def computed() -> Tensor:
     return torch.ones(2, 3, requires_grad=True) * 1
 

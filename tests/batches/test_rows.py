@@ -84,6 +84,10 @@ def test_a_path_may_start_with_an_index_or_enter_every_row() -> None:
     assert get_field(batch, "a") == [1, {"b": 2}]
     made = set_fields(batch, {"1.a.b": 5, "0.a": 6})
     assert made == ({"a": 6}, {"a": {"b": 5}})
+    rows = [{"a": {"b": 1, "c": 3}}, {"a": {"b": 2, "c": 4}}]
+    assert get_field(rows, "a.b") == [1, 2]
+    both = set_fields(rows[0], {"a.b": 5, "a.c": 6})
+    assert (both, rows[0]) == ({"a": {"b": 5, "c": 6}}, {"a": {"b": 1, "c": 3}})
     assert set_fields(batch, {"a": [7, 8]}) == ({"a": 7}, {"a": 8})
     assert batch == ({"a": 1}, {"a": {"b": 2}})
 

@@ -64,7 +64,10 @@ def test_units_and_joints_are_those_of_the_batch() -> None:
     found = read(in_pixels(POSES)[:, 1:], fmt)
     torch.testing.assert_close(found[:, 1:], POSES[:, 1:])
     assert found[:, 0].isnan().all()
-    torch.testing.assert_close(read({"pose_2d": POSES}, fmt), POSES)  # or its own
+    standardised = BatchFormat(pose_2d=0, pose_3d=1, stat_2d=(torch.ones(32), 2 * torch.ones(32)))
+    torch.testing.assert_close(read(POSES, standardised), 2 * POSES + 1)
+    for other in (fmt, standardised):
+        torch.testing.assert_close(read({"pose_2d": POSES}, other), POSES)  # or its own
 
 
 def test_a_format_of_the_callers_own_has_screen_units() -> None:
@@ -91,6 +94,7 @@ def test_missing_joints() -> None:
     found = read({"pose_2d": poses, **PIXELS})
     missing = found.isnan().any(-1)
     assert missing.nonzero().tolist() == [[0, 5], [1, 6], [2, 7]]
+    assert found[missing].isnan().all()
     wanted = POSES.clone()
     wanted[3, 8, 0], wanted[4, 9, 1] = -1, -0.8
     torch.testing.assert_close(found[~missing], wanted[~missing])
@@ -100,6 +104,12 @@ def test_poses_without_a_visible_bone_are_left_out() -> None:
     poses = POSES.clone()
     poses[1], poses[2, 1:] = 0, torch.nan
     assert len(read(poses)) == 4
+
+
+def test_pixels_are_told_by_the_poses_that_are_there() -> None:
+    poses = torch.cat([in_pixels(POSES), torch.zeros(9, 16, 2)])
+    with pytest.raises(ConfigError, match="is in pixels"):
+        read(poses)
 
 
 def test_joints_far_outside_the_image_are_missing() -> None:
