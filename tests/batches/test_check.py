@@ -250,6 +250,7 @@ def test_the_kind_of_root_is_inferred(root: str, frames: int) -> None:
     given = {"id": np.arange(6), "x": who.pose_2d, "cam": who.camera, "y": pose_3d, "name": "S1"}
     if frames == 1:
         given["x"], given["y"] = given["x"][:, 0], given["y"][:, 0]
+    given["place"] = who.pose_3d[:, :, :1]  # no pose: no skeleton has a single joint
     fmt, skeleton = infer_format(given, None)
     assert fmt == BatchFormat(pose_2d="x", pose_3d="y", camera="cam", root=root)
     assert skeleton == H36M
@@ -636,6 +637,17 @@ def test_fields_that_the_format_names_are_not_told_as_stale() -> None:
     assert reports([given], fmt)[0].doubts == ()
     (doubt,) = reports([given | dict(box=torch.rand(16, 4), speed=numbers)], fmt)[0].doubts
     assert "the fields ['box', 'speed'] hold numbers for each row" in doubt
+
+
+def test_fields_of_images_are_told_and_padding_is_not_counted() -> None:
+    pose_3d, pose_2d, _, camera = batch(rows=32)
+    scenes = [x.unflatten(0, (16, 2)).clone() for x in (pose_3d, pose_2d)]
+    scenes[0][3:, 1], scenes[1][3:, 1] = 0, 0  # most images show one person
+    given = dict(y=scenes[0], x=scenes[1], camera=camera[::2], box=torch.rand(16, 4))
+    fmt = dict(pose_3d="y", pose_2d="x", camera="camera", scenes=True, root="absolute")
+    (report,) = reports([given], fmt)
+    assert (report.rows, report.problems) == (19, ())
+    assert any("the fields ['box'] hold numbers" in doubt for doubt in report.doubts)
 
 
 def test_a_wrong_root_is_not_taken_for_another_order_of_the_joints() -> None:
