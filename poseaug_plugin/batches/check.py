@@ -42,7 +42,7 @@ USUAL_BONE = 0.15, 0.8  # metres; that of a skeleton without sides, such as a ha
 THIGH, PALM = 0.45, 0.09  # metres; the longest bones of a body and of a hand
 IMAGE_SPACE = 0.01  # screen units between 2D and the 3D's x and y
 # Frames of one person keep their size and move little; people of one image do neither.
-PEOPLE_SPREAD, PEOPLE_STEP = 0.01, 0.3  # share of the body size; metres
+PEOPLE_SPREAD, PEOPLE_STEP = 0.01, 0.7  # share of the body size; longest bones
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,8 @@ def _wrong_kind(found: Diagnostics, fmt: BatchFormat | None) -> list[str]:
             "root is subtracted from the 3D (mmpose: batch='mmpose_motionbert') and "
             "root='absolute' if not (batch='motionbert')"
         ]
-    if found.length_spread > PEOPLE_SPREAD and found.root_step > PEOPLE_STEP:
+    apart = found.root_step > PEOPLE_STEP * found.longest_bone
+    if found.length_spread > PEOPLE_SPREAD and apart:
         return [
             "the frames of a row look like different people: their size differs by "
             f"{found.length_spread:.0%} and their roots are {found.root_step:.1f} m apart. (B, T, "

@@ -268,6 +268,16 @@ def test_people_of_one_image_are_not_frames() -> None:
     assert not problems((clip, clip_2d), fmt)
 
 
+def test_noisy_clips_in_millimetres_are_not_people_of_one_image() -> None:
+    clip, clip_2d = pairs(8, 9)
+    noise = 0.03 * torch.randn(clip.shape, generator=torch.Generator().manual_seed(0))
+    found = problems(
+        (1000 * (clip + noise), clip_2d), BatchFormat(pose_3d=0, pose_2d=1, root="absolute")
+    )
+    assert "unit=0.001" in found
+    assert "different people" not in found
+
+
 def test_fields_that_may_describe_the_old_pose_are_doubted_by_name() -> None:
     pose_3d, pose_2d = (field[:, 0] for field in pairs(8))
     fmt = BatchFormat(pose_3d="x", pose_2d="y", root="absolute")
