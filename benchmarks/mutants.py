@@ -52,7 +52,7 @@ TESTS = {
     "top": (
         *(f"tests/test_{name}.py" for name in ("cli", "config", "demo", "files", "lifters")),
         *(f"tests/test_{name}.py" for name in ("loggers", "metrics", "progress", "report")),
-        *(f"tests/test_{name}.py" for name in ("schedule", "stats")),
+        *(f"tests/test_{name}.py" for name in ("engine", "schedule", "stats")),
         "tests/behaviour/test_bad_input.py",
         "tests/behaviour/test_promises.py",
         "tests/behaviour/test_recorded_report.py",

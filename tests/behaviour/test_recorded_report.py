@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel
 
+from helpers import LAST_ROOT, reordered
 from loop_helpers import (
     Lifter,
     attached,
@@ -493,6 +494,27 @@ def test_windows_are_recorded(lifter: Any) -> None:
     assert told(augmenter) == (len(found), pytest.approx(float(found.mean()), rel=1e-4))
     kept = augmenter._recorder._kept[0]  # type: ignore[union-attr]
     assert kept.pose_3d.untyped_storage().nbytes() == ROWS * 16 * 3 * 4  # no whole clip
+
+
+def test_the_place_is_that_of_the_root_joint_which_need_not_be_the_first() -> None:
+    fmt = dict(pose_3d=0, pose_2d=1, camera=3, root="absolute")
+    augmenter, model = recording(ALL, fmt=fmt, skeleton=reordered(LAST_ROOT))
+    pose_3d, pose_2d, *others = batch(rows=64)
+    given = (pose_3d[:, LAST_ROOT], pose_2d[:, LAST_ROOT], *others)
+    made = augmenter(given)
+    model(made[1])
+    bins = augmenter.report().bins["place"]
+    place = made[1][changed_rows(given[0], made[0]), 15].norm(dim=-1)
+    assert (bins[0].low, bins[-1].high) == pytest.approx((float(place.min()), float(place.max())))
+
+
+def test_a_loop_may_leave_out_the_confidence() -> None:
+    pose_3d, pose_2d, *others = batch(rows=64)
+    seen = torch.cat([pose_2d, torch.ones(64, 16, 1)], -1)
+    augmenter, model = recording(ALL)
+    made = augmenter((pose_3d, seen, *others))
+    model(made[1][..., :2])
+    assert augmenter.report().rows == len(changed_rows(pose_3d, made[0])) > 0
 
 
 def test_windows_are_grouped_by_their_centre_frame() -> None:
