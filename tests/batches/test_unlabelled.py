@@ -12,6 +12,7 @@ from torch import Tensor
 
 from helpers import H36M
 from poseaug_plugin import BatchFormat, ConfigError
+from poseaug_plugin.batches import unlabelled
 from poseaug_plugin.batches.presets import FORMATS
 from poseaug_plugin.batches.unlabelled import MOST, read_unlabelled
 
@@ -137,6 +138,14 @@ def test_an_endless_loader_is_read_in_part() -> None:
             yield torch.cat([POSES] * 5000)
 
     assert len(read(endless())) == MOST
+
+
+def test_poses_without_a_bone_do_not_count_towards_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unlabelled, "MOST", 9)
+    found = read(torch.cat([0 * POSES, POSES, POSES]))
+    torch.testing.assert_close(found, torch.cat([POSES, POSES[:3]]))
 
 
 @pytest.mark.parametrize(
