@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BatchError
-from .camera import project
+from .camera import fit_root, project
 from .transfer import copy_together
 
 __all__ = ["COORDINATES", "PoseBatch"]
@@ -179,9 +179,13 @@ class PoseBatch:
         """(B, T, J, 2) observed minus projected 2D, in metres at the depth of the person.
 
         Joints that are off by more than `MISSING` times the size of the person are missing: their
-        error is 0.
+        error is 0. Where the camera is an assumed one, so is the root: the true camera may show the
+        person elsewhere in the image, which is no error of a detector.
         """
-        off = self.pose_2d - project(self.absolute, self.camera[:, None])
+        lens, root = self.camera[:, None], self.root
+        if self.has_root and not self.has_camera:
+            root = fit_root(self.pose_2d, self.pose_3d, lens)
+        off = self.pose_2d - project(self.pose_3d + root[:, :, None], lens)
         error, farthest = off / self._scale, MISSING * self.size[:, None, None]
         return torch.where((error.norm(dim=-1) < farthest)[..., None], error, 0.0)
 

@@ -75,6 +75,21 @@ def test_the_first_batch_tells_whether_2d_is_detected(error: float, detected: bo
     assert found.detected is detected  # later batches do not change it
 
 
+@pytest.mark.parametrize(("error", "detected"), [(0.0, False), (0.001, False), (0.01, True)])
+def test_a_camera_that_is_not_known_does_not_make_exact_2d_detected(
+    error: float, detected: bool
+) -> None:
+    """The image's centre is 9 cm off, and the focal length 5 %."""
+    given = replace(poses(error), has_camera=False)
+    assumed = given.camera * torch.tensor([1.05, 1.05, 1, 1, 1, 1, 1, 1, 1])
+    assumed[:, 2:4] += torch.tensor([0.04, -0.03])
+    found = sampler()
+    made, _ = pairs(replace(given, camera=assumed), found)
+    assert found.detected is detected
+    if not detected:
+        assert off(made).abs().max() < 1e-4
+
+
 def test_a_few_rows_with_large_errors_are_not_detected_2d() -> None:
     given, wild = poses(), poses(0.5)
     few = (torch.arange(ROWS) % 5 < 2)[:, None, None, None]
