@@ -29,6 +29,10 @@ FORMATS: dict[str, BatchFormat] = {
     ),
     # MotionAGFormer on MPI-INF-3DHP: millimetres / 1024, root joint 14.
     "mpi3dhp": BatchFormat(pose_2d=0, pose_3d=1, unit=1.024, skeleton="mpi_inf_3dhp_17"),
+    # P-STMO on MPI-INF-3DHP: (zeros, 3D, 2D, ...), millimetres, root position in joint 14.
+    "pstmo_3dhp": BatchFormat(
+        pose_3d=1, pose_2d=2, root="slot", unit=0.001, skeleton="mpi_inf_3dhp_17"
+    ),
     # mmpose's VideoPoseLifting: a list of (2J, T), and data samples that hold the targets, and
     # the 3D of windows if 'keypoints_3d' is one of the meta_keys.
     "mmpose": BatchFormat(

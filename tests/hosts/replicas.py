@@ -20,6 +20,7 @@ batches, and in its in-place edits, clipping, schedules and evaluation.
 | ST-GCN | list of 8 | slot, all frames | two models, permuted inputs, camera and root's depth in the loss |
 | ST-GCN, `crop_uv` | the same, 2D and camera in pixels | slot, all frames | the same |
 | MHFormer | list of 8 | slot, all frames | one model, all frames predicted |
+| P-STMO, MPI-INF-3DHP | list of 8, cameras of zeros | slot in joint 14, mm, all frames | permuted inputs, two outputs |
 | MotionBERT | 2D + confidence, 2.5D | image space | `.module`, target edited in place, three losses |
 | MotionAGFormer | 2D + confidence, 2.5D | image space | the same, root subtracted from the target |
 | MotionAGFormer, MPI-INF-3DHP | 2D + confidence, 3D | mm / 1024, root 14 | velocity loss |
@@ -744,6 +745,58 @@ class MHFormer(STGCN):
         return float(np.mean(errors))
 
 
+class PSTMO3DHP(MHFormer):
+    """run_3dhp.py: cameras of zeros, millimetres, root 14; predicts one frame and all frames."""
+
+    format = "pstmo_3dhp"
+
+    @staticmethod
+    def predict(model: nn.Module, x: Tensor) -> Tensor:
+        return model(x.permute(0, 3, 1, 2).unsqueeze(-1))[0]
+
+    def __init__(self) -> None:
+        super().__init__()
+        who = clips("mpi_inf_3dhp_17", 20, 5, cam=IDEAL)
+        root = who.pose_3d[:, :, 14:15]
+        slot = 1000 * (who.pose_3d - root)
+        slot[:, :, 14:15] = 1000 * root
+        others = [row[3:] for row in self.rows]
+        self.rows = [(np.zeros(9), *row, *rest) for *row, rest in zip(slot, who.pose_2d, others)]
+        self.loader = DataLoader(self.rows, batch_size=8, shuffle=True)
+        self.model = CentreAndAll()
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, amsgrad=True)
+
+    def step(self, loader: Any, training: bool) -> float:
+        self.model.train(training)
+        errors = []
+        for _cam, gt_3d, input_2d, *_others in loader:
+            out_target = gt_3d.clone()
+            out_target[:, :, 14] = 0
+            centre, every = self.model(input_2d.permute(0, 3, 1, 2).unsqueeze(-1))
+            loss = mpjpe(every, out_target) + mpjpe(centre, out_target[:, 2:3])
+            errors.append(loss.item())
+            if training:
+                self.finish(loss)
+        return float(np.mean(errors))
+
+    def off(self, batch: Any) -> np.ndarray:
+        relative = np.asarray(batch[1], np.float64) / 1000
+        relative[:, :, 14] = 0
+        return off_in_any(relative, batch[2])
+
+
+class CentreAndAll(nn.Module):
+    """The 3D of the centre frame and of all frames, from a graph (N, C, T, J, 1)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames = Frames(17, 17)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        every = 1000 * self.frames(x[..., 0].permute(0, 2, 3, 1))
+        return every[:, every.shape[1] // 2, None], every
+
+
 def with_confidence(pose_2d: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     return np.concatenate([pose_2d, confidence.astype(np.float32)], -1)
 
@@ -1082,6 +1135,7 @@ SCRIPTS: dict[str, type[Script]] = {
     "stgcn": STGCN,
     "stgcn crop_uv": STGCNCrop,
     "mhformer": MHFormer,
+    "pstmo 3dhp": PSTMO3DHP,
     "motionbert": MotionBERT,
     "motionagformer": MotionAGFormer,
     "motionagformer 3dhp": MotionAGFormer3DHP,
