@@ -375,6 +375,7 @@ def test_the_parameters_make_the_sample_from_the_original() -> None:
     poses = poses_of(people(ROWS, 3))
     made, _, aug = sampler_of(**config).sample(poses)
     assert torch.allclose(aug.apply(poses.pose_3d, H36M, poses.path), made.absolute, atol=1e-5)
+    assert torch.allclose(aug.project(made.absolute), made.pose_2d, atol=1e-5)
 
 
 def test_rejected_pairs_do_not_count_for_the_target() -> None:
