@@ -389,7 +389,8 @@ class PoseAugConfig:
         0,
         1e6,
         "",
-        "Weight of the part of joint angles that is outside the range of the real poses. 0: off.",
+        "Weight of the part of joint angles that is outside the range of the real poses, and "
+        "further outside than in the prior's sample. 0: off.",
     )
     reg_ba: float = number(
         0.15, 0, 1e3, "", "reg='threshold': mean absolute step on unit bones that costs nothing."

@@ -55,13 +55,20 @@ class AngleRange:
         outside = ((cosine < self.low) | (cosine > self.high)) & self._pairs
         return outside.sum() / (len(cosine) * self._pairs.sum())
 
-    def excess(self, direction: Tensor) -> Tensor:
+    def excess(self, direction: Tensor, start: Tensor) -> Tensor:
         """Return how far cosines of poses (B, K, 3) are outside: a scalar, summed over pairs.
 
-        It is 0 while the range is empty.
+        The range of a row includes the angles of the pose that it was made from: what a prior has
+        put outside is not to be undone. The result is 0 while the range is empty.
+
+        Args:
+            direction: unit bones (B, K, 3).
+            start: those of the poses from which they were made.
         """
-        cosine = kcs(direction)
-        excess = (self.low - cosine).relu() + (cosine - self.high).relu()
+        cosine, own = kcs(direction), kcs(start)
+        below = torch.minimum(self.low, own) - cosine
+        above = cosine - torch.maximum(self.high, own)
+        excess = below.relu() + above.relu()
         return (excess * self._pairs * (self.low <= self.high)).sum() / len(cosine)
 
     def state_dict(self) -> dict[str, Tensor]:

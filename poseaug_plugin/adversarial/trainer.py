@@ -208,7 +208,7 @@ class Trainer:
         regularised = regularisation(proposal, real.bones.direction, fake.bones.direction, config)
         made.losses["reg"], made.weights["reg"] = regularised, config.reg_weight
         if config.reg_angles:
-            excess = self.angles.excess(fake.bones.direction)
+            excess = self.angles.excess(fake.bones.direction, draft.bones.direction)
             made.losses["angles"], made.weights["angles"] = excess, config.reg_angles
         for name, weight in self.discriminators.items():
             score = self.nets[name](DISCRIMINATORS[name].view(fake))

@@ -190,7 +190,7 @@ def test_the_threshold_regularisation_ignores_the_parameters_of_the_prior() -> N
         ("adv2d", {}),
         ("reg_weight", NO_THRESHOLD),
         ("reg_weight", dict(reg="range", bend_target=0.0, bend_band=0.0)),
-        ("reg_angles", dict(bend=2.0)),
+        ("reg_angles", dict(prior=False, networks="separate")),
         ("feedback_weight", dict(feedback="exp")),
         ("feedback_weight", dict(feedback="log")),
         ("ba_weight", dict(feedback="range", rt_weight=0.0, ba_band=0.0)),

@@ -97,8 +97,8 @@ def test_feedback_moves_the_augmentor() -> None:
     assert moved(feedback="range")
     assert moved(adv3d=1.0)
     assert moved(adv2d=1.0)
-    assert moved(reg_angles=1.0)
     published = dict(prior=False, networks="separate")  # the outputs of others start at 0
+    assert moved(reg_angles=1.0, **published)
     assert moved(reg_weight=1.0, reg_ba=0.0, **published)
 
 
