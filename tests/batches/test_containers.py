@@ -232,6 +232,11 @@ def computed() -> Tensor:
     return torch.ones(2, 3, requires_grad=True) * 1
 
 
+@pytest.mark.parametrize("value", [computed(), list(computed())])
+def test_what_is_read_has_no_gradient(value: Any) -> None:
+    assert not as_tensor(value, "x").requires_grad
+
+
 class Keeping:
     """An object that keeps its fields in a mapping of its own, which a shallow copy shares."""
 
