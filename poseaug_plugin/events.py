@@ -75,10 +75,10 @@ WARNINGS = {
     "training batches, or name them in target_2d=dict(pose_2d=poses, joints_2d=...).",
     "target_same": "target_2d looks like the training data: same proportions, places and sizes. "
     "Pass 2D poses from where the model will be used, or leave it out.",
-    "target_incomplete": "only {} of the poses of target_2d show all joints{}, and the model "
-    "cannot lift the others: augmented people get proportions, joint positions, places and sizes "
-    "from all of them, but poses from these alone. Pass more poses with all joints, or set "
-    "lifted_poses=0 in config=.",
+    "target_incomplete": "only {} of the poses of target_2d show three quarters of the joints{}, "
+    "and the model does not lift the others: augmented people get proportions, joint positions, "
+    "places and sizes from all of them, but poses from these alone. Pass more poses that show the "
+    "whole person, or set lifted_poses=0 in config=.",
     "bad_batch": "a batch is passed on unchanged because it could not be augmented: {}",
     "bad_rows": "{}",
     "update_failed": "an update of what is learned (networks, ranges of views, lifted poses of "

@@ -44,7 +44,7 @@ class Lifting:
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
         self.updates, self.is_reducing = 0, False
-        self._complete: Tensor | None = None  # the rows to lift, from the first update on
+        self._rows: tuple[Tensor, bool] | None = None  # to lift, from the first update on
 
     @property
     def measures(self) -> dict[str, Tensor]:
@@ -70,18 +70,21 @@ class Lifting:
         target = self._sampler.target
         if target is None:
             return []
-        if self._complete is None:
-            self._complete = target.complete(fmt)
-        if not len(self._complete):
+        if self._rows is None:
+            self._rows = target.liftable(fmt)
+        liftable, some_are_missing = self._rows
+        if not len(liftable):
             return []
-        poses = poses.first(len(self._complete))
+        others = poses.pose_2d.flatten(0, 1)
+        poses = poses.first(len(liftable))
         number = self.updates * len(poses) + torch.arange(len(poses), device=target.device)
-        rows = self._complete[number % len(self._complete)]
+        rows = liftable[number % len(liftable)]
         frames = poses.pose_2d.shape[1]  # a lifter of windows sees a person who stands still
         if poses.extra_2d is not None:  # every joint is as certain as the most certain one
             most = poses.extra_2d.nan_to_num(0.0).amax((0, 1, 2))
             poses = replace(poses, extra_2d=most.expand_as(poses.extra_2d))
-        pose_2d = target.pose_2d[rows, None].expand(-1, frames, -1, -1)
+        pose_2d = target.filled(rows, others) if some_are_missing else target.pose_2d[rows]
+        pose_2d = pose_2d[:, None].expand(-1, frames, -1, -1)
         predicted = fmt.outputs(
             estimator(fmt.inputs(poses, pose_2d)), poses, self._sampler.skeleton
         )
@@ -95,4 +98,4 @@ class Lifting:
         return {"updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.updates, self._complete = state["updates"], None
+        self.updates, self._rows = state["updates"], None

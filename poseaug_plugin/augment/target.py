@@ -39,8 +39,11 @@ __all__ = ["Target"]
 
 ROWS = 2048  # poses that are kept; more are thinned out evenly, fewer are repeated
 PERCENTILE = 0.75
-#: Share of the poses in which a bone must be visible to be compared, and which must be complete.
+#: Share of the poses in which a bone must be visible to be compared, and which the model must be
+#: able to lift.
 SEEN = 0.05
+#: Share of the joints that a pose must show to be lifted.
+SHOWN = 0.75
 #: Correction by the first batch, per unit of probability: about a step of Newton's method.
 GAIN = 0.4
 GAIN_BATCHES = 10  # after which the correction is half as large
@@ -51,6 +54,9 @@ BLOCKS = 10  # of consecutive poses, whose spread gives the standard errors
 FIT = 0.4
 #: Mean bone length of a lifted pose, relative to that of its 2D; most people are seen at below 2.
 DEEPEST = 5.0
+#: Added to the covariance of 2D poses, in squares of the mean bone length: to each coordinate, and
+#: to the place of the whole pose, which is unknown.
+RIDGE, ANYWHERE = 0.01, 10.0
 #: Tensors of the state.
 SAVED = ("pose_2d", "visible", "log_factor", "shift", "reach", "lifted", "fits")
 
@@ -253,16 +259,46 @@ class Target:
         chosen = (uniform(generator, count) < share) & self.fits[rows]
         return self.lifted.index_select(0, rows), chosen
 
-    def complete(self, fmt: Format) -> Tensor:
-        """Return the rows of poses that show all joints that the model gets.
+    def liftable(self, fmt: Format) -> tuple[Tensor, bool]:
+        """Return the rows of poses that show most of the joints that the model gets.
 
         This waits for the device.
 
         Args:
             fmt: the format of the batches, which may have `joints_2d`.
+
+        Returns:
+            The rows, and whether a joint is missing in any of them.
         """
         joints = getattr(fmt, "joints_2d", None) or range(self.skeleton.num_joints)
-        return self.visible[:, list(joints)].all(1).nonzero()[:, 0]
+        shown = self.visible[:, list(joints)].to(self.size).mean(1)
+        return (shown >= SHOWN).nonzero()[:, 0], bool(((shown >= SHOWN) & (shown < 1)).any())
+
+    def filled(self, rows: Tensor, others: Tensor) -> Tensor:
+        """Return poses (B, J, 2) in which joints that are not visible are where one expects them.
+
+        That is their mean in a normal distribution like that of other poses, given the joints that
+        are visible.
+
+        Args:
+            rows: (B,), the rows of the poses.
+            others: poses (N, J, 2) with all joints.
+        """
+        known = self.normalise(others).flatten(1)
+        mean = known.mean(0)
+        identity = torch.eye(len(mean), dtype=mean.dtype, device=self.device)
+        anywhere = ANYWHERE * identity[:2, :2].repeat(len(mean) // 2, len(mean) // 2)
+        covariance = torch.cov(known.T, correction=0) + RIDGE * identity + anywhere
+
+        pose_2d, seen = self.pose_2d[rows], self.visible[rows, :, None]
+        centred, size = _centred(pose_2d, seen), self.size[rows, None, None].clamp_min(EPS)
+        shown = seen.expand_as(pose_2d).flatten(1).to(mean)
+        off = shown * ((centred / size).flatten(1) - mean)
+        # The equations of joints that are not visible are replaced by 0 = 0.
+        equations = shown[:, :, None] * covariance * shown[:, None] + torch.diag_embed(1 - shown)
+        weight, _ = torch.linalg.solve_ex(equations, off)  # `solve` waits for the device
+        expected = mean + weight @ covariance
+        return torch.where(seen, pose_2d, expected.view_as(pose_2d) * size + pose_2d - centred)
 
     def keep_lifted(self, rows: Tensor, pose_3d: Tensor, focal: Tensor) -> None:
         """Keep poses that the model has lifted, after moving their joints onto their rays.
@@ -350,7 +386,7 @@ class Target:
         elif self._resembles(training):
             found.append(("target_same", ()))
         if lifted_as is not None:
-            share = len(self.complete(lifted_as)) / len(self.visible)
+            share = len(self.liftable(lifted_as)[0]) / len(self.visible)
             if share < SEEN:
                 never = (~self.visible.any(0)).nonzero()[:, 0].tolist()
                 names = ", ".join(self.skeleton.joint_names[joint] for joint in never)
