@@ -282,7 +282,7 @@ class Trainer:
             if config.feedback == "log":
                 # Its gradient fades at the target; the balance alone would keep its size.
                 fade = raising_slope(log_hardness, schedule.between(config.beta))
-                weights["feedback"] = config.feedback_weight * fade * (share > 0)
+                weights["feedback"] = config.feedback_weight * fade
         measures["loss_augmentor"] = torch.stack(loss).sum().detach()
         gradients, shares = self.balance.combine(made.gradients, sums, weights, outputs)
         measures.update({f"share_{name}": share for name, share in shares.items()})
