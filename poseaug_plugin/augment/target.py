@@ -260,8 +260,9 @@ class Target:
         return self.lifted.index_select(0, rows), chosen
 
     def liftable(self, fmt: Format) -> tuple[Tensor, bool]:
-        """Return the rows of poses that show most of the joints that the model gets.
+        """Return the rows of the poses that show the most of the joints that the model gets.
 
+        They are complete poses if there are enough of them, since guessed joints cost accuracy.
         This waits for the device.
 
         Args:
@@ -272,7 +273,8 @@ class Target:
         """
         joints = getattr(fmt, "joints_2d", None) or range(self.skeleton.num_joints)
         shown = self.visible[:, list(joints)].to(self.size).mean(1)
-        return (shown >= SHOWN).nonzero()[:, 0], bool(((shown >= SHOWN) & (shown < 1)).any())
+        enough = shown.topk(math.ceil(SEEN * len(shown))).values[-1].clamp_min(SHOWN)
+        return (shown >= enough).nonzero()[:, 0], bool(enough < 1)
 
     def filled(self, rows: Tensor, others: Tensor) -> Tensor:
         """Return poses (B, J, 2) in which joints that are not visible are where one expects them.
