@@ -23,6 +23,7 @@ from .lifters import SimpleBaseline
 from .metrics import evaluate
 from .plugin import PoseAugmenter  # 1 of 3
 from .progress import Progress, Silent
+from .random_streams import restored_streams
 
 __all__ = ["METHODS", "Comparison", "Run", "compare", "train"]
 
@@ -171,7 +172,7 @@ def compare(
     for i, (seed, method) in enumerate(itertools.product(seeds, methods)):
         which = f"{i + 1} of {count}, {method}, seed {seed}"
         progress.start(f"training {which}")
-        with torch.random.fork_rng(devices=[]):
+        with restored_streams():
             torch.manual_seed(seed)
             began = time.process_time()
             model, augmenter = train(

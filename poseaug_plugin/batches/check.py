@@ -202,10 +202,8 @@ def _wrong_kind(found: Diagnostics, fmt: BatchFormat | None) -> list[str]:
     if found.focal == 0:
         cure = "read must return cameras"
         if fmt is not None:
-            cure = (
-                f"pass batch={as_argument(dataclasses.replace(fmt, camera=None))}, and camera= if"
-            )
-            cure += " you know it"
+            unknown = as_argument(dataclasses.replace(fmt, camera=None))
+            cure = f"pass batch={unknown}, and camera= if you know it"
         return [f"the cameras are zeros, which stand for unknown ones in some codebases: {cure}"]
     if found.size_2d > PIXEL_COORDINATE or found.focal > PIXEL_FOCAL:
         size = (

@@ -60,7 +60,7 @@ def infer_format(batch: Any, skeleton: Skeleton | None) -> tuple[BatchFormat, Sk
     skeleton = skeleton or fmt.guess_skeleton(batch)
     kind = root_kind(fmt.decoded_3d(batch, skeleton), skeleton)
     fmt = dataclasses.replace(fmt, root=kind)
-    if len(found[2]) > 1 or len(found[3]) > 1 or len(found[9]) > 1:
+    if any(len(keys) > 1 for keys in found.values()):
         raise BatchError(f"{unclear}{candidates}{as_argument(fmt)}.")
     return fmt, skeleton
 
