@@ -29,7 +29,7 @@ from poseaug_plugin.metrics import acceleration_error, report
 from ..environment import environment_info
 from ..training import ShuffledBatches, clip_bounds, predict, train_step
 from .splits import splits, unlabelled
-from .temporal_lifters import TemporalLifter81, TemporalTransformer
+from .temporal_lifters import TemporalLifter81, TemporalLifter243, TemporalTransformer
 
 __all__ = [
     "ESTIMATORS",
@@ -64,6 +64,7 @@ ESTIMATORS: dict[str, Estimator] = {
     "stgcn": Estimator(SpatialGraphLifter, 1e-1),
     "tcn27": Estimator(TemporalLifter, 2e-2, frames=27),
     "tcn81": Estimator(TemporalLifter81, 2e-2, frames=81),
+    "tcn243": Estimator(TemporalLifter243, 2e-2, frames=243),
     "transformer27": Estimator(TemporalTransformer, 3e-3, frames=27),
     "transformer81": Estimator(functools.partial(TemporalTransformer, 81), 3e-3, frames=81),
 }

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from poseaug_plugin.lifters import TemporalLifter
 
-__all__ = ["TemporalLifter81", "TemporalTransformer"]
+__all__ = ["TemporalLifter81", "TemporalLifter243", "TemporalTransformer"]
 
 
 class TemporalLifter81(TemporalLifter):
@@ -15,6 +15,13 @@ class TemporalLifter81(TemporalLifter):
 
     filter_widths = (3, 3, 3, 3)
     pad = 40
+
+
+class TemporalLifter243(TemporalLifter):
+    """VideoPose3D's temporal convolutions over 243 frames, its largest network."""
+
+    filter_widths = (3, 3, 3, 3, 3)
+    pad = 121
 
 
 class TemporalTransformer(nn.Module):
