@@ -343,7 +343,7 @@ class PoseAugConfig:
     )
     feedback_weight: float = number(0.2, 0, 1e6, "", "feedback='log' or 'exp': weight.")
     beta: Schedule = number(
-        (1.0, 3.0),
+        (1.0, 2.0),
         0,
         1e3,
         "",
