@@ -25,10 +25,10 @@ __all__ = [
     "Notifier",
 ]
 
-STEPS_WITHOUT_BATCH = 20  # optimizer steps without a batch before a warning
+STEPS_WITHOUT_BATCH = 20  # optimizer steps in a row without a new batch before a warning
 BATCHES_TO_JUDGE = 20  # batches after which the share of accepted pairs is looked at
 FEW_ACCEPTED = 0.1  # a smaller share of accepted pairs gets a warning
-BATCHES_WITHOUT_STEP = 200  # batches without an optimizer step before a warning
+BATCHES_WITHOUT_STEP = 200  # batches in a row without an optimizer step before a warning
 BATCHES_WITHOUT_EPOCH = 10_000  # batches without the end of an epoch before a warning
 
 #: All warnings. An augmenter issues each of them at most once.
@@ -44,14 +44,17 @@ WARNINGS = {
     "with the camera passed as camera=, or the default one. Only the 2D discriminator and the "
     "bone-angle feedback use it. If your 3D has the root position, pass root='absolute' or "
     "root='slot' in batch=.",
-    "no_batches": "the training loop does not iterate the loader that augmenter.wrap(loader) "
-    f"returned: it took {STEPS_WITHOUT_BATCH} optimizer steps and no batch was augmented. Iterate "
-    "the wrapped loader. If you do, call model.train() before the loop.",
-    "no_steps": "the training loop does not step the optimizer that was passed to PoseAugmenter: "
-    f"{BATCHES_WITHOUT_STEP} batches were augmented, and it took no step. Pass optimizer= the one "
-    "that the loop steps: what learned=True, widen_views= and target_2d= learn is updated after "
-    "its steps. If the steps are replayed from a CUDA graph, which calls no hook, nothing is wrong "
-    "without these.",
+    "no_batches": f"the training loop took {STEPS_WITHOUT_BATCH} optimizer steps without a new "
+    "augmented batch: it does not iterate the loader that augmenter.wrap(loader) returned, repeats "
+    "batches that it has kept (as itertools.cycle and list do), or has the model in evaluation "
+    "mode. Iterate the wrapped loader anew in each epoch, and call model.train() before that. If "
+    "these steps are on other data on purpose, all is well.",
+    "no_steps": f"{BATCHES_WITHOUT_STEP} batches were augmented without a step of the optimizer "
+    "that was passed to PoseAugmenter. Pass optimizer= the one that the loop steps: what "
+    "learned=True, widen_views= and target_2d= learn is updated after its steps. If the loop has "
+    "made a new optimizer, call detach(), create another PoseAugmenter with that one, and load "
+    "this one's state_dict(). If the steps are replayed from a CUDA graph, which calls no hook, "
+    "nothing is wrong without these.",
     "no_epochs": f"{BATCHES_WITHOUT_EPOCH:,} batches were augmented and no epoch has ended, so "
     "the schedules (ratio, warm-up, feedback, learning rate) stay at their start. Call "
     "augmenter.end_epoch() after each epoch if the loop calls augmenter(batch) itself, or if its "

@@ -178,7 +178,10 @@ class PoseAugmenter:
         self._windows: list[Windows] = []
         self._enabled = True
         self._has_new_batch = False  # since the last step
-        self._augmented_batches = 0  # of this process, unlike the counts, which are saved
+        # Of this process, unlike the counts, which are saved:
+        self._augmented_batches = 0
+        self._steps_without_batch = 0  # in a row, as the next
+        self._batches_without_step = 0
         self._counters = Counters()
         self._hook: Attachment | None = Attachment(inner, self._after_step)
         self._recorder: ErrorRecorder | None = None
@@ -361,7 +364,9 @@ class PoseAugmenter:
             if self._recorder is not None:
                 self._expect_calls(self._recorder, mixed, poses)
         batches = self._counters.add("batches")
-        if batches == BATCHES_WITHOUT_STEP and not self._counters.counts["steps"]:
+        self._batches_without_step += 1
+        # mix="passes" makes the augmented batches of a whole epoch before the first step.
+        if self._batches_without_step == BATCHES_WITHOUT_STEP and self.config.mix != "passes":
             self._notifier.warn("no_steps")
         unlimited = self._schedule.epochs is None and self._schedule.warm
         if batches == BATCHES_WITHOUT_EPOCH and not self._schedule.done and not unlimited:
@@ -653,9 +658,14 @@ class PoseAugmenter:
     # Updates
 
     def _after_step(self) -> None:
-        steps = self._counters.add("steps")
-        got_none = not self._has_new_batch and not self._counters.counts["steps_with_batch"]
-        if steps == STEPS_WITHOUT_BATCH and self._on and got_none:
+        self._counters.add("steps")
+        self._batches_without_step = 0
+        self._steps_without_batch = (
+            0 if self._has_new_batch else self._steps_without_batch + self._on
+        )
+        if self._steps_without_batch == STEPS_WITHOUT_BATCH and (
+            self.config.mix != "passes" or not self._counters.counts["batches"]
+        ):
             self._notifier.warn("no_batches")
         self._update()
         self._notifier.emit("step", self)

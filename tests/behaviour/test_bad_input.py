@@ -566,19 +566,35 @@ def warnings_without_batches(
     return [str(w.message) for w in caught if issubclass(w.category, PoseAugWarning)]
 
 
-def test_one_warning_if_the_wrapped_loader_is_never_iterated() -> None:
+@pytest.mark.parametrize("batches", [0, 30])
+def test_one_warning_if_no_new_batch_comes_from_the_wrapped_loader(batches: int) -> None:
+    """From the start, or from some batch on, e.g. because the loop repeats those it has kept."""
     augmenter, model, optimizer = attached()
-    augmenter.wrap(loader())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(model, optimizer, augmenter.wrap([batch()] * batches))
     assert warnings_without_batches(augmenter, model, optimizer, 19) == []
     (message,) = warnings_without_batches(augmenter, model, optimizer, 40)
-    assert "no batch was augmented" in message
+    assert "without a new augmented batch" in message
     assert "augmenter.wrap(loader)" in message
 
 
-def test_no_warning_if_one_batch_was_augmented() -> None:
+def test_one_warning_if_the_model_is_left_in_evaluation_mode() -> None:
     augmenter, model, optimizer = attached()
-    train(model, optimizer, augmenter.wrap([batch()]))
-    assert warnings_without_batches(augmenter, model, optimizer, 40) == []
+    wrapped = augmenter.wrap(loader())
+    train(model, optimizer, wrapped)
+    model.eval()
+    with pytest.warns(PoseAugWarning, match=r"call model.train\(\)") as caught:
+        train(model, optimizer, wrapped, epochs=20)
+    assert len(caught) == 1
+
+
+def test_no_warning_about_steps_if_an_epoch_is_augmented_ahead() -> None:
+    """mix="passes" makes the augmented batches before the steps on them and on the real ones."""
+    augmenter, model, optimizer = attached(small("released", mix="passes"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(model, optimizer, augmenter.wrap(loader(rows=48, size=4)))
 
 
 @pytest.mark.parametrize("how", ["disabled", "ratio 0", "detached"])
@@ -606,18 +622,26 @@ def test_one_warning_about_a_missing_root_in_the_modes_that_use_it() -> None:
         assert "with the camera passed as camera=, or the default one" in message
 
 
-@pytest.mark.parametrize("right", [True, False])
-def test_one_warning_if_the_optimizer_is_never_stepped(right: bool, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("steps", [0, 3, 12])
+def test_one_warning_if_the_optimizer_is_no_longer_stepped(steps: int, monkeypatch: Any) -> None:
     monkeypatch.setattr(plugin, "BATCHES_WITHOUT_STEP", 5)
     augmenter, model, optimizer = attached()
     another = torch.optim.SGD(model.parameters(), lr=1e-3)  # created later, as for fine-tuning
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for _ in range(12):
+        for i in range(12):
             augmenter(batch())
-            (optimizer if right else another).step()
-    words = "does not step the optimizer that was passed"
-    assert [words in str(w.message) for w in caught] == [True] * (not right)
+            (optimizer if i < steps else another).step()
+    words = "without a step of the optimizer that was passed"
+    assert [words in str(w.message) for w in caught] == [True] * (steps < 12)
+
+
+def test_no_warning_about_batches_that_mix_passes_makes_ahead(monkeypatch: Any) -> None:
+    monkeypatch.setattr(plugin, "BATCHES_WITHOUT_STEP", 2)
+    augmenter, model, optimizer = attached(small("released", mix="passes"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(model, optimizer, augmenter.wrap(loader()), epochs=2)
 
 
 def test_warnings_point_at_the_callers_line() -> None:
