@@ -86,6 +86,7 @@ def test_preview_writes_a_picture_and_a_page(capsys: pytest.CaptureFixture[str])
     assert (status, out) == (0, "a/b.png and c.html\n")
     assert Path("a/b.png").stat().st_size > 10_000
     assert "<html" in Path("c.html").read_text()
+    assert run(capsys, "preview good.npz --html c.html --config random yaw=0.5")[0] == 0
     assert run(capsys, "preview good.npz")[0] == 2
     assert run(capsys, "preview good.npz --out x.png --config paper")[0] == 2
 

@@ -141,6 +141,13 @@ def test_the_limit_of_a_fit() -> None:
     assert sizes[0.6] < 0.2
 
 
+def test_the_limit_of_the_depths() -> None:
+    """Bones that are five times as long as in the image, on average."""
+    for factor, low, high in ((7.0, 0.9, 1.0), (20.0, 0.0, 0.1)):
+        target = kept(people().root_relative * torch.tensor([1.0, 1.0, factor]))
+        assert low <= target.fits.float().mean() <= high
+
+
 def test_a_share_of_the_rows_gets_a_pose_that_fits() -> None:
     predicted = people().root_relative.clone()
     predicted[::2] = -predicted[::2]

@@ -218,6 +218,7 @@ def test_a_target_without_a_bone_to_compare_has_finite_measures() -> None:
     target = Target(poses, H36M, CPU)
     assert not target.known.any()
     assert target.stats()["target_proportions"] == 0
+    assert doubts(poses) == ["target_few"]
 
 
 def test_rejected_pairs_are_not_compared() -> None:
@@ -241,6 +242,7 @@ def test_doubts() -> None:
     assert doubts(deployment()) == []
     assert doubts(deployment()[:5]) == ["target_few"]
     assert doubts(deployment() * torch.tensor([1.0, -1.0])) == ["target_strange"]
+    assert doubts(deployment().roll(5, 1)) == ["target_strange"]  # joints in another order
     assert doubts(training().pose_2d[7::31]) == ["target_same"]
 
 

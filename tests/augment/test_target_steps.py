@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from helpers import H36M, generator, people, poses_of
-from poseaug_plugin.augment.target import GAIN, GAIN_BATCHES, PERCENTILE, ROWS, Target
+from poseaug_plugin.augment.target import PERCENTILE, ROWS, Target
 from poseaug_plugin.batches.format import BatchFormat
 from poseaug_plugin.geometry.bones import Bones
 from poseaug_plugin.geometry.camera import project
@@ -53,7 +53,7 @@ def test_one_correction(batches: int) -> None:
         excess[g] = below[accepted].float().mean() - PERCENTILE
     known = torch.arange(9) != 2
     excess = (excess - excess[known].mean()) * known
-    gain = GAIN / (1 + batches / GAIN_BATCHES)
+    gain = 0.4 / (1 + batches / 10)
     below = (place < size[:, None] * target.median)[accepted].float().mean(0)
     shift = gain / 2 * (below - 0.5) * (torch.arange(6) != 3)
     target.add(poses, accepted)
@@ -138,6 +138,14 @@ def test_what_fewer_than_a_twentieth_of_the_poses_show_is_not_used(
     assert target.draw_views(LENS.repeat(4, 1), generator()) is None  # before the first batch
     target.add(clips(), torch.ones(40, dtype=torch.bool))
     assert (target.draw_views(LENS.repeat(4, 1), generator()) is not None) is enough
+
+
+def test_bones_that_are_not_used_do_not_change_the_sizes_of_people() -> None:
+    pose_2d = project(people(ROWS, seed=5)[:, 0], LENS)
+    pose_2d[:, 9] = torch.nan  # the head
+    without = Target(pose_2d, H36M, CPU)
+    pose_2d[:90, 9] = 3.0  # far from where it is
+    assert torch.equal(Target(pose_2d, H36M, CPU).size, without.size)
 
 
 def test_poses_are_thinned_out_evenly_or_repeated() -> None:
