@@ -417,6 +417,14 @@ def test_a_loaded_state_has_poses_of_its_own() -> None:
     assert sampler.target.fits.nonzero()[:, 0].tolist() == list(range(1000, 1256))
 
 
+def test_predictions_may_be_in_double_precision() -> None:
+    target, poses = target_of(exact_2d(people())), batch_of(64)
+    model = Oracle(people()).double()
+    model.known_2d, model.known_3d = model.known_2d.double(), model.known_3d.double()
+    lifted_by(model, sampler_with(target), poses, 1)
+    assert target.fits[:64].all()
+
+
 def test_no_pose_is_lifted_twice_in_an_update() -> None:
     """On a GPU, which of the two is kept would be left to chance."""
     pose_2d = exact_2d(people())

@@ -115,8 +115,9 @@ def test_formats_are_told_by_their_methods() -> None:
     [
         (ReadAndWrite(), "batch=ReadAndWrite has no method inputs and no method outputs"),
         (WithInputs(), "batch=WithInputs has no method outputs, but"),
+        (type("Refuses", (Whole,), {"inputs": None})(), "batch=Refuses has no method inputs, but"),
     ],
-    ids=["neither", "no outputs"],
+    ids=["neither", "no outputs", "no inputs"],
 )
 @pytest.mark.parametrize("preset", ["paper", "released", "residual"])
 def test_feedback_needs_a_format_that_can_call_the_estimator(

@@ -101,6 +101,13 @@ def test_missing_joints() -> None:
     torch.testing.assert_close(found[~missing], wanted[~missing])
 
 
+def test_missing_joints_of_standardised_poses_are_those_that_are_0_in_the_array() -> None:
+    poses = POSES.clone()
+    poses[1, 6] = 0
+    found = read({"pose_2d": poses, "stat_2d": (torch.ones(32), 2 * torch.ones(32))})
+    assert found.isnan().any(-1).nonzero().tolist() == [[1, 6]]
+
+
 def test_poses_without_a_visible_bone_are_left_out() -> None:
     poses = POSES.clone()
     poses[1], poses[2, 1:] = 0, torch.nan

@@ -145,6 +145,16 @@ def test_parallel_wrappers_are_unwrapped() -> None:
 def test_batchnorm_is_found_in_submodules() -> None:
     assert Estimator(Parallel(nn.Sequential(nn.Sequential(nn.BatchNorm2d(3))))).has_batchnorm
     assert not Estimator(Lifter(norm=False)).has_batchnorm
+    of_rows = nn.Sequential(nn.InstanceNorm1d(3, affine=True))  # the same in both modes
+    assert not Estimator(of_rows).has_batchnorm
+
+
+def test_a_buffer_that_was_made_in_inference_mode_is_no_obstacle() -> None:
+    model = Lifter()
+    with torch.inference_mode():
+        model.register_buffer("scale", torch.ones(3))
+    call(Estimator(model))
+    assert model.scale.is_inference()
 
 
 def test_device_follows_the_parameters() -> None:
