@@ -325,3 +325,13 @@ def test_a_field_keeps_its_layout_in_memory(dims: tuple[int, ...], view: bool) -
         assert made.stride() == old.stride()
         assert torch.equal(made[:2], new[:2])
         assert torch.equal(made[2:], old[2:])
+
+
+@pytest.mark.parametrize("image", [torch.Tensor.clone, torch.Tensor.numpy])
+def test_people_in_a_list_of_images_are_replaced_one_by_one(image: Any) -> None:
+    old, new = torch.rand(2, 3, 4), torch.rand(2, 3, 4)
+    rows = torch.tensor([[True, False, True], [False, False, False]])
+    made = overwrite([image(one) for one in old], new, rows)
+    assert [type(one) for one in made] == [type(image(old[0]))] * 2
+    wanted = torch.where(rows[..., None], new, old)
+    assert all(torch.equal(torch.as_tensor(one), two) for one, two in zip(made, wanted))
