@@ -506,9 +506,10 @@ def test_the_skeleton_that_fits_is_named() -> None:
     seen = torch.as_tensor(reproject(whole, batch(rows=32)[3])).float()
     given = (whole - whole[:, :1])[:, order], seen[:, order], None
     (report,) = reports([given], "semgcn")
-    assert "the joints are in the order of mpi_inf_3dhp_17: pass skeleton='mpi_inf_3dhp_17'" in str(
-        report
-    )
+    told = "the joints are in the order of mpi_inf_3dhp_17: pass skeleton='mpi_inf_3dhp_17'"
+    assert report.problems[0] == told
+    (report,) = reports([given], dict(pose_3d=0, pose_2d=1, root="slot"))
+    assert report.problems[0] == f"{told} and root='relative' in batch="
     (report,) = reports([given], "semgcn", skeleton="mpi_inf_3dhp_17")
     assert report.ok
 

@@ -132,6 +132,16 @@ def test_steps_repeated_after_loading_an_earlier_state_are_equal(back: int) -> N
     assert same(steps(given[1:]), first)
 
 
+def test_a_batch_from_before_a_loaded_state_does_not_count_after_it() -> None:
+    augmenter, _, optimizer = attached(small("residual"))
+    state = augmenter.state_dict()
+    augmenter(batch())
+    augmenter.load_state_dict(state)
+    optimizer.step()
+    stats = augmenter.stats()
+    assert [stats[name] for name in ("steps", "steps_with_batch", "updates")] == [1, 0, 0]
+
+
 def test_a_loaded_state_is_copied() -> None:
     first, model, optimizer = attached()
     train(model, optimizer, first.wrap(loader()))

@@ -446,6 +446,7 @@ def test_a_generator_is_changed_once(how: str) -> None:
     """By two augmenters, the first dropped without `detach()`, or by one that wraps it twice."""
     replica, plain = (SCRIPTS["videopose3d 27 frames"]() for _ in range(2))
     inner, attach = replica.loader, functools.partial(PoseAugmenter, config=small())
+    lists = inner.poses_2d
     augmenter = attach(replica.model, replica.optimizer, replica.format)
     augmenter.wrap(inner)
     if how == "dropped":
@@ -456,6 +457,7 @@ def test_a_generator_is_changed_once(how: str) -> None:
     assert augmenter.stats()["bad_batches"] == 0
     assert augmenter.stats()["augmented"] > 0
     augmenter.detach()
+    assert inner.poses_2d is lists or how == "dropped"
     for loader in (inner, plain.loader):
         loader.set_random_state(np.random.RandomState(5))
     passes = [[snapshot(*b) for b in g.next_epoch()] for g in (plain.loader, inner)]
