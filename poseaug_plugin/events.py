@@ -82,6 +82,7 @@ WARNINGS = {
     "and the model does not lift the others: augmented people get proportions, joint positions, "
     "places and sizes from all of them, but poses from these alone. Pass more poses that show the "
     "whole person, or set lifted_poses=0 in config=.",
+    "doubts": "the first batch is unusual, which may be right: {}.",
     "bad_batch": "a batch is passed on unchanged because it could not be augmented: {}",
     "bad_rows": "{}",
     "update_failed": "an update of what is learned (networks, ranges of views, lifted poses of "

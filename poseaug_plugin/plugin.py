@@ -400,11 +400,11 @@ class PoseAugmenter:
         device = self._estimator.device
         if self._reader.checked:
             poses, bad = self._reader.later(batch)
-            self._counters.add_bad_rows(bad)
-            if bad.device.type == "cpu":  # on a GPU it would wait; `end_epoch` and `stats` report
-                self._report_bad_rows()
         else:
-            poses = self._read_first(batch)
+            poses, bad = self._read_first(batch)
+        self._counters.add_bad_rows(bad)
+        if bad.device.type == "cpu":  # on a GPU it would wait; `end_epoch` and `stats` report
+            self._report_bad_rows()
         self._engine = cast(Engine, self._engine).on(device)
         return poses.to(device), self._engine
 
@@ -413,16 +413,17 @@ class PoseAugmenter:
         number = self._counters.read_bad_rows()
         if number:
             message = (
-                f"{number} rows have NaN, infinite or huge coordinates. They are returned "
+                f"{number} rows have NaN, infinite or huge coordinates, or bones several times as "
+                "long as usual, e.g. from missing joints that are set to 0. They are returned "
                 "unchanged, and the plugin uses them for nothing; drop or repair them, since your "
                 "loop trains on them."
             )
             self._notifier.warn("bad_rows", message)
             self._notifier.emit("bad_batch", self, message)
 
-    def _read_first(self, batch: Any) -> PoseBatch:
+    def _read_first(self, batch: Any) -> tuple[PoseBatch, Tensor]:
         """Read the first batch, check it and the estimator, and build the engine."""
-        poses = self._reader.first(batch)
+        poses, bad, doubts = self._reader.first(batch)
         config, device = self.config, self._estimator.device
         if config.joint_dropout and poses.extra_2d is None:
             raise ConfigError(
@@ -454,7 +455,9 @@ class PoseAugmenter:
             self._notifier.warn("no_root" if poses.has_camera else "no_camera")
         self._engine = self._engine or self._new_engine(poses)
         self._reader.checked = True
-        return poses
+        if doubts:
+            self._notifier.warn("doubts", "; ".join(doubts))
+        return poses, bad
 
     def _new_engine(self, poses: PoseBatch) -> Engine:
         """The engine of a new run, whose first batch is `poses`."""

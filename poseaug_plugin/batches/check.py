@@ -14,24 +14,28 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from ..errors import BatchError, DataError, PoseAugError
+from ..geometry.bones import lengths, pose_to_bones
 from ..geometry.camera import Camera
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import SKELETONS, Skeleton
 from .cameras import PIXEL_COORDINATE, PIXEL_FOCAL
-from .containers import describe, describes_rows, get_field, keys_of
+from .containers import describe, describes_rows, get_field, keys_of, stacked_shape
 from .diagnostics import Diagnostics
 from .format import BatchFormat, as_argument
 from .infer import root_is_zero, root_kind
 from .protocol import Format
 
-__all__ = ["CheckReport", "inspect"]
+__all__ = ["FARTHEST", "CheckReport", "further_doubts", "inspect", "torn"]
 
 FARTHEST = 1e6  # metres or screen units; float32 squares of more lose all precision
 LONGEST_BONE = 0.03, 0.8  # metres; a thigh is 0.4 to 0.5, a hand's longest bone 0.1
 LONGEST_BONE_OF_ANY = 0.01, 3.0  # metres; of skeletons that are no preset, such as animals
 RESIDUAL = 0.05  # root mean square, normalised screen units
 ASYMMETRY = 0.3  # difference of left and right bone lengths, relative to their mean
+TORN = 4.0  # a row's longest bone, of the median; a child's and an adult's differ by a factor of 2
 DEPTH = 0.5, 250.0  # to the root, in longest bones: 0.2 to 110 m for an adult
 # Data beyond these limits may be right, but rarely is.
 DOUBTED_RESIDUAL = 0.025
@@ -129,7 +133,7 @@ def inspect(
                 f"coordinates (first: row {int(bad.nonzero()[0])}); drop or repair them before "
                 "training."
             )
-    whole, poses = poses, poses.usable()
+    entries, poses = len(poses) // poses.people, poses.usable()
     if not len(poses):
         raise BatchError(
             "every row is padding (2D or 3D are all zeros); pass batches that have at least one "
@@ -158,26 +162,68 @@ def inspect(
         problems=(*others, *problems),
         doubts=()
         if problems
-        else (*_doubts(found, skeleton), *_stale_fields(batch, known, len(whole) // whole.people)),
+        else (*_doubts(found, skeleton), *_stale_fields(batch, known, entries, points=True)),
     )
 
 
-def _stale_fields(batch: Any, fmt: BatchFormat | None, rows: int) -> Iterator[str]:
-    """Fields that may describe the old pose of an augmented row."""
+def further_doubts(
+    batch: Any, poses: PoseBatch, fmt: Format, skeleton: Skeleton, longest_bone: float
+) -> Iterator[str]:
+    """Doubts that are worth a look, but no warning when training starts.
+
+    Args:
+        longest_bone: metres, of the report.
+    """
+    number = int(torn(poses, skeleton, longest_bone).sum())
+    if number:
+        yield (
+            f"{number} rows have a bone several times as long as usual, e.g. from a missing joint "
+            "that is set to 0: they are returned unchanged, and used for nothing"
+        )
+    known = fmt if type(fmt) is BatchFormat else None
+    yield from _stale_fields(batch, known, len(poses) // poses.people, points=False)
+
+
+def torn(poses: PoseBatch, skeleton: Skeleton, longest_bone: float) -> Tensor:
+    """Rows (B,) bool with a bone far longer than usual: one of its joints is somewhere else.
+
+    A joint that is missing is often set to 0, which is the camera if the 3D is absolute.
+
+    Args:
+        longest_bone: metres, median over rows.
+    """
+    return lengths(pose_to_bones(poses.pose_3d, skeleton)).flatten(1).amax(1) > TORN * longest_bone
+
+
+def _stale_fields(batch: Any, fmt: BatchFormat | None, rows: int, points: bool) -> Iterator[str]:
+    """Fields that may describe the old pose of an augmented row.
+
+    Args:
+        points: whether to look for those that look like points, in 2D or 3D, or for all others.
+    """
     if fmt is None:
         return
-    used = {fmt.pose_2d, fmt.pose_3d, fmt.camera, fmt.groups}
+    used = {fmt.pose_2d, fmt.pose_3d, fmt.camera, fmt.groups, fmt.window_3d}
+    names = dict(enumerate(getattr(batch, "_fields", ())))  # of a named tuple
+    # A dataclass may have made others of its fields.
+    made = vars(batch) if dataclasses.is_dataclass(batch) else ()
+    fields = {
+        key: get_field(batch, key)
+        for key in dict.fromkeys([*keys_of(batch), *made])
+        if not used & {key, names.get(key, key)}
+        and not any(str(name).startswith(f"{key}.") for name in used)
+    }
     stale = [
         key
-        for key in keys_of(batch)
-        if key not in used and not any(str(name).startswith(f"{key}.") for name in used)
-        if describes_rows(get_field(batch, key), rows)
+        for key, value in fields.items()
+        if describes_rows(value, rows) and points == (stacked_shape(value)[1:][-1:] in ((2,), (3,)))
     ]
     if stale:
         yield (
-            f"the fields {stale} hold numbers for each row and are passed through unchanged: if "
-            "they describe the pose (a box, a camera, velocities), they are wrong for augmented "
-            "rows. Name a camera field as camera= in batch=, and compute the others in the loop"
+            f"the fields {stale} hold {'points' if points else 'numbers'} for each row and are "
+            "passed through unchanged: if they describe the pose (a root position, a box, a "
+            "camera, velocities), they are wrong for augmented rows. Name a camera field as "
+            "camera= in batch=, and compute the others in the loop"
         )
 
 

@@ -18,7 +18,7 @@ from ..geometry.constants import constant
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 from ..random_streams import restored_streams
-from .check import FARTHEST, CheckReport, inspect
+from .check import FARTHEST, CheckReport, further_doubts, inspect, torn
 from .infer import infer_format
 from .protocol import Format, guess_skeleton
 
@@ -36,6 +36,7 @@ class BatchReader:
     def __init__(self, fmt: Format | None, skeleton: Skeleton | None, camera: Camera) -> None:
         self._format, self._skeleton, self._camera = fmt, skeleton, camera
         self.checked = False
+        self._longest_bone = float("inf")  # metres, of the first batch
 
     @property
     def format(self) -> Format:
@@ -74,8 +75,12 @@ class BatchReader:
         self._skeleton = skeleton or self._skeleton
         self.checked = False
 
-    def first(self, batch: Any) -> PoseBatch:
+    def first(self, batch: Any) -> tuple[PoseBatch, Tensor, tuple[str, ...]]:
         """Read the first batch; infer what was not passed, and check the data.
+
+        Returns:
+            What `later` returns, and doubts about the data. Rows with NaN, infinite or huge
+            coordinates raise an error.
 
         Raises:
             BatchError: the batch cannot be read.
@@ -84,13 +89,14 @@ class BatchReader:
         fmt, skeleton, poses, report = self._inspect(batch)
         report.raise_if_bad()
         self._format, self._skeleton = fmt, skeleton
-        return poses
+        self._longest_bone = report.longest_bone
+        return (*self._without_bad_rows(poses), report.doubts)
 
     def later(self, batch: Any) -> tuple[PoseBatch, Tensor]:
         """Read a later batch, without waiting for its device.
 
-        Rows with NaN, infinite or huge coordinates are not valid, and their 3D is 0, so that they
-        have no influence on other rows.
+        Rows with NaN, infinite or huge coordinates, or a bone far longer than usual, are not valid,
+        and their 3D is 0, so that they have no influence on other rows.
 
         Returns:
             The poses, and the number of such rows, a scalar on the device of the batch.
@@ -98,12 +104,15 @@ class BatchReader:
         Raises:
             BatchError: it cannot be read.
         """
-        poses = self.format.read(batch, self.skeleton, self._camera)
+        return self._without_bad_rows(self.format.read(batch, self.skeleton, self._camera))
+
+    def _without_bad_rows(self, poses: PoseBatch) -> tuple[PoseBatch, Tensor]:
         fields = [x.flatten(1) for x in (poses.pose_2d, poses.absolute, poses.camera)]
         zero, farthest = (
             constant((x,), torch.float32, poses.pose_3d.device) for x in (0.0, FARTHEST)
         )
         good = torch.linalg.vector_norm(torch.cat(fields, 1), dim=1) < farthest  # False for NaN
+        good = good & ~torn(poses, self.skeleton, self._longest_bone)
         pose_3d = torch.where(good.view(-1, 1, 1, 1), poses.pose_3d, zero)
         return replace(poses, valid=poses.valid & good, pose_3d=pose_3d), (~good).sum()
 
@@ -126,7 +135,11 @@ class BatchReader:
         found = []
         with restored_order(loader):
             for given in itertools.islice(as_iterable(loader), batches):
-                _, skeleton, poses, measured = self._inspect(split(given)[1] if split else given)
+                given = split(given)[1] if split else given
+                fmt, skeleton, poses, measured = self._inspect(given)
+                if measured.ok:
+                    more = further_doubts(given, poses, fmt, skeleton, measured.longest_bone)
+                    measured = replace(measured, doubts=(*measured.doubts, *more))
                 found.append(complete(measured, poses, skeleton) if complete else measured)
         if not found:
             raise BatchError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -281,12 +283,28 @@ def test_noisy_clips_in_millimetres_are_not_people_of_one_image() -> None:
 def test_fields_that_may_describe_the_old_pose_are_doubted_by_name() -> None:
     pose_3d, pose_2d = (field[:, 0] for field in pairs(8))
     fmt = BatchFormat(pose_3d="x", pose_2d="y", root="absolute")
-    batch = {"x": pose_3d, "y": pose_2d, "box": torch.zeros(8, 4), "id": torch.arange(8)}
+    batch = {"x": pose_3d, "y": pose_2d, "root": torch.zeros(8, 3), "id": torch.arange(8)}
     batch["name"] = ["walking"] * 8
     found = doubts(batch, fmt)
-    assert "['box']" in found
+    assert "['root']" in found
     assert "passed through unchanged" in found
-    assert not doubts({k: v for k, v in batch.items() if k != "box"}, fmt)
+    assert not doubts({k: v for k, v in batch.items() if k != "root"}, fmt)
+
+
+def test_what_a_dataclass_makes_of_its_fields_is_doubted_and_no_field_of_a_named_tuple() -> None:
+    @dataclass
+    class Batch:
+        x: Tensor
+        y: Tensor
+
+        def __post_init__(self) -> None:
+            self.root = self.x[:, 0]
+
+    named = namedtuple("named", "x y")
+    fields = [field[:, 0] for field in pairs(8)]
+    fmt = BatchFormat(pose_3d="x", pose_2d="y", root="absolute")
+    assert "['root']" in doubts(Batch(*fields), fmt)
+    assert not doubts(named(*fields), fmt)
 
 
 def test_a_wrong_kind_stops_training_at_the_first_batch() -> None:

@@ -78,3 +78,15 @@ def test_rows_that_are_bad_in_any_field_are_not_valid_and_padding_is_not_bad() -
     assert int(bad) == 4
     assert not poses.pose_3d[1:5].any()
     assert torch.allclose(poses.absolute[7, 0], pose_3d[7])
+
+
+@pytest.mark.parametrize("factor", [3.0, 5.0])
+def test_rows_with_a_bone_far_longer_than_in_the_first_batch_are_bad(factor: float) -> None:
+    reader, pose_3d = BatchReader(FORMAT, H36M, Camera()), people(8)[:, 0]
+    for batch in range(2):
+        if batch:
+            pose_3d[2, 3] += factor * 0.44 * torch.tensor([0.0, 0.0, 1.0])
+        read = reader.later if batch else reader.first
+        poses, bad, *_ = read((project(pose_3d, cameras(8)), pose_3d, cameras(8)))
+        assert int(bad) == (batch and factor > 4)
+    assert poses.valid.tolist() == [row != 2 or factor < 4 for row in range(8)]

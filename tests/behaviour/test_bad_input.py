@@ -10,12 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers import H36M
 from loop_helpers import (
     LEFT,
     RIGHT,
     Lifter,
     attached,
     batch,
+    changed_rows,
     loader,
     same,
     small,
@@ -481,6 +483,24 @@ def test_a_bad_row_has_no_influence_on_the_others(preset: str) -> None:
             assert same(results[0][i][good], other[i][good])
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_missing_joint_that_is_set_to_0_gives_no_other_row_long_bones(first: bool) -> None:
+    """Bone lengths are exchanged between rows, and 0 is the camera, metres away."""
+    augmenter, _, _ = attached("random" if first else {"ratio": 1.0})
+    if not first:
+        augmenter(batch(rows=32))
+    pose_3d, pose_2d, *others = batch(rows=32, seed=1)
+    pose_3d[::4, 3] = pose_2d[::4, 3] = 0
+    torn = torch.arange(32) % 4 == 0
+    with pytest.warns(PoseAugWarning, match="8 rows have .* bones several times as long"):
+        augmented = augmenter((pose_3d, pose_2d, *others))
+    assert same(augmented[0][torn], pose_3d[torn])
+    bones = augmented[0][~torn] - augmented[0][~torn][:, [0, *H36M.parents[1:]]]
+    assert bones.norm(dim=-1).max() < 0.8
+    assert len(changed_rows(pose_3d, augmented[0])) > 12
+    assert augmenter.stats()["bad_rows"] == 8
+
+
 @pytest.mark.parametrize("preset", ["residual", "paper", "released"])
 def test_networks_survive_rows_without_a_place(preset: str) -> None:
     """Rows that are NaN, all zero, as padding is, or behind the camera."""
@@ -549,6 +569,27 @@ def test_windows_with_the_3d_of_some_frames_are_returned_unchanged_with_one_warn
         returned = [augmenter(given) for _ in range(3)]
     assert all(each is given for each in returned)
     assert len(caught) == 1
+
+
+@pytest.mark.parametrize("what", ["2D from 0 to 1", "a root position"])
+def test_one_warning_if_the_first_batch_may_mean_something_else(what: str) -> None:
+    pose_3d, pose_2d, *_ = batch(rows=16)
+    relative, root = pose_3d - pose_3d[:, :1], pose_3d[:, :1]
+    given = (relative, pose_2d, torch.arange(16.0))
+    words = r"\[2\] hold points"
+    if what == "a root position":
+        wrong: Any = (relative, pose_2d, root)
+    else:
+        wrong, words = (relative, (pose_2d + 1) / 2), "no 2D coordinate is negative"
+    for each in (given, wrong):
+        augmenter, _, _ = attached("random", dict(pose_3d=0, pose_2d=1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error" if each is given else "default")
+            if each is given:
+                augmenter(each)
+            else:
+                with pytest.warns(PoseAugWarning, match=words):
+                    augmenter(each)
 
 
 # Loops that miss the augmenter
