@@ -79,6 +79,13 @@ def test_the_mean_over_the_window_is_checked() -> None:
     assert not any(watch(*[half, {}] * (WINDOW // 2)))
 
 
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_an_estimator_that_diverges_for_a_while_is_left_out_of_the_mean(wrong: float) -> None:
+    low = {**HEALTHY, "hardness": 0.15, "grad_norm": 1.5e-7}  # near their limits
+    diverged = {**low, "hardness": wrong, "grad_norm": wrong}
+    assert not any(watch(*[low, diverged] * (WINDOW // 2)))
+
+
 def test_a_new_window_starts_from_zero() -> None:
     collapsed = {**HEALTHY, "grad_norm": math.nan}
     assert not any(watch(*[collapsed] * WINDOW, *[HEALTHY] * WINDOW)[WINDOW:])

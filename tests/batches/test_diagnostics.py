@@ -50,6 +50,18 @@ def test_the_aspect_is_the_scale_of_y_relative_to_x(factor: float) -> None:
     assert found.residual_scaled < found.residual / 2
 
 
+def test_the_aspect_does_not_depend_on_how_far_away_people_are() -> None:
+    """Half of them lie, near the camera; the others stand, far away."""
+    pose_3d = people(ROWS, 1)
+    root = pose_3d[:, :, :1]
+    pose_3d = pose_3d - root
+    pose_3d[::2] = pose_3d[::2][..., [1, 0, 2]]
+    root[:, 0, 0, 2] = torch.tensor([3.0, 12.0]).repeat(ROWS // 2)
+    pose_2d = project(pose_3d + root, LENS)
+    found = measured(poses(pose_2d=pose_2d, pose_3d=pose_3d, root=root[:, :, 0]))
+    assert found.aspect == pytest.approx(1, abs=0.05)
+
+
 def test_a_mirrored_axis_has_no_aspect() -> None:
     right = poses()
     assert measured(replace(right, pose_2d=right.pose_2d * torch.tensor([1.0, -1.0]))).aspect == 1
