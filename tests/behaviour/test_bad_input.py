@@ -620,6 +620,11 @@ def test_one_warning_if_no_new_batch_comes_from_the_wrapped_loader(batches: int)
     assert "augmenter.wrap(loader)" in message
 
 
+def test_one_warning_if_no_epoch_is_augmented_ahead_although_mix_says_so() -> None:
+    (message,) = warnings_without_batches(*attached(small("released", mix="passes")), 40)
+    assert "without a new augmented batch" in message
+
+
 def test_one_warning_if_the_model_is_left_in_evaluation_mode() -> None:
     augmenter, model, optimizer = attached()
     wrapped = augmenter.wrap(loader())
