@@ -146,7 +146,7 @@ def inspect(
     problems = _wrong_kind(found, known)  # one of these explains all that follows
     if not problems:
         problems = list(_problems(found, known.unit if known else None, skeleton))
-        wrong_root = _wrong_root(batch, known, skeleton) if known else []
+        wrong_root = _wrong_root(batch, known, skeleton, found.longest_bone) if known else []
         problems[:0] = wrong_root or _wrong_depth(depth, found.longest_bone)
     others = _others(batch, known, skeleton) if known and problems and find_other else ()
     return CheckReport(
@@ -282,12 +282,21 @@ def _wrong_kind(found: Diagnostics, fmt: BatchFormat | None) -> list[str]:
     return []
 
 
-def _wrong_root(batch: Any, fmt: BatchFormat, skeleton: Skeleton) -> list[str]:
+def _wrong_root(batch: Any, fmt: BatchFormat, skeleton: Skeleton, longest_bone: float) -> list[str]:
     pose_3d = fmt.decoded_3d(batch, skeleton)
     if fmt.space == "image":
         kind = "relative" if root_is_zero(pose_3d, skeleton) else "absolute"
     else:
         kind = root_kind(pose_3d, skeleton)
+        root = pose_3d[:, :, skeleton.root].flatten(0, 1)
+        away, depth = (float(x.median()) for x in (root.norm(dim=1), root[:, 2].abs()))
+        if kind == "absolute" and depth < DEPTH[0] * longest_bone and away < 3 * longest_bone:
+            name = f" ({skeleton.names[skeleton.root]})" if skeleton.names else ""
+            return [
+                "the 3D is relative to a point of the body that is not the skeleton's root, joint "
+                f"{skeleton.root}{name}. Yield it relative to that joint (root='relative'), or in "
+                "the camera frame (root='absolute'), and subtract your point in the loop"
+            ]
     if kind == fmt.root:
         return []
     return [f"the 3D looks like root={kind!r}, not root={fmt.root!r}: pass root={kind!r} in batch="]

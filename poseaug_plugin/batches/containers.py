@@ -71,7 +71,8 @@ def as_tensor(value: Any, what: str) -> Tensor:
     if len(shapes) > 1 or "ragged" in shapes:
         raise BatchError(
             f"{what} is {type(value).__name__} with rows of shapes {shapes}; expected one array "
-            "or tensor whose rows all have the same shape. Pad or cut the clips to one length."
+            "or tensor whose rows all have the same shape. Pad or cut the clips to one length. If "
+            "these are the fields of one row, let the collate function stack each field of all rows."
         )
     raise BatchError(
         f"{what} is {type(value).__name__}{kind and f' of {kind}'}; expected one array or tensor "

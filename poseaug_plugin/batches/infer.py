@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 from typing import Any
 
 from torch import Tensor
@@ -43,9 +44,8 @@ def infer_format(batch: Any, skeleton: Skeleton | None) -> tuple[BatchFormat, Sk
             found[2], found[3] = sure, [key for key in found[3] if key not in sure]
     unclear = f"cannot tell which field is what: {describe(batch)} has "
     candidates = (
-        f"the candidates {found[2]} for 2D, {found[3]} for 3D, {found[9]} for the camera. Name the "
-        "fields, e.g. batch="
-    )
+        "the candidates {} for 2D, {} for 3D, {} for the camera. Name the fields, e.g. batch="
+    ).format(*(reprlib.repr(found[size]) for size in (2, 3, 9)))
     if not found[2] or not found[3]:
         flat = [shape for shape in shapes if len(shape) == 2 and shape[1] in (32, 34, 48, 51)]
         if len(flat) == 2:

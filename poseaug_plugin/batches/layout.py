@@ -89,6 +89,8 @@ class Layout:
 
 def _cure(sizes: dict[str, int], joints: int, channels: int, what: str) -> str:
     """The likely cause of a shape that does not fit, and what to pass."""
+    if what == "the estimator's output":
+        return "convert it in predict="
     found, width = sizes.get("j", 0), sizes.get("c", 0)
     option = "joints_2d" if channels == 2 else "joints_3d"
     others = "; with another number of joints pass the data's skeleton="

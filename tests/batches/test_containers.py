@@ -190,6 +190,16 @@ def test_what_is_not_an_array_of_real_numbers_is_refused(make: Any) -> None:
         infer_format([value, value], None)
 
 
+def test_rows_that_were_not_collated_are_told_from_clips_of_different_lengths() -> None:
+    pose_3d, camera = people(40)[:, 0], cameras(40)
+    rows = [*zip(pose_3d, project(pose_3d, camera))]
+    with pytest.raises(BatchError, match="let the collate function stack each field"):
+        BatchFormat(pose_3d=0, pose_2d=1).read(rows, H36M, Camera())
+    with pytest.raises(BatchError, match="cannot tell which field is what") as error:
+        infer_format(rows, None)
+    assert "39" not in str(error.value)
+
+
 @pytest.mark.parametrize("dtype", ["f2", ">f4", ">i4", "g", "O", "u2"])
 def test_numpy_dtypes_that_torch_lacks_are_read_and_written(dtype: str) -> None:
     pose_3d, camera = people(8)[:, 0], cameras(8)

@@ -134,6 +134,8 @@ def test_predictions_of_other_rows_or_frames_are_refused(shape: tuple[int, ...])
     poses = fmt.read((project(pose_3d, cameras(4)[:, None]), pose_3d), H36M, Camera())
     with pytest.raises(BatchError, match="the estimator's output has shape"):
         fmt.outputs(torch.zeros(shape), poses, H36M)
+    with pytest.raises(BatchError, match=r"skeleton of 16 joints; convert it in predict=\."):
+        fmt.outputs(torch.zeros(4, 15, 3), poses, H36M)
     for frames in (1, 3):
         assert fmt.outputs(torch.zeros(4, frames, 16, 3), poses, H36M).shape[1] == frames
 

@@ -47,6 +47,18 @@ def pairs(rows: int = 8, frames: int = 1) -> tuple[Tensor, Tensor]:
     return pose_3d, project(pose_3d, Camera().intrinsics)
 
 
+@pytest.mark.parametrize("root", ["absolute", "relative", "slot"])
+def test_3d_that_is_relative_to_another_point_than_the_root_is_told(root: str) -> None:
+    """To the middle of the body, the thorax or the middle of the hips, where the root is a nose."""
+    pose_3d, pose_2d = pairs(16)
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, root=root)
+    for point in (pose_3d.mean(2, keepdim=True), pose_3d[:, :, 8:9]):
+        found = problems((pose_3d - point, pose_2d), fmt)
+        assert "not the skeleton's root, joint 0 (pelvis)" in found
+        assert "looks like" not in found
+        assert "m from the camera" not in found
+
+
 # Image space
 
 
