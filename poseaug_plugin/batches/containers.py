@@ -72,7 +72,7 @@ def as_tensor(value: Any, what: str) -> Tensor:
         raise BatchError(
             f"{what} is {type(value).__name__} with rows of shapes {shapes}; expected one array "
             "or tensor whose rows all have the same shape. Pad or cut the clips to one length. If "
-            "these are the fields of one row, let the collate function stack each field of all rows."
+            "these are the fields of one row, let the collate function stack each field of all."
         )
     raise BatchError(
         f"{what} is {type(value).__name__}{kind and f' of {kind}'}; expected one array or tensor "

@@ -193,7 +193,7 @@ def test_what_is_not_an_array_of_real_numbers_is_refused(make: Any) -> None:
 def test_rows_that_were_not_collated_are_told_from_clips_of_different_lengths() -> None:
     pose_3d, camera = people(40)[:, 0], cameras(40)
     rows = [*zip(pose_3d, project(pose_3d, camera))]
-    with pytest.raises(BatchError, match="let the collate function stack each field"):
+    with pytest.raises(BatchError, match="let the collate function stack each"):
         BatchFormat(pose_3d=0, pose_2d=1).read(rows, H36M, Camera())
     with pytest.raises(BatchError, match="cannot tell which field is what") as error:
         infer_format(rows, None)
