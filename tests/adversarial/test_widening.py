@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from helpers import H36M
 from loop_helpers import Lifter, attached, batch, people, same, seed_all, snapshot, train
 from poseaug_plugin import Camera, PoseAugConfig, PoseAugmenter, PoseBatch
-from poseaug_plugin.adversarial.widening import STEP, Widening
+from poseaug_plugin.adversarial.widening import Widening
 from poseaug_plugin.augment.ranges import VIEW
 from poseaug_plugin.augment.sampler import Sampler
 from poseaug_plugin.batches.presets import FORMATS
@@ -103,7 +103,7 @@ def test_what_is_too_hard_stays_at_the_own_view() -> None:
 
 def test_an_update_is_a_small_step() -> None:
     shares = widened(lambda pairs: torch.full((len(pairs),), 0.05), updates=1)
-    assert 0 < shares.max() <= STEP + 1e-6
+    assert 0 < shares.max() <= 0.02 + 1e-6
 
 
 def test_ranges_narrow_again_where_the_model_fails() -> None:
@@ -198,7 +198,7 @@ def test_a_step_by_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
         sums[:, i], wanted[i] = torch.tensor([tried, accepted, accepted * log_ratio]), step
     monkeypatch.setattr(learner, "_measure", lambda *_: sums)
     learner.update(poses, None, None, None)  # type: ignore[arg-type]
-    steps = (learner._views.shares - 0.5).flatten() / STEP
+    steps = (learner._views.shares - 0.5).flatten() / 0.02
     assert torch.allclose(steps, wanted, atol=1e-4)
     assert learner.measures["widened_distance"] == learner._views.shares[:, DISTANCE].mean()
     assert learner._views.shares[0, DISTANCE] != learner._views.shares[1, DISTANCE]

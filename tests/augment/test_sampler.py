@@ -290,6 +290,15 @@ def test_padding_is_neither_replaced_nor_a_source() -> None:
         assert made.pose_3d.flatten(1).any(1).all()
 
 
+def test_a_pose_without_a_bone_is_not_a_rare_one() -> None:
+    pose_3d = people(ROWS)
+    pose_3d[3, :, 9] = pose_3d[3, :, 8]  # a person without a head
+    poses, sampler = poses_of(pose_3d), sampler_of(rare_pose_power=4.0)
+    bones = Bones.of(poses.pose_3d, H36M)
+    sources = sampler.source_rows(poses, bones, torch.zeros(1000, dtype=torch.int64))
+    assert sorted({*sources.tolist()}) == [row for row in range(ROWS) if row != 3]
+
+
 # Bodies
 
 
