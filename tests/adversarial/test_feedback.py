@@ -8,7 +8,12 @@ import pytest
 import torch
 
 from helpers import H36M, generator, gradients_are_right, random_poses
-from poseaug_plugin.adversarial.feedback import exp_feedback, ratio_feedback, tier_errors
+from poseaug_plugin.adversarial.feedback import (
+    exp_feedback,
+    log_ratio,
+    ratio_feedback,
+    tier_errors,
+)
 from poseaug_plugin.geometry.skeleton import SKELETONS
 
 
@@ -25,6 +30,12 @@ def test_exp_feedback_of_a_very_large_error_is_finite() -> None:
     assert loss.item() == pytest.approx(math.exp(10) - 1, rel=1e-5)
     (gradient,) = torch.autograd.grad(loss, augmented)
     assert gradient.isfinite().all()
+
+
+def test_the_log_ratio_counts_errors_down_to_a_tenth_of_a_millimetre() -> None:
+    augmented, original = torch.tensor([9e-8, 4e-4, 1e-20]), torch.tensor([1e-8, 1e-4, 0.0])
+    found = log_ratio(augmented, original).exp()
+    assert found.tolist() == pytest.approx([9, 4, 1], rel=1e-4)
 
 
 def test_tier_errors_equal_a_loop_with_the_published_weights_and_tiers() -> None:

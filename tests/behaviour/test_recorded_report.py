@@ -318,6 +318,17 @@ def test_a_loop_that_reads_ahead_is_recorded(ahead: int, mix: Any) -> None:
     assert reported(ahead) == reported(0)
 
 
+def test_a_call_with_a_batch_may_end_after_the_next_one_is_read() -> None:
+    """As a thread that reads two batches ahead does: one more is expected than are read ahead."""
+    augmenter, model = recording(ALL)
+    made = [augmenter(batch(seed=seed))[1] for seed in range(3)]
+    model(made[0])
+    made += [augmenter(batch(seed=seed))[1] for seed in (3, 4)]
+    for pose_2d in made[1:]:
+        model(pose_2d)
+    assert augmenter.report().rows == augmenter.stats()["augmented"]
+
+
 def test_a_usual_loop_expects_calls_of_one_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(recorder.ErrorRecorder, "_record", lambda self, *args: calls.append(args))
