@@ -78,6 +78,10 @@ WARNINGS = {
     "training batches, or name them in target_2d=dict(pose_2d=poses, joints_2d=...).",
     "target_same": "target_2d looks like the training data: same proportions, places and sizes. "
     "Pass 2D poses from where the model will be used, or leave it out.",
+    "target_positive": "no coordinate of target_2d is negative, as some of the training data are: "
+    "the centre of the image seems to be at 0.5 instead of 0. Augmented people stand and appear as "
+    "large as there, so pass pixels, with target_2d=dict(pose_2d=poses, screen=(w, h)), or screen "
+    "units, which go from -1 to 1 across the image.",
     "target_incomplete": "only {} of the poses of target_2d show three quarters of the joints{}, "
     "and the model does not lift the others: augmented people get proportions, joint positions, "
     "places and sizes from all of them, but poses from these alone. Pass more poses that show the "

@@ -182,6 +182,7 @@ class PoseAugmenter:
         self._augmented_batches = 0
         self._steps_without_batch = 0  # in a row, as the next
         self._batches_without_step = 0
+        self._batches_of_loader = 0  # when a wrapped loader last counted an epoch; 0 before
         self._counters = Counters()
         self._hook: Attachment | None = Attachment(inner, self._after_step)
         self._recorder: ErrorRecorder | None = None
@@ -305,9 +306,13 @@ class PoseAugmenter:
         """Count an epoch.
 
         Call it after each epoch if the loop calls `augmenter(batch)` itself. A wrapped loader
-        counts its own epochs. Without it, the schedules of `ratio`, warm-up and learning rate stay
-        at their start.
+        counts its own epochs: a call after one of those, before another batch, counts nothing.
+        Without it, the schedules of `ratio`, warm-up and learning rate stay at their start.
         """
+        if not self._batches_of_loader == self._counters.counts["batches"] > 0:
+            self._count_epoch()
+
+    def _count_epoch(self) -> None:
         self._schedule.done += 1
         self._report_bad_rows()
         self._notifier.emit("epoch", self)
@@ -784,7 +789,7 @@ class PoseAugmenter:
         self._engine = saved.engine
         self._schedule.done = saved.epochs_done
         self._counters = saved.counters
-        self._pending, self._has_new_batch = None, False
+        self._pending, self._has_new_batch, self._batches_of_loader = None, False, 0
         if self._recorder is not None:
             self._recorder.clear()
 
@@ -827,6 +832,7 @@ class _LoaderAdapter:
     def end_epoch(self, began: int) -> None:
         meanwhile = self.epochs - began
         if not meanwhile:
-            self.augmenter.end_epoch()
+            self.augmenter._count_epoch()
+            self.augmenter._batches_of_loader = self.augmenter._counters.counts["batches"]
         elif meanwhile > 1:  # it is longer than what is counted as epochs
             self.augmenter._notifier.warn("several_loaders")

@@ -387,6 +387,8 @@ class Target:
             found.append(("target_strange", ()))
         elif self._resembles(training):
             found.append(("target_same", ()))
+        if self.pose_2d.min() >= 0 > training.pose_2d.min():
+            found.append(("target_positive", ()))
         if lifted_as is not None:
             share = len(self.liftable(lifted_as)[0]) / len(self.visible)
             if share < SEEN:

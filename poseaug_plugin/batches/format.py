@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -111,6 +112,9 @@ class BatchFormat:
             raise ConfigError(
                 f"pose_2d and pose_3d are both field {self.pose_2d!r}; name the field of each."
             )
+        for name in ("joints_2d", "joints_3d"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _joints(getattr(self, name), name))
         for name in ("groups", "scenes"):
             if getattr(self, name) not in (None, False) and self.root == "relative":
                 raise ConfigError(
@@ -236,6 +240,7 @@ class BatchFormat:
 
     def _codec_2d(self, shape: tuple[int, ...], total: int) -> FieldCodec:
         joints = tuple(self.joints_2d or range(total))
+        _check_joints(joints, total, "joints_2d")
         what = f"pose_2d (field {self.pose_2d!r})"
         layout = Layout.of(tuple(shape), len(joints), 2, what, self.scenes)
         scale, offset = 1.0, (0.0, 0.0)
@@ -247,6 +252,7 @@ class BatchFormat:
 
     def _codec_3d(self, shape: tuple[int, ...], skeleton: Skeleton, what: str = "") -> FieldCodec:
         joints = tuple(self.joints_3d or range(skeleton.num_joints))
+        _check_joints(joints, skeleton.num_joints, "joints_3d")
         if self.joints_3d and set(range(skeleton.num_joints)) - {*joints, skeleton.root}:
             raise ConfigError(
                 f"joints_3d={joints} leaves out more than the root, joint {skeleton.root}, of a "
@@ -479,6 +485,32 @@ def _short(value: Any) -> str:
     if isinstance(value, (tuple, list)) and len(value) == 2 and hasattr(value[0], "__len__"):
         return f"(mean, std) of {torch.as_tensor(value[0]).numel()} dimensions"
     return repr(value)
+
+
+def _joints(given: Any, name: str) -> tuple[int, ...]:
+    """Numbers of joints from any sequence or array of them.
+
+    Raises:
+        ConfigError: they are no different numbers from 0 on.
+    """
+    try:
+        found = tuple(operator.index(joint) for joint in given)
+    except TypeError:
+        found = ()
+    if not found or len(set(found)) < len(found) or min(found) < 0:
+        raise ConfigError(
+            f"{name}={_short(given)} must be numbers of the skeleton's joints, each once, the "
+            "first joint being 0."
+        )
+    return found
+
+
+def _check_joints(joints: tuple[int, ...], total: int, name: str) -> None:
+    if max(joints) >= total:
+        raise ConfigError(
+            f"{name}={joints} has joint {max(joints)}, but those of a skeleton of {total} joints "
+            f"are 0 to {total - 1}."
+        )
 
 
 def _norms(field: Tensor, people: int) -> Tensor:

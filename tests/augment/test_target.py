@@ -244,6 +244,7 @@ def test_doubts() -> None:
     assert doubts(deployment() * torch.tensor([1.0, -1.0])) == ["target_strange"]
     assert doubts(deployment().roll(5, 1)) == ["target_strange"]  # joints in another order
     assert doubts(training().pose_2d[7::31]) == ["target_same"]
+    assert doubts((deployment() + 1) / 2) == ["target_positive"]
 
 
 def test_normalised_poses_have_their_root_at_0_and_mean_bones_of_1() -> None:

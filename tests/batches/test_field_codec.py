@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from helpers import H36M, cameras, generator, people
-from poseaug_plugin import BatchError, BatchFormat, Camera, PoseBatch
+from poseaug_plugin import BatchError, BatchFormat, Camera, ConfigError, PoseBatch
 from poseaug_plugin.batches.cameras import as_given, from_pixels, intrinsics_of
 from poseaug_plugin.batches.field_codec import FieldCodec
 from poseaug_plugin.batches.layout import Layout
@@ -158,3 +159,22 @@ def test_noise_in_the_batch_is_noise_in_what_is_read() -> None:
     poses = fmt.read((pose_2d, relative), H36M, Camera())
     assert torch.equal(poses.pose_2d[:, 0], pose_2d)
     assert torch.equal(poses.pose_3d[:, 0], relative)
+
+
+@pytest.mark.parametrize("name", ["joints_2d", "joints_3d"])
+def test_joints_may_be_any_array_of_different_joints_of_the_skeleton(name: str) -> None:
+    pose_3d = people(8)[:, 0]
+    batch = pose_3d, project(pose_3d, cameras(8))
+    for kind in (list, np.array, torch.tensor):
+        fmt = BatchFormat(pose_3d=0, pose_2d=1, root="absolute", **{name: kind([*range(16)])})
+        assert len(fmt.read(batch, H36M, Camera())) == 8
+    for wrong in ([*range(15), -1], [0] * 16, [True] * 16, [0.0, 1.0], [], 3):
+        with pytest.raises(
+            ConfigError, match=f"{name}=.* must be numbers of the skeleton's joints"
+        ):
+            BatchFormat(pose_3d=0, pose_2d=1, **{name: wrong})
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, root="absolute", **{name: range(1, 17)})
+    with pytest.raises(
+        ConfigError, match="has joint 16, but those of a skeleton of 16 joints are 0"
+    ):
+        fmt.read(batch, H36M, Camera())

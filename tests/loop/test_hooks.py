@@ -604,3 +604,15 @@ def test_an_optimizer_is_free_again_when_its_augmenter_is_gone() -> None:
     again = PoseAugmenter(model, optimizer, "poseaug")
     again.detach()
     PoseAugmenter(model, optimizer, "poseaug").detach()
+
+
+def test_an_epoch_of_a_wrapped_loader_is_counted_once_if_the_loop_counts_it_too() -> None:
+    augmenter, model, optimizer = attached(small(learned=False), epochs=9)
+    wrapped = augmenter.wrap(loader())
+    for epoch in range(3):
+        train(model, optimizer, wrapped)
+        augmenter.end_epoch()
+        assert augmenter.stats()["epochs"] == epoch + 1
+    augmenter(batch())
+    augmenter.end_epoch()
+    assert augmenter.stats()["epochs"] == 4
