@@ -25,7 +25,7 @@ from .cameras import PIXEL_COORDINATE, PIXEL_FOCAL
 from .containers import describe, describes_rows, get_field, keys_of, stacked_shape
 from .diagnostics import Diagnostics
 from .format import BatchFormat, as_argument
-from .infer import root_is_zero, root_kind
+from .infer import root_is_zero, root_kind, without_padding
 from .protocol import Format
 
 __all__ = ["FARTHEST", "CheckReport", "further_doubts", "inspect", "torn"]
@@ -288,7 +288,7 @@ def _wrong_root(batch: Any, fmt: BatchFormat, skeleton: Skeleton, longest_bone: 
         kind = "relative" if root_is_zero(pose_3d, skeleton) else "absolute"
     else:
         kind = root_kind(pose_3d, skeleton)
-        root = pose_3d[:, :, skeleton.root].flatten(0, 1)
+        root = without_padding(pose_3d)[:, skeleton.root]
         away, depth = (float(x.median()) for x in (root.norm(dim=1), root[:, 2].abs()))
         if kind == "absolute" and depth < DEPTH[0] * longest_bone and away < 3 * longest_bone:
             name = f" ({skeleton.names[skeleton.root]})" if skeleton.names else ""

@@ -14,7 +14,7 @@ from ..geometry.skeleton import SKELETONS, Skeleton
 from .containers import as_tensor, describe, get_field, keys_of, stacked_shape
 from .format import BatchFormat, as_argument
 
-__all__ = ["infer_format", "root_is_zero", "root_kind"]
+__all__ = ["infer_format", "root_is_zero", "root_kind", "without_padding"]
 
 
 def infer_format(batch: Any, skeleton: Skeleton | None) -> tuple[BatchFormat, Skeleton]:
@@ -76,9 +76,15 @@ def root_is_zero(pose_3d: Tensor, skeleton: Skeleton) -> bool:
     return float(pose_3d[:, :, skeleton.root].abs().max()) < 1e-3
 
 
+def without_padding(pose_3d: Tensor) -> Tensor:
+    """The frames (N, J, 3) of poses (B, T, J, 3) that are not all zeros."""
+    frames = pose_3d.flatten(0, 1)
+    return frames[frames.flatten(1).any(1)]
+
+
 def root_kind(pose_3d: Tensor, skeleton: Skeleton) -> Any:
     """The `root` of the format that poses (B, T, J, 3) are in: "relative", "absolute" or "slot"."""
-    frames = pose_3d.flatten(0, 1)
+    frames = without_padding(pose_3d)
     if root_is_zero(pose_3d, skeleton):
         return "relative"
     alone = frames.clone()

@@ -24,6 +24,7 @@ from poseaug_plugin import (
 )
 from poseaug_plugin.batches.check import inspect
 from poseaug_plugin.batches.image_space import to_image
+from poseaug_plugin.batches.infer import infer_format
 from poseaug_plugin.batches.presets import FORMATS
 from poseaug_plugin.geometry.camera import project
 
@@ -57,6 +58,17 @@ def test_3d_that_is_relative_to_another_point_than_the_root_is_told(root: str) -
         assert "not the skeleton's root, joint 0 (pelvis)" in found
         assert "looks like" not in found
         assert "m from the camera" not in found
+
+
+@pytest.mark.parametrize("root", ["absolute", "slot"])
+def test_padding_does_not_hide_where_the_root_is(root: str) -> None:
+    pose_3d, pose_2d = pairs(32)
+    if root == "slot":
+        pose_3d = torch.cat([pose_3d[:, :, :1], pose_3d[:, :, 1:] - pose_3d[:, :, :1]], 2)
+    pose_3d[:20], pose_2d[:20] = 0, 0
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, root=root)
+    assert not problems((pose_3d, pose_2d), fmt)
+    assert infer_format((pose_3d, pose_2d), H36M)[0].root == root
 
 
 # Image space
