@@ -235,9 +235,10 @@ def test_a_contact_in_one_frame_of_a_clip_counts_and_nearness_is_in_bone_lengths
     once = pose_3d.clone()
     once[0, 2] = once[1, 2]
     assert sampler_of()._contacts(poses, once).any()
-    for shrunk, touch in ((1.0, True), (0.2, False)):  # 8 cm apart: near for adults alone
+    # 8 cm apart is near for adults alone, 16 cm for nobody.
+    for shrunk, apart, touch in ((1.0, 0.08, True), (0.2, 0.08, False), (1.0, 0.16, False)):
         beside = shrunk * poses.pose_3d[:1].repeat(2, 1, 1, 1)
-        beside[1] = beside[0] * torch.tensor([1.0, 1.0, 0.0]) - torch.tensor([0.0, 0.0, 0.08])
+        beside[1] = beside[0] * torch.tensor([1.0, 1.0, 0.0]) - torch.tensor([0.0, 0.0, apart])
         beside[0, ..., 2] = 0
         assert bool(sampler_of()._contacts(poses, beside).any()) is touch
 

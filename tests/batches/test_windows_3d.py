@@ -70,6 +70,17 @@ def test_windows_have_the_unit_of_the_target(wrong: int | None) -> None:
             fmt.read(given, H36M, Camera())
 
 
+@pytest.mark.parametrize("root", ["absolute", "relative", "slot"])
+def test_the_root_of_the_target_is_where_the_format_says(root: Any) -> None:
+    window = people(ROWS, FRAMES)
+    target = window[:, FRAMES // 2, None].clone()
+    if root != "absolute":
+        target[:, :, root == "slot" :] -= target[:, :, :1].clone()
+    fmt = BatchFormat(pose_2d=0, pose_3d=1, window_3d=2, root=root)
+    poses = fmt.read((project(window, LENS), target, window), H36M, Camera())
+    assert torch.allclose(poses.absolute, window, atol=1e-5)
+
+
 def test_windows_are_augmented_with_their_motion_and_only_the_target_is_written() -> None:
     given = batch()
     config = small("random", ratio=1.0, ba=False, bl=False)
