@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers import H36M, cameras, people
+from helpers import H36M, cameras, people, poses_of
 from loop_helpers import attached, changed_rows, small
 from poseaug_plugin import BatchError, BatchFormat, Camera, ConfigError
 from poseaug_plugin.batches.containers import get_field
@@ -183,6 +183,14 @@ def test_a_shape_without_people_is_refused() -> None:
     augmenter, _, _ = attached(small("random"), FIELDS, skeleton="h36m_16")
     with pytest.raises(BatchError, match=r"expected \(B, P, 16, 2\)"):
         augmenter((pose_2d[:, 0], pose_3d[:, 0], camera))
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_rows_that_were_not_read_are_scenes_of_one_person_for_the_estimator(frames: int) -> None:
+    fmt = BatchFormat(**FIELDS)  # type: ignore[arg-type]
+    poses = poses_of(people(5, frames))
+    wanted = poses.pose_2d[:, None] if frames > 1 else poses.pose_2d
+    assert torch.equal(fmt.inputs(poses, poses.pose_2d), wanted)
 
 
 def test_feedback_calls_the_estimator_with_one_person_per_scene() -> None:

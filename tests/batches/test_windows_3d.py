@@ -74,8 +74,11 @@ def test_windows_have_the_unit_of_the_target(wrong: int | None) -> None:
 def test_the_root_of_the_target_is_where_the_format_says(root: Any) -> None:
     window = people(ROWS, FRAMES)
     target = window[:, FRAMES // 2, None].clone()
+    place = target[:, :, :1].clone()
     if root != "absolute":
-        target[:, :, root == "slot" :] -= target[:, :, :1].clone()
+        target -= place
+    if root == "slot":
+        target[:, :, :1] = place
     fmt = BatchFormat(pose_2d=0, pose_3d=1, window_3d=2, root=root)
     poses = fmt.read((project(window, LENS), target, window), H36M, Camera())
     assert torch.allclose(poses.absolute, window, atol=1e-5)
