@@ -203,15 +203,16 @@ def _stale_fields(batch: Any, fmt: BatchFormat | None, rows: int, points: bool) 
     """
     if fmt is None:
         return
-    used = {fmt.pose_2d, fmt.pose_3d, fmt.camera, fmt.groups, fmt.window_3d}
+    named = (fmt.pose_2d, fmt.pose_3d, fmt.camera, fmt.groups, fmt.window_3d)
+    used = {str(key) for key in named}  # "0" is the field 0 as well
     names = dict(enumerate(getattr(batch, "_fields", ())))  # of a named tuple
     # A dataclass may have made others of its fields.
     made = vars(batch) if dataclasses.is_dataclass(batch) else ()
     fields = {
         key: get_field(batch, key)
         for key in dict.fromkeys([*keys_of(batch), *made])
-        if not used & {key, names.get(key, key)}
-        and not any(str(name).startswith(f"{key}.") for name in used)
+        if not used & {str(key), names.get(key)}
+        and not any(name.startswith(f"{key}.") for name in used)
     }
     stale = [
         key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -70,7 +71,8 @@ class BatchFormat:
 
     2D and 3D fields may have the shapes (B, J * C), (B, J, C), (B, T, J, C), (B, 1, T, J, C),
     (B, J * C, T) or (N, C, T, J, 1). A third 2D channel (a confidence) stays with its row. Rows
-    that are all zeros are padding and are not augmented. Other fields are passed through.
+    that are all zeros are padding and are not augmented, and such frames of a clip stay zeros.
+    Other fields are passed through.
 
     Raises:
         ConfigError: an argument out of range, or two that contradict each other.
@@ -144,11 +146,15 @@ class BatchFormat:
         raw_2d, raw_3d = self._field(batch, "pose_2d"), self._field(batch, "pose_3d")
         codec_2d = self._codec_2d(raw_2d.shape, skeleton.num_joints)
         pose_2d, extra = codec_2d.decode(raw_2d)
-        pose_3d = self._codec_3d(raw_3d.shape, skeleton).decode(raw_3d)[0].to(pose_2d.device)
+        codec_3d = self._codec_3d(raw_3d.shape, skeleton)
+        pose_3d = codec_3d.decode(raw_3d)[0].to(pose_2d.device)
         root_kind = self.root
         if self.window_3d is not None and pose_3d.shape[1] == 1 < pose_2d.shape[1]:
             pose_3d, root_kind = self._windows(batch, pose_3d, skeleton), "absolute"
         _check_frames(pose_2d, pose_3d)
+        padding = _padding((raw_2d, codec_2d), (raw_3d, codec_3d))
+        if padding is not None:
+            pose_2d, pose_3d = _without_padding(padding, pose_2d, pose_3d)
         people = codec_2d.layout.people
         lens = self._camera(batch, pose_2d, camera, people)
         norms = _norms(raw_2d, people), _norms(raw_3d, people).to(pose_2d.device)
@@ -376,6 +382,18 @@ class BatchFormat:
             ),
             self.pose_3d: codec_3d.encode(pose_3d, old=self._standardised(batch, "pose_3d")),
         }
+        if codec_2d.layout.frames == codec_3d.layout.frames > 1:
+            codecs = {self.pose_2d: codec_2d, self.pose_3d: codec_3d}
+            fields = {
+                key: self._field(batch, name).to(rows.device)
+                for key, name in zip(codecs, ("pose_2d", "pose_3d"))
+            }
+            padding = _padding(*((fields[key], codec) for key, codec in codecs.items()))
+            if padding is not None:  # such frames stay as they are
+                for key, codec in codecs.items():
+                    kept, made = (codec.layout.canonical(x) for x in (fields[key], new[key]))
+                    made = torch.where(padding[..., None, None], kept, made)
+                    new[key] = codec.layout.shaped(made)
         if self.camera is not None and (camera := self._raw(batch, "camera")) is not None:
             value = poses.camera
             if self.scenes:  # one for each image: that of the first person who is written
@@ -511,6 +529,33 @@ def _check_joints(joints: tuple[int, ...], total: int, name: str) -> None:
             f"{name}={joints} has joint {max(joints)}, but those of a skeleton of {total} joints "
             f"are 0 to {total - 1}."
         )
+
+
+def _padding(
+    field_2d: tuple[Tensor, FieldCodec], field_3d: tuple[Tensor, FieldCodec]
+) -> Tensor | None:
+    """The frames (B, T) bool of clips whose 2D or 3D is all zeros; None if there are none.
+
+    On a GPU, which would have to be waited for, there may be none.
+    """
+    if field_2d[1].layout.frames != field_3d[1].layout.frames or field_2d[1].layout.frames == 1:
+        return None
+    norm_2d, norm_3d = (
+        torch.linalg.vector_norm(codec.layout.canonical(field)[..., : codec.channels], dim=(2, 3))
+        for field, codec in (field_2d, field_3d)
+    )
+    padding = torch.minimum(norm_2d, norm_3d.to(norm_2d.device)) == 0
+    return padding if padding.device.type != "cpu" or padding.any() else None
+
+
+def _without_padding(padding: Tensor, *poses: Tensor) -> Iterator[Tensor]:
+    """Poses (B, T, J, C) with the frame before in place of each frame of padding, or the first."""
+    frames = padding.shape[1]
+    at = torch.arange(frames, device=padding.device).expand_as(padding)
+    before = torch.where(padding, -1, at).cummax(1).values
+    after = torch.where(padding, frames - 1, at).flip(1).cummin(1).values.flip(1)
+    index = torch.where(before >= 0, before, after)[..., None, None]
+    return (pose.gather(1, index.expand_as(pose)) for pose in poses)
 
 
 def _norms(field: Tensor, people: int) -> Tensor:

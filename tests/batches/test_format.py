@@ -459,3 +459,44 @@ def test_joints_without_2d_are_those_that_the_camera_of_the_batch_would_see(root
     poses = fmt.read((pose_3d, whole[:, kept], camera), H36M, Camera())
     assert np.abs(poses.pose_2d[:, 0].numpy() - whole).max() < 1e-3
     assert np.abs(poses.root.numpy() - who.pose_3d[:, :, 0]).max() < 0.01
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+@pytest.mark.parametrize("kind", ["clip", "columns", "list"])
+@pytest.mark.parametrize("mix", ["replace", "append"])
+def test_frames_of_padding_stay_zeros_and_their_clip_is_augmented(
+    pixels: bool, kind: str, mix: str
+) -> None:
+    """As a collate function pads clips of different lengths."""
+    who = people(8, 9)
+    camera, fields = torch.from_numpy(who.camera), [*map(torch.from_numpy, who[:2])]
+    if pixels:
+        fields[1] = (fields[1] + 1) * 500
+        camera = torch.cat([camera[:, :2] * 500, camera[:, 2:4] * 500 + 500, camera[:, 4:]], 1)
+    padding = torch.zeros(8, 9, dtype=torch.bool)
+    padding[::2, 6:], padding[1, :3], padding[3, 4], padding[5] = True, True, True, True
+    given: list[Any] = [field.masked_fill(padding[..., None, None], 0) for field in fields]
+    if kind == "columns":
+        given = [field.flatten(2).mT for field in given]
+    if kind == "list":
+        given = [[*field] for field in given]
+    layout = dict(pose_3d=0, pose_2d=1, camera=2, root="absolute")
+    layout |= dict(screen=(1000, 1000)) if pixels else {}
+    augmenter, *_ = attached(dict(ratio=1.0, mix=mix), layout, skeleton="h36m_16")
+    *new, lens = augmenter((*given, camera))
+    rows = slice(1, None, 2) if mix == "append" else slice(None)
+    new = [torch.stack([*field]) for field in new]
+    if kind == "columns":
+        new = [field.mT.unflatten(2, (16, -1)) for field in new]
+    pose_3d, pose_2d = (field[rows] for field in new)
+    assert not pose_3d[padding].any()
+    assert not pose_2d[padding].any()
+    assert changed_rows(fields[0] * ~padding[..., None, None], pose_3d) == [0, 1, 2, 3, 4, 6, 7]
+    lens = lens[rows].clone()
+    if pixels:
+        pose_2d = pose_2d / 500 - 1
+        lens = torch.cat([lens[:, :2] / 500, lens[:, 2:4] / 500 - 1, lens[:, 4:]], 1)
+    off = (
+        reproject(pose_3d.where(~padding[..., None, None], torch.ones(())), lens) - pose_2d.numpy()
+    )
+    assert abs(off[~padding.numpy()]).max() < 1e-4

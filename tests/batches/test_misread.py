@@ -329,6 +329,7 @@ def test_what_a_dataclass_makes_of_its_fields_is_doubted_and_no_field_of_a_named
     fmt = BatchFormat(pose_3d="x", pose_2d="y", root="absolute")
     assert "['root']" in doubts(Batch(*fields), fmt)
     assert not doubts(named(*fields), fmt)
+    assert not doubts((fields[1], (fields[0],)), BatchFormat("0", "1.0", root="absolute"))
 
 
 def test_a_wrong_kind_stops_training_at_the_first_batch() -> None:
