@@ -95,7 +95,7 @@ def random_clips(rows: int, frames: int, skeleton: Skeleton) -> tuple[Tensor, Te
     start, end = torch.randn(2, rows, 1, skeleton.num_bones, 3, generator=rng)
     share = torch.linspace(0, 0.3, frames)[:, None, None]
     directions = nn.functional.normalize(start + share * (end - start), dim=-1)
-    pose_3d = bones_to_pose(0.15 * directions, skeleton) + torch.tensor([0.0, 0.0, 5.0])
+    pose_3d = bones_to_pose(0.15 * directions, skeleton) + torch.tensor([0.0, 0.0, 3.0])
     intrinsics = cameras("S1")[0].intrinsics
     camera = torch.tensor(intrinsics, dtype=torch.float32).repeat(rows, 1)
     return project(pose_3d, camera[:, None]), pose_3d, camera

@@ -28,7 +28,7 @@ from .format import BatchFormat, as_argument
 from .infer import root_is_zero, root_kind, without_padding
 from .protocol import Format
 
-__all__ = ["FARTHEST", "CheckReport", "further_doubts", "inspect", "torn"]
+__all__ = ["FARTHEST", "CheckReport", "further_doubts", "inspect", "intact"]
 
 FARTHEST = 1e6  # metres or screen units; float32 squares of more lose all precision
 LONGEST_BONE = 0.03, 0.8  # metres; a thigh is 0.4 to 0.5, a hand's longest bone 0.1
@@ -174,7 +174,7 @@ def further_doubts(
     Args:
         longest_bone: metres, of the report.
     """
-    number = int(torn(poses, skeleton, longest_bone).sum())
+    number = int((~intact(poses, skeleton, longest_bone)).sum())
     if number:
         yield (
             f"{number} rows have a bone several times as long as usual, e.g. from a missing joint "
@@ -184,15 +184,15 @@ def further_doubts(
     yield from _stale_fields(batch, known, len(poses) // poses.people, points=False)
 
 
-def torn(poses: PoseBatch, skeleton: Skeleton, longest_bone: float) -> Tensor:
-    """Rows (B,) bool with a bone far longer than usual: one of its joints is somewhere else.
+def intact(poses: PoseBatch, skeleton: Skeleton, longest_bone: float) -> Tensor:
+    """Rows (B,) bool without a bone far longer than usual, which has a joint somewhere else.
 
     A joint that is missing is often set to 0, which is the camera if the 3D is absolute.
 
     Args:
         longest_bone: metres, median over rows.
     """
-    return lengths(pose_to_bones(poses.pose_3d, skeleton)).flatten(1).amax(1) > TORN * longest_bone
+    return lengths(pose_to_bones(poses.pose_3d, skeleton)).flatten(1).amax(1) <= TORN * longest_bone
 
 
 def _stale_fields(batch: Any, fmt: BatchFormat | None, rows: int, points: bool) -> Iterator[str]:

@@ -18,7 +18,7 @@ from ..geometry.constants import constant
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 from ..random_streams import restored_streams
-from .check import FARTHEST, CheckReport, further_doubts, inspect, torn
+from .check import FARTHEST, CheckReport, further_doubts, inspect, intact
 from .infer import infer_format
 from .protocol import Format, guess_skeleton
 
@@ -112,7 +112,7 @@ class BatchReader:
             constant((x,), torch.float32, poses.pose_3d.device) for x in (0.0, FARTHEST)
         )
         good = torch.linalg.vector_norm(torch.cat(fields, 1), dim=1) < farthest  # False for NaN
-        good = good & ~torn(poses, self.skeleton, self._longest_bone)
+        good &= intact(poses, self.skeleton, self._longest_bone)
         pose_3d = torch.where(good.view(-1, 1, 1, 1), poses.pose_3d, zero)
         return replace(poses, valid=poses.valid & good, pose_3d=pose_3d), (~good).sum()
 
