@@ -246,6 +246,14 @@ def test_each_copy_mixes_all_rows_and_takes_a_step_for_each_batch(
     assert len({tuple(order) for order in orders}) == 4
 
 
+def test_the_seed_of_a_preview_says_which_rows_are_shown(plain: Path, tmp_path: Path) -> None:
+    pages = []
+    for seed in (0, 0, 1):
+        files.preview_file(plain, page=tmp_path / "page.html", seed=seed)
+        pages.append((tmp_path / "page.html").read_text())
+    assert pages[0] == pages[1] != pages[2]
+
+
 def test_the_progress_counts_rows(plain: Path, tmp_path: Path) -> None:
     stream = io.StringIO()
     progress = Progress(1, stream)

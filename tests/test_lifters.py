@@ -155,6 +155,8 @@ def test_groups_share_no_edge_and_each_is_averaged() -> None:
     groups = SpatialGraphLifter.groups(H36M)
     assert groups.sum(0).max() == 1
     assert groups.sum((1, 2)).tolist() == [16, 15, 15, 12]
+    assert groups[1, 3, 2]  # the knee is the parent of the ankle
+    assert groups[2, 2, 3]
     edges = SpatialGraphLifter(width=4, blocks=1).first.edges().sum(-1)
     assert torch.allclose(edges, groups.any(-1).float())
 

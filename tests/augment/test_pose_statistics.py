@@ -100,9 +100,10 @@ def test_an_unusual_pose_is_rare_until_it_is_frequent() -> None:
     assert after.rarity(body_directions(kick)) < 0.6 * before.rarity(body_directions(kick))
 
 
-def test_invalid_rows_have_no_influence() -> None:
+@pytest.mark.parametrize("size", [0.0, 1.0])
+def test_invalid_rows_have_no_influence(size: float) -> None:
     pose = relative(50)
-    padded = torch.cat([pose, torch.zeros(10, 16, 3)])
+    padded = torch.cat([pose, size * torch.randn(10, 16, 3, generator=generator())])
     expected, statistics = estimated(pose), PoseStatistics(H36M, CPU)
     statistics.add(*directions(padded, H36M), torch.arange(60) < 50)
     assert torch.allclose(statistics.mean, expected.mean, atol=1e-6)
@@ -127,6 +128,15 @@ def test_each_bone_bends_as_it_varies_in_the_data(bend_sigma: float) -> None:
     assert change[10, 2] > 2 * change[10, :2].max()
     factor = bend_sigma * 3**-0.5  # root mean square of a uniform number in 0 to bend_sigma
     assert torch.isclose(change[10, 2], factor * original[:, 10, 2].std(), rtol=0.15)
+
+
+def test_each_row_is_bent_by_a_factor_of_its_own() -> None:
+    poses = relative(300)
+    original, config = body_directions(poses), PoseAugConfig(limb_crossover=False, bend_sigma=1.0)
+    new, _ = estimated(poses).new_poses(original, config, generator(2))
+    change = (new - original).norm(dim=-1).mean(1)
+    # The standard deviation of a uniform number is 0.58 times its mean.
+    assert 0.5 < float(change.std() / change.mean()) < 0.7
 
 
 def seen_by_rotated_camera(angle: float, axis: int, rows: int = 200) -> torch.Tensor:

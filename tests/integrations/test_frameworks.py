@@ -450,9 +450,10 @@ def test_a_mix_that_yields_batches_twice_raises(mix):
 
     model: nn.Module = Lifter()
     optimizer = torch.optim.SGD(model.parameters(), 1e-3)
-    with pytest.raises(ConfigError, match="takes each batch once"):
+    with pytest.raises(ConfigError, match="takes each batch once") as error:
         attach(model, optimizer, 3, {"config": small("default", mix=mix)}, None)
     attach(model, optimizer, -1, {}, None).detach()  # the optimizer is not in use any more
+    assert error.tb is not None  # although the failed one is kept alive by the traceback
 
 
 @pytest.mark.parametrize(
