@@ -41,6 +41,7 @@ DEPTH = 0.5, 250.0  # to the root, in longest bones: 0.2 to 110 m for an adult
 DOUBTED_RESIDUAL = 0.025
 DOUBTED_ASYMMETRY = 0.05
 DOUBTED_OUTSIDE = 0.1  # share of frames
+DOUBTED_CENTRE = 0.25  # screen units; a lens is rarely off by more than 0.05
 USUAL_DISTANCE = 4.0, 22.0  # in longest bones: 2 to 10 m for an adult
 USUAL_BONE = 0.15, 0.8  # metres; that of a skeleton without sides, such as a hand, may be shorter
 THIGH, PALM = 0.45, 0.09  # metres; the longest bones of a body and of a hand
@@ -413,6 +414,13 @@ def _doubts(found: Diagnostics, skeleton: Skeleton) -> Iterator[str]:
             f"{found.outside:.0%} of the people are outside the image: screen= is that of another "
             "image, or rows are mirrored in pixels about the image's corner instead of its centre "
             "(mirror after the conversion to screen units, or x to w - x)"
+        )
+    if max(map(abs, found.centre)) > DOUBTED_CENTRE:
+        x, y = found.centre
+        yield (
+            f"points in front of the camera appear at ({x:.2f}, {y:.2f}) instead of the centre of "
+            "the image, (0, 0): screen= is that of another image (is it (width, height)?), the 2D "
+            "goes from 0 to 1, or it was moved"
         )
     if found.positive:
         yield "no 2D coordinate is negative: in screen units the centre of the image is at 0"

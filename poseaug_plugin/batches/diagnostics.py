@@ -27,6 +27,7 @@ class Diagnostics:
     asymmetry: float  # median difference of left and right bone lengths, relative to their mean
     residual: float
     residual_placed: float | None  # from the batch's own root and camera, if it has both
+    centre: tuple[float, float]  # of the image that fits the batch's root, if there is no camera
     residual_behind: float  # with the 3D's z negated
     aspect: float  # scale of the 2D's y relative to that of its x
     residual_scaled: float  # with `aspect` divided out
@@ -65,6 +66,7 @@ class Diagnostics:
             asymmetry=asymmetry,
             residual=_off(frames + root[:, None], pose_2d, camera),
             residual_placed=_off(poses.absolute.flatten(0, 1), pose_2d, camera) if placed else None,
+            centre=_centre(poses) if poses.has_root and not poses.has_camera else (0.0, 0.0),
             residual_behind=_residual(behind, pose_2d, camera),
             aspect=aspect,
             residual_scaled=_residual(frames, square, camera),
@@ -78,6 +80,16 @@ class Diagnostics:
             length_spread=_length_spread(poses.pose_3d, skeleton),
             root_step=_root_step(root.view(*poses.pose_3d.shape[:2], 3)),
         )
+
+
+def _centre(poses: PoseBatch) -> tuple[float, float]:
+    """Where points on the optical axis appear: c of 2D = f x / z + c, by least squares."""
+    absolute, pose_2d = poses.absolute.flatten(0, 2), poses.pose_2d.flatten(0, 2)
+    ray = absolute[:, :2] / absolute[:, 2:].clamp_min(1e-3)
+    off = ray - ray.mean(0)
+    focal = (off * pose_2d).sum(0) / (off * off).sum(0).clamp_min(1e-9)
+    x, y = (pose_2d.mean(0) - focal * ray.mean(0)).tolist()
+    return x, y
 
 
 def _outside(pose_2d: Tensor, height: float) -> float:

@@ -71,6 +71,15 @@ def test_padding_does_not_hide_where_the_root_is(root: str) -> None:
     assert infer_format((pose_3d, pose_2d), H36M)[0].root == root
 
 
+def test_the_screen_of_another_image_is_doubted_if_there_is_no_camera() -> None:
+    pose_3d, pose_2d = (field[:, 0] for field in pairs(16))
+    w, h = 1920, 1080
+    pixels = (pose_2d + torch.tensor([1, h / w])) * w / 2
+    for screen, told in (((w, h), False), ((h, w), True), ((w, w), True), ((w, 1000), False)):
+        fmt = BatchFormat(pose_3d=0, pose_2d=1, root="absolute", screen=screen)
+        assert ("instead of the centre of the image" in doubts((pose_3d, pixels), fmt)) is told
+
+
 # Image space
 
 
