@@ -461,6 +461,27 @@ def test_joints_without_2d_are_those_that_the_camera_of_the_batch_would_see(root
     assert np.abs(poses.root.numpy() - who.pose_3d[:, :, 0]).max() < 0.01
 
 
+def test_a_frame_without_2d_or_3d_is_padding_and_the_frame_before_stands_in() -> None:
+    """Or the first frame that is there. The confidence plays no part."""
+    pose_3d, pose_2d, camera = map(torch.from_numpy, people(4, 9)[:3])
+    padding, stand_in = torch.zeros(4, 9, dtype=torch.bool), torch.arange(9).repeat(4, 1)
+    padding[0, :3], padding[1, 4], padding[2, 7:] = True, True, True
+    stand_in[0, :3], stand_in[1, 4], stand_in[2, 7:] = 3, 3, 6
+    given_3d, given_2d = pose_3d.clone(), torch.cat([pose_2d, torch.full((4, 9, 16, 1), 0.5)], -1)
+    given_2d[..., :2][padding] = 0
+    given_3d[2, 7:] = 0
+    layout = dict(pose_3d=0, pose_2d=1, camera=2, root="absolute")
+    augmenter, *_ = attached(dict(ratio=1.0), layout, skeleton="h36m_16")
+    made = augmenter((given_3d, given_2d, camera))
+    assert changed_rows(given_3d, made[0]) == [0, 1, 2, 3]
+    for old, new in zip((given_3d, given_2d), made):
+        assert torch.equal(old[padding], new[padding])
+    poses = augmenter.read((given_3d, given_2d, camera))
+    row = torch.arange(4)[:, None]
+    assert torch.allclose(poses.absolute, pose_3d[row, stand_in], atol=1e-6)
+    assert torch.equal(poses.pose_2d, pose_2d[row, stand_in])
+
+
 @pytest.mark.parametrize("pixels", [False, True])
 @pytest.mark.parametrize("kind", ["clip", "columns", "list"])
 @pytest.mark.parametrize("mix", ["replace", "append"])
