@@ -84,6 +84,16 @@ def test_the_root_of_the_target_is_where_the_format_says(root: Any) -> None:
     assert torch.allclose(poses.absolute, window, atol=1e-5)
 
 
+def test_check_knows_what_the_field_of_windows_is_for() -> None:
+    window = people(ROWS, FRAMES)
+    target = window[:, FRAMES // 2, None]
+    given = project(window, LENS), target - target[:, :, :1], window, window.clone()
+    fmt = dict(pose_2d=0, pose_3d=1, window_3d=2)
+    (report,) = attached(small("random"), fmt, skeleton=H36M)[0].check([given])
+    (doubt,) = (doubt for doubt in report.doubts if "passed through" in doubt)
+    assert doubt.startswith("the fields [3] hold points for each row")
+
+
 def test_windows_are_augmented_with_their_motion_and_only_the_target_is_written() -> None:
     given = batch()
     config = small("random", ratio=1.0, ba=False, bl=False)
