@@ -245,6 +245,9 @@ def test_doubts() -> None:
     assert doubts(deployment().roll(5, 1)) == ["target_strange"]  # joints in another order
     assert doubts(training().pose_2d[7::31]) == ["target_same"]
     assert doubts((deployment() + 1) / 2) == ["target_positive"]
+    training_2d = batch_of(training()[::40])
+    positive = replace(training_2d, pose_2d=(training_2d.pose_2d + 1) / 2)  # as the target
+    assert Target((deployment() + 1) / 2, H36M, CPU).doubts(positive) == []
 
 
 def test_normalised_poses_have_their_root_at_0_and_mean_bones_of_1() -> None:
