@@ -60,6 +60,14 @@ def test_3d_that_is_relative_to_another_point_than_the_root_is_told(root: str) -
         assert "m from the camera" not in found
 
 
+def test_a_frame_beside_the_people_is_not_taken_for_a_point_of_the_body() -> None:
+    pose_3d, pose_2d = pairs(16)
+    beside = pose_3d - pose_3d[:, :, 8:9] + torch.tensor([3.0, 0, 0])
+    found = problems((beside, pose_2d), BatchFormat(pose_3d=0, pose_2d=1, root="absolute"))
+    assert found
+    assert "not the skeleton's root" not in found
+
+
 @pytest.mark.parametrize("root", ["absolute", "slot"])
 def test_padding_does_not_hide_where_the_root_is(root: str) -> None:
     pose_3d, pose_2d = pairs(32)

@@ -87,11 +87,12 @@ def test_the_root_of_the_target_is_where_the_format_says(root: Any) -> None:
 def test_check_knows_what_the_field_of_windows_is_for() -> None:
     window = people(ROWS, FRAMES)
     target = window[:, FRAMES // 2, None]
-    given = project(window, LENS), target - target[:, :, :1], window, window.clone()
+    pose_2d = project(window, LENS)
+    given = pose_2d, target - target[:, :, :1], window, window.clone(), pose_2d.clone()
     fmt = dict(pose_2d=0, pose_3d=1, window_3d=2)
     (report,) = attached(small("random"), fmt, skeleton=H36M)[0].check([given])
     (doubt,) = (doubt for doubt in report.doubts if "passed through" in doubt)
-    assert doubt.startswith("the fields [3] hold points for each row")
+    assert doubt.startswith("the fields [3, 4] hold points for each row")
 
 
 def test_windows_are_augmented_with_their_motion_and_only_the_target_is_written() -> None:
