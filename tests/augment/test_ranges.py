@@ -46,6 +46,7 @@ def test_people_of_a_room_get_the_ranges_that_suit_human36m() -> None:
     assert stats["image_offset_x_high"] == pytest.approx(0.3, abs=0.1)
 
 
+@pytest.mark.filterwarnings("ignore:the first batch is unusual")  # for its size
 @pytest.mark.parametrize("scale", [0.1, 1.6])
 def test_the_unit_of_the_world_does_not_matter(scale: float) -> None:
     """Dolls in a doll's house get the same 2D as people in a room."""
@@ -171,8 +172,8 @@ def test_ranges_are_final_after_enough_rows() -> None:
 
 def test_a_preview_before_the_first_batch_is_fitted_to_its_rows() -> None:
     augmenter = augmenter_of()
-    before, _, _ = augmenter.preview(batch(scale=0.1))
-    assert 0.2 < float(before.root[..., 2].min()) < float(before.root[..., 2].max()) < 0.7
+    before, _, _ = augmenter.preview(batch(scale=0.5))
+    assert 1.0 < float(before.root[..., 2].min()) < float(before.root[..., 2].max()) < 3.5
     assert augmenter._engine is not None
     assert augmenter._engine.sampler.view_statistics.rows == 0
     augmenter(batch())
