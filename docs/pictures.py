@@ -197,10 +197,10 @@ def plot_lifted(pairs: Pairs, others: Pairs) -> None:
 
 
 def plot_results() -> None:
-    """Cross-dataset against in-domain error of each method, from the tables of the results."""
+    """Cross-dataset and in-domain error of each method, from the tables of the results."""
     text = (ROOT / "benchmarks/RESULTS.md").read_text()
     section = text.split("### Exact 2D, all training subjects")[1].split("\n### ")[0]
-    number = r"([\d.]+) ± ([\d.]+)"
+    number = r"([\d.]+)(?: ± ([\d.]+))?"  # one seed has no deviation
     rows = re.findall(rf"^\| ([^|]+) \| `?(\w+)`? \| {number} \| {number} ", section, re.MULTILINE)
     methods = {
         "plain": "#52514e",
@@ -208,22 +208,26 @@ def plot_results() -> None:
         "paper": "#c2a400",
         "random": "#2a78d6",
         "default": "#eb6834",
+        "target_2d": "#1d8a5a",
     }
     found: dict[str, dict[str, list[float]]] = {}
     for estimator, method, *numbers in rows:
         if method in methods:
-            found.setdefault(estimator.strip(), {})[method] = [float(n) for n in numbers]
-    # One of three runs of `random` diverged; the page says so.
-    found["VideoPose, 1 frame"]["random"] = [38.0, 0.3, 86.2, 0.9]
+            found.setdefault(estimator.strip(), {})[method] = [float(n or 0) for n in numbers]
     figure = Figure(figsize=(9.5, 3.0), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axis, title, at in zip(panels, ("in-domain", "cross-dataset"), (0, 2)):
         for line, errors in enumerate(reversed(found.values())):
             axis.axhline(line, color="#eceae5", zorder=0)
-            for method, colour in methods.items():
-                mean, deviation = errors[method][at : at + 2]
+            for method, numbers in errors.items():
                 axis.errorbar(
-                    mean, line, xerr=deviation, fmt="o", color=colour, markersize=7, capsize=0
+                    numbers[at],
+                    line,
+                    xerr=numbers[at + 1],
+                    fmt="o",
+                    color=methods[method],
+                    markersize=7,
+                    capsize=0,
                 )
         axis.set_title(f"MPJPE, {title}, mm", fontsize=10)
         axis.set_yticks(range(len(found)), [*reversed(found)])

@@ -178,39 +178,34 @@ def test_every_section_of_options_is_in_the_documents():
 
 
 def test_the_readme_has_the_numbers_of_the_results():
-    """Both the README and the first screen of the results repeat means of the full table."""
-    full = (ROOT / "benchmarks/RESULTS.md").read_text().split("### Exact 2D, all")[1]
+    """README, first screen of the results and target section repeat means of the full table."""
+    results = (ROOT / "benchmarks/RESULTS.md").read_text()
+    full = results.split("### Exact 2D, all")[1].split("\n### ")[0]
     means = {
         (estimator, method): (source, cross)
         for estimator, method, source, cross in re.findall(
-            r"(?m)^\| (.+?) \| `?(\w+)`? \| ([\d.]+) ± [\d.]+ \| ([\d.]+) ±",
-            full.split("\n### ")[0],
+            r"(?m)^\| (.+?) \| `?(\w+)`? \| ([\d.]+) ± [\d.]+ \| ([\d.]+) ±", full
         )
     }
     for document in (README, ROOT / "benchmarks/RESULTS.md"):
-        _, rows = table(document, "| in-domain: plain | `random` | `default` |")
+        first = "| in-domain: plain | `random` | `default` |"
+        _, rows = table(document, first)
+        test, columns = 0, []
+        for cell in (first + rows.splitlines()[0]).strip(" |").split("|"):
+            test = 1 if "cross-dataset" in cell else test
+            columns.append((cell.split(":")[-1].strip(" `*"), test))
         for row in rows.splitlines()[2:6]:
             estimator, *cells = (cell.strip() for cell in row.strip("|").split("|"))
-            shown = [cell.split(" ")[0] for cell in cells[:6]]
-            for i, method in enumerate(("plain", "random", "default")):
-                if (estimator, method) != ("VideoPose, 1 frame", "random"):  # one run diverged
-                    assert (shown[i], shown[3 + i]) == means[estimator, method]
-
-
-def test_the_readme_has_the_numbers_of_the_target():
-    section = (
-        (ROOT / "benchmarks/RESULTS.md").read_text().split("## Unlabelled 2D of the target")[1]
-    )
-    first = section.split("With **four times the updates**")[0]
-    _, rows = table(README, "| in-domain: plain | `random` | `default` |")
-    shown = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows.splitlines()[2:6]]
-    errors = {estimator: cross for estimator, *_, cross in shown}
-    estimator, found = "", {}
-    for label, cross in re.findall(r"(?m)^\| (.+?) \| [\d.]+ ± [\d.]+ \| ([\d.]+) ±", first):
-        estimator = next((name for name in errors if label.startswith(name)), estimator)
+            for (method, test), cell in zip(columns, cells, strict=True):
+                assert cell.split(" ")[0] == means[estimator, method][test]
+    section = results.split("## Unlabelled 2D of the target")[1].split("With **four times")[0]
+    estimator, names = "", {name for name, _ in means}
+    for label, source, cross in re.findall(
+        r"(?m)^\| (.+?) \| ([\d.]+) ± [\d.]+ \| ([\d.]+) ±", section
+    ):
+        estimator = next((name for name in names if label.startswith(name)), estimator)
         if label == "**`target_2d`**":
-            found[estimator] = cross
-    assert found == errors
+            assert (source, cross) == means[estimator, "target_2d"]
 
 
 def test_the_changelog_lists_the_renamed_options():
