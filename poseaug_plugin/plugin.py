@@ -182,7 +182,7 @@ class PoseAugmenter:
         self._augmented_batches = 0
         self._steps_without_batch = 0  # in a row, as the next
         self._batches_without_step = 0
-        self._batches_of_loader = 0  # when a wrapped loader last counted an epoch; 0 before
+        self._batches_at_epoch: int | None = None  # when a wrapped loader last counted an epoch
         self._counters = Counters()
         self._hook: Attachment | None = Attachment(inner, self._after_step)
         self._recorder: ErrorRecorder | None = None
@@ -309,7 +309,7 @@ class PoseAugmenter:
         counts its own epochs: a call after one of those, before another batch, counts nothing.
         Without it, the schedules of `ratio`, warm-up and learning rate stay at their start.
         """
-        if not self._batches_of_loader == self._counters.counts["batches"] > 0:
+        if self._batches_at_epoch != self._counters.counts["batches"]:
             self._count_epoch()
 
     def _count_epoch(self) -> None:
@@ -668,9 +668,9 @@ class PoseAugmenter:
     def _after_step(self) -> None:
         self._counters.add("steps")
         self._batches_without_step = 0
-        self._steps_without_batch = (
-            0 if self._has_new_batch else self._steps_without_batch + self._on
-        )
+        self._steps_without_batch += self._on
+        if self._has_new_batch:
+            self._steps_without_batch = 0
         if self._steps_without_batch == STEPS_WITHOUT_BATCH and (
             self.config.mix != "passes" or not self._counters.counts["batches"]
         ):
@@ -789,7 +789,7 @@ class PoseAugmenter:
         self._engine = saved.engine
         self._schedule.done = saved.epochs_done
         self._counters = saved.counters
-        self._pending, self._has_new_batch, self._batches_of_loader = None, False, 0
+        self._pending, self._has_new_batch, self._batches_at_epoch = None, False, None
         if self._recorder is not None:
             self._recorder.clear()
 
@@ -833,6 +833,6 @@ class _LoaderAdapter:
         meanwhile = self.epochs - began
         if not meanwhile:
             self.augmenter._count_epoch()
-            self.augmenter._batches_of_loader = self.augmenter._counters.counts["batches"]
+            self.augmenter._batches_at_epoch = self.augmenter._counters.counts["batches"]
         elif meanwhile > 1:  # it is longer than what is counted as epochs
             self.augmenter._notifier.warn("several_loaders")
