@@ -341,7 +341,7 @@ class PoseAugConfig:
         "Form of the feedback from the estimator's errors. log: it raises the hardness to its "
         "target, and fades there. exp: as in the paper. range: as in the released code.",
     )
-    feedback_weight: float = number(0.2, 0, 1e6, "", "feedback='log' or 'exp': weight.")
+    feedback_weight: float = number(0.2, 0, 1e6, "", "Weight of the feedback.")
     beta: Schedule = number(
         (1.0, 2.0),
         0,

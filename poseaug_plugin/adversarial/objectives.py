@@ -140,7 +140,7 @@ class Feedback(NamedTuple):
     """The feedback of an estimator.
 
     Attributes:
-        loss: L_fb, weighted, a scalar.
+        loss: L_fb, a scalar.
         log_hardness: logarithm of the hardness, a scalar; 0 if no pair is accepted.
         accepted: share of the pairs that are accepted, a scalar.
     """
@@ -178,10 +178,10 @@ def estimator_feedback(
     log_hardness, share = mean_log_ratio(loss_rt, loss, accepted), accepted.to(loss).mean()
     if config.feedback == "log":
         feedback = log_feedback(log_hardness, schedule.between(config.beta))
-        return Feedback(config.feedback_weight * feedback, log_hardness, share)
+        return Feedback(feedback, log_hardness, share)
     if config.feedback == "exp":
         feedback = exp_feedback(loss_rt, loss, schedule.between(config.beta))
-        return Feedback(config.feedback_weight * feedback, log_hardness, share)
+        return Feedback(feedback, log_hardness, share)
     joints = tuple(i for i, tier in enumerate(skeleton.joint_tiers) if tier)
     tiers = index_tensor(joints, original[0].device)
     error, error_rt, error_ba = (

@@ -277,8 +277,8 @@ class Trainer:
             log_hardness = torch.where(share > 0, log_hardness / share, 0.0)
             hardness = torch.where(share > 0, log_hardness.exp(), 0.0)
             measures.update(hardness=hardness, feedback=feedback.loss.detach())
-            loss.append(feedback.loss)
-            weights["feedback"] = 1.0
+            loss.append(config.feedback_weight * feedback.loss)
+            weights["feedback"] = config.feedback_weight
             if config.feedback == "log":
                 # Its gradient fades at the target; the balance alone would keep its size.
                 fade = raising_slope(log_hardness, schedule.between(config.beta))

@@ -208,6 +208,30 @@ def test_each_weight_scales_its_part_of_the_loss(weight: str, others: dict[str, 
     assert losses[1] == pytest.approx(3 * losses[0], rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("weight", "others"),
+    [
+        ("adv2d", {}),
+        ("reg_weight", NO_THRESHOLD),
+        ("reg_angles", dict(prior=False, networks="separate")),
+        ("feedback_weight", dict(feedback="exp")),
+        ("feedback_weight", dict(feedback="log", beta=(1e3, 1e3))),
+        ("feedback_weight", dict(feedback="range", ba_band=0.0, rt_band=0.0)),
+    ],
+)
+def test_weights_are_shares_of_the_gradient(weight: str, others: dict[str, Any]) -> None:
+    """Losses are brought to one size first, and weights must still count then."""
+    term = {"adv2d": "d2d", "reg_weight": "reg", "reg_angles": "angles"}.get(weight, "feedback")
+    ratios = []
+    for value in (1.0, 3.0):
+        trained = trainer(**{**NO_LOSS, "adv3d": 1.0, **others, weight: value})
+        trained.angles.bounds.zero_()
+        update(trained)
+        ratios.append(float(trained.measures[f"share_{term}"] / trained.measures["share_d3d"]))
+    assert ratios[0] > 1e-3
+    assert ratios[1] == pytest.approx(3 * ratios[0], rel=1e-4)
+
+
 class Origin(Lifter):
     """Predicts the origin for all joints, so its error depends on the body size only."""
 
@@ -221,7 +245,6 @@ def test_feedback_equals_the_formula_of_the_paper_if_only_the_view_changes() -> 
     error = poses().pose_3d.square().sum(-1).mean((1, 2))  # the same before and after
     beta = trained.config.beta[1]
     expected = (1 - torch.exp(error - beta * error)).abs().mean()
-    expected = expected * trained.config.feedback_weight
     assert trained.measures["feedback"] == pytest.approx(float(expected), rel=1e-4)
     assert trained.measures["hardness"] == pytest.approx(1.0, rel=1e-4)
 
