@@ -382,18 +382,7 @@ class BatchFormat:
             ),
             self.pose_3d: codec_3d.encode(pose_3d, old=self._standardised(batch, "pose_3d")),
         }
-        if codec_2d.layout.frames == codec_3d.layout.frames > 1:
-            codecs = {self.pose_2d: codec_2d, self.pose_3d: codec_3d}
-            fields = {
-                key: self._field(batch, name).to(rows.device)
-                for key, name in zip(codecs, ("pose_2d", "pose_3d"))
-            }
-            padding = _padding(*((fields[key], codec) for key, codec in codecs.items()))
-            if padding is not None:  # such frames stay as they are
-                for key, codec in codecs.items():
-                    kept, made = (codec.layout.canonical(x) for x in (fields[key], new[key]))
-                    made = torch.where(padding[..., None, None], kept, made)
-                    new[key] = codec.layout.shaped(made)
+        self._keep_padding(batch, new, codec_2d, codec_3d)
         if self.camera is not None and (camera := self._raw(batch, "camera")) is not None:
             value = poses.camera
             if self.scenes:  # one for each image: that of the first person who is written
@@ -437,6 +426,22 @@ class BatchFormat:
         """A field that is standardised; its constant dimensions are kept as they are."""
         stat = self.stat_2d if name == "pose_2d" else self.stat_3d
         return None if stat is None else self._field(batch, name)
+
+    def _keep_padding(
+        self, batch: Any, new: dict[Key, Tensor], codec_2d: FieldCodec, codec_3d: FieldCodec
+    ) -> None:
+        """Put the frames of padding of a batch back into the new 2D and 3D fields."""
+        if not codec_2d.layout.frames == codec_3d.layout.frames > 1:
+            return
+        codecs = {"pose_2d": codec_2d, "pose_3d": codec_3d}
+        old = {name: self._field(batch, name).to(new[self.pose_2d].device) for name in codecs}
+        padding = _padding(*((old[name], codec) for name, codec in codecs.items()))
+        if padding is None:
+            return
+        for name, codec in codecs.items():
+            key: Key = getattr(self, name)
+            kept, made = (codec.layout.canonical(x) for x in (old[name], new[key]))
+            new[key] = codec.layout.shaped(torch.where(padding[..., None, None], kept, made))
 
     def _placed(self, poses: PoseBatch, skeleton: Skeleton) -> Tensor:
         """(B, T, J, 3) poses with the root where the codebase keeps it."""
