@@ -93,7 +93,7 @@ class ViewStatistics:
         counts, edges = self.counts.index_select(0, measures), _grid(device)[0]
         total = counts[:, -1:]
         target = total * constant(SHARE, total.dtype, device)[:, None]
-        upper = torch.searchsorted(counts, target).clamp(1, EDGES - 1)
+        upper = torch.searchsorted(counts, target).clamp_min(1)
         start, end = counts.gather(1, upper - 1), counts.gather(1, upper)
         position = (target - start) / (end - start).clamp_min(1e-6)
         value = torch.lerp(edges[upper - 1], edges[upper], position.clamp(0, 1))
