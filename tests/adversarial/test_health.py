@@ -48,10 +48,12 @@ def lifter() -> nn.Module:
     return model.eval()
 
 
-def run(lifter: nn.Module, updates: int = UPDATES, **changes: Any) -> dict[str, float]:
+def run(
+    lifter: nn.Module, updates: int = UPDATES, preset: str = "residual", **changes: Any
+) -> dict[str, float]:
     """Means of the measures over the last 40 updates with a frozen estimator."""
     defaults = dict(width=48, d_width=32, bend=0.3, lr=3e-3, d_every=2)
-    config = small("residual", **{**defaults, **changes})
+    config = small(preset, **{**defaults, **changes})
     trainer, estimator = Trainer(Sampler(H36M, config, CPU)), Estimator(lifter)
     history = []
     for i in range(updates):
@@ -96,6 +98,16 @@ def test_pairs_are_not_made_easier(lifter: nn.Module, prior_hardness: float) -> 
 def test_the_feedback_of_the_paper_is_audible_too(lifter: nn.Module) -> None:
     means = run(lifter, 60, feedback="exp", beta=(2.0, 2.0))
     assert 0.1 < means["share_feedback"] / means["share_d3d"] < 10
+
+
+def test_from_the_rows_as_they_are_paper_makes_pairs_as_hard_as_its_target(
+    lifter: nn.Module,
+) -> None:
+    """Without a prior it starts at 1, and the feedback has to be louder than D2d to get away."""
+    means = run(lifter, preset="paper")
+    assert means["hardness"] == pytest.approx(4.0, rel=0.2)
+    assert 0.1 < means["share_feedback"] / means["share_d3d"] < 10
+    assert means["implausible"] < 0.1
 
 
 # The warm-up
