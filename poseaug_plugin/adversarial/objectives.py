@@ -176,12 +176,11 @@ def estimator_feedback(
     predicted = predict_pairs(augmented["rt"])
     loss_rt, loss = squared_error(*predicted), squared_error(*original)
     log_hardness, share = mean_log_ratio(loss_rt, loss, accepted), accepted.to(loss).mean()
+    beta = schedule.between(config.beta)
     if config.feedback == "log":
-        feedback = log_feedback(log_hardness, schedule.between(config.beta))
-        return Feedback(feedback, log_hardness, share)
+        return Feedback(log_feedback(log_hardness, beta), log_hardness, share)
     if config.feedback == "exp":
-        feedback = exp_feedback(loss_rt, loss, schedule.between(config.beta))
-        return Feedback(feedback, log_hardness, share)
+        return Feedback(exp_feedback(loss_rt, loss, beta), log_hardness, share)
     joints = tuple(i for i, tier in enumerate(skeleton.joint_tiers) if tier)
     tiers = index_tensor(joints, original[0].device)
     error, error_rt, error_ba = (
