@@ -128,7 +128,7 @@ class _SharedState:
         if latest is None or latest.batches != 1 or latest.request != self._requests:
             return
         self._single += latest.began is not None and self.augmenter.steps > (latest.steps or 0)
-        if self._single >= _length(self._loader):
+        if self._single and self._single >= _length(self._loader):
             self._single = 0
             self.augmenter.end_epoch(self.augmenter.epochs)
 

@@ -422,6 +422,14 @@ def test_a_batch_from_each_iterator_counts_an_epoch_for_as_many_as_there_are(kno
         optimizer.step()
 
 
+def test_an_empty_loader_ends_no_epoch() -> None:
+    augmenter, _, _ = attached()
+    wrapped = augmenter.wrap([])
+    for _ in range(3):
+        assert list(wrapped) == []
+    assert augmenter.stats()["epochs"] == 0
+
+
 def test_looking_at_single_batches_ends_no_epoch() -> None:
     augmenter, model, optimizer = attached()
     wrapped = augmenter.wrap(ListLoader(4))
