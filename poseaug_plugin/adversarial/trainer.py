@@ -281,8 +281,7 @@ class Trainer:
             weights["feedback"] = config.feedback_weight
             if config.feedback == "log":
                 # Its gradient fades at the target; the balance alone would keep its size.
-                fade = raising_slope(log_hardness, schedule.between(config.beta))
-                weights["feedback"] = config.feedback_weight * fade
+                weights["feedback"] *= raising_slope(log_hardness, schedule.between(config.beta))
         measures["loss_augmentor"] = torch.stack(loss).sum().detach()
         gradients, shares = self.balance.combine(made.gradients, sums, weights, outputs)
         measures.update({f"share_{name}": share for name, share in shares.items()})

@@ -431,7 +431,7 @@ class BatchFormat:
         self, batch: Any, new: dict[Key, Tensor], codec_2d: FieldCodec, codec_3d: FieldCodec
     ) -> None:
         """Put the frames of padding of a batch back into the new 2D and 3D fields."""
-        if not codec_2d.layout.frames == codec_3d.layout.frames > 1:
+        if not _are_clips(codec_2d, codec_3d):
             return
         codecs = {"pose_2d": codec_2d, "pose_3d": codec_3d}
         old = {name: self._field(batch, name).to(new[self.pose_2d].device) for name in codecs}
@@ -536,6 +536,10 @@ def _check_joints(joints: tuple[int, ...], total: int, name: str) -> None:
         )
 
 
+def _are_clips(codec_2d: FieldCodec, codec_3d: FieldCodec) -> bool:
+    return codec_2d.layout.frames == codec_3d.layout.frames > 1
+
+
 def _padding(
     field_2d: tuple[Tensor, FieldCodec], field_3d: tuple[Tensor, FieldCodec]
 ) -> Tensor | None:
@@ -543,7 +547,7 @@ def _padding(
 
     On a GPU, which would have to be waited for, there may be none.
     """
-    if field_2d[1].layout.frames != field_3d[1].layout.frames or field_2d[1].layout.frames == 1:
+    if not _are_clips(field_2d[1], field_3d[1]):
         return None
     norm_2d, norm_3d = (
         torch.linalg.vector_norm(codec.layout.canonical(field)[..., : codec.channels], dim=(2, 3))

@@ -209,19 +209,18 @@ def test_each_weight_scales_its_part_of_the_loss(weight: str, others: dict[str, 
 
 
 @pytest.mark.parametrize(
-    ("weight", "others"),
+    ("weight", "term", "others"),
     [
-        ("adv2d", {}),
-        ("reg_weight", NO_THRESHOLD),
-        ("reg_angles", dict(prior=False, networks="separate")),
-        ("feedback_weight", dict(feedback="exp")),
-        ("feedback_weight", dict(feedback="log", beta=(1e3, 1e3))),
-        ("feedback_weight", dict(feedback="range", ba_band=0.0, rt_band=0.0)),
+        ("adv2d", "d2d", {}),
+        ("reg_weight", "reg", NO_THRESHOLD),
+        ("reg_angles", "angles", dict(prior=False, networks="separate")),
+        ("feedback_weight", "feedback", dict(feedback="exp")),
+        ("feedback_weight", "feedback", dict(feedback="log", beta=(1e3, 1e3))),
+        ("feedback_weight", "feedback", dict(feedback="range", ba_band=0.0, rt_band=0.0)),
     ],
 )
-def test_weights_are_shares_of_the_gradient(weight: str, others: dict[str, Any]) -> None:
+def test_weights_are_shares_of_the_gradient(weight: str, term: str, others: dict[str, Any]) -> None:
     """Losses are brought to one size first, and weights must still count then."""
-    term = {"adv2d": "d2d", "reg_weight": "reg", "reg_angles": "angles"}.get(weight, "feedback")
     ratios = []
     for value in (1.0, 3.0):
         trained = trainer(**{**NO_LOSS, "adv3d": 1.0, **others, weight: value})

@@ -13,17 +13,19 @@ from torch import Tensor
 from loop_helpers import attached, batch, small, step
 from poseaug_plugin import PoseAugConfig
 
-PRIOR: tuple[str, dict[str, Any]] = ("default", dict(learned=False))
-LEARNED: tuple[str, dict[str, Any]] = ("residual", dict(adv2d=0.5, beta=(1e3, 1e3)))
-RANGE: tuple[str, dict[str, Any]] = (
+Base = tuple[str, dict[str, Any]]  # a preset, and what is changed of it
+
+PRIOR: Base = ("default", dict(learned=False))
+LEARNED: Base = ("residual", dict(adv2d=0.5, beta=(1e3, 1e3)))
+RANGE: Base = (
     "residual",
     dict(feedback="range", reg="range", ba_band=0.1, rt_band=0.1, rt_ratio=(2.0, 2.0)),
 )
-PAPER: tuple[str, dict[str, Any]] = ("paper", {})
-RELEASED: tuple[str, dict[str, Any]] = ("released", {})
+PAPER: Base = ("paper", {})
+RELEASED: Base = ("released", {})
 
 #: For each option, the config in which it matters, and other values than there.
-OPTIONS: dict[str, tuple[tuple[str, dict[str, Any]], Any]] = {
+OPTIONS: dict[str, tuple[Base, Any]] = {
     "mix": (PRIOR, "append"),
     "ratio": (PRIOR, 0.3),
     "depth": (PRIOR, 3.0),
@@ -117,7 +119,7 @@ def unchanged(preset: str, changes: tuple[tuple[str, Any], ...]) -> list[Tensor]
     return results(small(preset, **dict(changes)))
 
 
-def differs(base: tuple[str, dict[str, Any]], **changes: Any) -> bool:
+def differs(base: Base, **changes: Any) -> bool:
     """Whether the results differ by more than rounding."""
     preset, own = base
     old, new = unchanged(preset, tuple(own.items())), results(small(preset, **{**own, **changes}))
@@ -128,7 +130,7 @@ def differs(base: tuple[str, dict[str, Any]], **changes: Any) -> bool:
 
 
 @pytest.mark.parametrize("base", [PRIOR, LEARNED, PAPER], ids=lambda base: base[0])
-def test_the_same_config_gives_the_same_results(base: tuple[str, dict[str, Any]]) -> None:
+def test_the_same_config_gives_the_same_results(base: Base) -> None:
     assert not differs(base)
 
 
