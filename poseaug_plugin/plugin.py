@@ -419,9 +419,9 @@ class PoseAugmenter:
         if number:
             message = (
                 f"{number} rows have NaN, infinite or huge coordinates, or bones several times as "
-                "long as usual, e.g. from missing joints that are set to 0. They are returned "
-                "unchanged, and the plugin uses them for nothing; drop or repair them, since your "
-                "loop trains on them."
+                "long or as short as those of the first batch, e.g. from missing joints that are "
+                "set to 0, or 3D in another unit. They are returned unchanged, and the plugin uses "
+                "them for nothing; drop or repair them, since your loop trains on them."
             )
             self._notifier.warn("bad_rows", message)
             self._notifier.emit("bad_batch", self, message)

@@ -35,7 +35,7 @@ LONGEST_BONE = 0.03, 0.8  # metres; a thigh is 0.4 to 0.5, a hand's longest bone
 LONGEST_BONE_OF_ANY = 0.01, 3.0  # metres; of skeletons that are no preset, such as animals
 RESIDUAL = 0.05  # root mean square, normalised screen units
 ASYMMETRY = 0.3  # difference of left and right bone lengths, relative to their mean
-TORN = 4.0  # a row's longest bone, of the median; a child's and an adult's differ by a factor of 2
+TORN = 4.0  # a row's longest bone and the median; a child's and an adult's differ by a factor of 2
 DEPTH = 0.5, 250.0  # to the root, in longest bones: 0.2 to 110 m for an adult
 # Data beyond these limits may be right, but rarely is.
 DOUBTED_RESIDUAL = 0.025
@@ -175,25 +175,28 @@ def further_doubts(
     Args:
         longest_bone: metres, of the report.
     """
-    number = int((~intact(poses, skeleton, longest_bone)).sum())
+    number = int((poses.valid & ~intact(poses, skeleton, longest_bone)).sum())
     if number:
         yield (
-            f"{number} rows have a bone several times as long as usual, e.g. from a missing joint "
-            "that is set to 0: they are returned unchanged, and used for nothing"
+            f"{number} rows have bones of another size than the rest, several times as long (e.g. "
+            "from a missing joint that is set to 0) or as short (3D in another unit): they are "
+            "returned unchanged, and used for nothing"
         )
     known = fmt if type(fmt) is BatchFormat else None
     yield from _stale_fields(batch, known, len(poses) // poses.people, points=False)
 
 
 def intact(poses: PoseBatch, skeleton: Skeleton, longest_bone: float) -> Tensor:
-    """Rows (B,) bool without a bone far longer than usual, which has a joint somewhere else.
+    """Rows (B,) bool whose longest bone is not far longer or shorter than usual.
 
-    A joint that is missing is often set to 0, which is the camera if the 3D is absolute.
+    A joint that is missing is often set to 0, which is the camera if the 3D is absolute. Rows of
+    several data sets may have several units.
 
     Args:
         longest_bone: metres, median over rows.
     """
-    return lengths(pose_to_bones(poses.pose_3d, skeleton)).flatten(1).amax(1) <= TORN * longest_bone
+    longest = lengths(pose_to_bones(poses.pose_3d, skeleton)).flatten(1).amax(1)
+    return longest.clamp(longest_bone / TORN, longest_bone * TORN) == longest
 
 
 def _stale_fields(batch: Any, fmt: BatchFormat | None, rows: int, points: bool) -> Iterator[str]:

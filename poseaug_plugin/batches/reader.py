@@ -95,8 +95,8 @@ class BatchReader:
     def later(self, batch: Any) -> tuple[PoseBatch, Tensor]:
         """Read a later batch, without waiting for its device.
 
-        Rows with NaN, infinite or huge coordinates, or a bone far longer than usual, are not valid,
-        and their 3D is 0, so that they have no influence on other rows.
+        Rows with NaN, infinite or huge coordinates, or bones far longer or shorter than usual, are
+        not valid, and their 3D is 0, so that they have no influence on other rows.
 
         Returns:
             The poses, and the number of such rows, a scalar on the device of the batch.
@@ -114,7 +114,8 @@ class BatchReader:
         good = torch.linalg.vector_norm(torch.cat(fields, 1), dim=1) < farthest  # False for NaN
         good &= intact(poses, self.skeleton, self._longest_bone)
         pose_3d = torch.where(good.view(-1, 1, 1, 1), poses.pose_3d, zero)
-        return replace(poses, valid=poses.valid & good, pose_3d=pose_3d), (~good).sum()
+        valid = poses.valid & good
+        return replace(poses, valid=valid, pose_3d=pose_3d), (poses.valid ^ valid).sum()
 
     def report(
         self,

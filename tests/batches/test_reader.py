@@ -70,10 +70,12 @@ def test_a_restart_keeps_the_skeleton_unless_there_is_another_and_checks_again()
 def test_rows_that_are_bad_in_any_field_are_not_valid_and_padding_is_not_bad() -> None:
     pose_3d = people(8)[:, 0]
     batch = project(pose_3d, cameras(8)), pose_3d, cameras(8)
+    reader = BatchReader(FORMAT, H36M, Camera())
+    reader.first(batch)
     batch[0][1, 3], batch[1][2, 4, 1] = math.nan, math.inf
     batch[2][3, 5], batch[1][4] = math.nan, batch[1][4] + 2e6
     batch[0][5], batch[1][6] = 0, 0  # padding
-    poses, bad = BatchReader(FORMAT, H36M, Camera()).later(batch)
+    poses, bad = reader.later(batch)
     assert poses.valid.tolist() == [True, False, False, False, False, False, False, True]
     assert int(bad) == 4
     assert not poses.pose_3d[1:5].any()

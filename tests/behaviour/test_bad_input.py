@@ -501,6 +501,24 @@ def test_a_missing_joint_that_is_set_to_0_gives_no_other_row_long_bones(first: b
     assert augmenter.stats()["bad_rows"] == 8
 
 
+@pytest.mark.parametrize("unit", [1000.0, 0.001])
+def test_rows_in_another_unit_than_the_first_batch_are_told(unit: float) -> None:
+    """As of a loader that concatenates a data set in millimetres and one in metres."""
+    augmenter, _, _ = attached({"preset": "random", "ratio": 1.0})
+    augmenter(batch(rows=32))
+    pose_3d, pose_2d, *others = batch(rows=32, seed=1)
+    pose_3d[::4] *= unit
+    pose_3d[1] = pose_2d[1] = 0  # padding, which is no fault
+    off = torch.arange(32) % 4 == 0
+    with pytest.warns(PoseAugWarning, match="8 rows have .* or 3D in another unit"):
+        augmented = augmenter((pose_3d, pose_2d, *others))
+    assert same(augmented[0][off], pose_3d[off])
+    bones = augmented[0][~off] - augmented[0][~off][:, [0, *H36M.parents[1:]]]
+    assert bones.norm(dim=-1).amax(1).quantile(0.1) > 0.2
+    assert bones.norm(dim=-1).max() < 0.8
+    assert augmenter.stats()["bad_rows"] == 8
+
+
 @pytest.mark.parametrize("preset", ["residual", "paper", "released"])
 def test_networks_survive_rows_without_a_place(preset: str) -> None:
     """Rows that are NaN, all zero, as padding is, or behind the camera."""
