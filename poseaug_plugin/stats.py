@@ -12,8 +12,8 @@ STATS: dict[str, dict[str, str]] = {
         "steps": "steps of the optimizer",
         "batches": "batches that were read without an error",
         "bad_batches": "batches that could not be augmented and were returned unchanged",
-        "bad_rows": "rows with NaN, infinite or huge coordinates, or bones several times as long or "
-        "as short as usual; they are returned unchanged",
+        "bad_rows": "rows with NaN, infinite or huge coordinates, or bones several times as long "
+        "or as short as usual; they are returned unchanged",
         "steps_with_batch": "steps that followed a new batch; every `update_every`-th of them "
         "updates what is learned",
         "rows": "rows that were chosen for augmentation",

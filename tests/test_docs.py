@@ -208,6 +208,27 @@ def test_the_readme_has_the_numbers_of_the_results():
             assert (source, cross) == means[estimator, "target_2d"]
 
 
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/learned-networks.md", "benchmarks/RESULTS.md"]
+)
+def test_documents_have_the_numbers_beside_the_published_code(document):
+    """They repeat the start and the end of the runs of the table."""
+    _, rows = table(ROOT / "benchmarks/REPRODUCTION.md", "| epochs of 25 |")
+    known, method = {}, ""
+    for row in rows.splitlines()[2:]:
+        label, epochs, source, _, cross, *_ = (cell.strip() for cell in row.split("|")[1:])
+        method = label or method
+        if epochs in ("0", "25"):
+            known[method.replace("*", "").replace(", as long", "")] = source, cross
+    text = " ".join((ROOT / document).read_text().split())
+    told = set(re.findall(r"(\d+\.\d) ?(?:/|and) ?(\d+\.\d)", text))
+    told |= set(re.findall(r"(\d+\.\d) mm in-domain(?: and|,) (\d+\.\d) across", text))
+    repeated = {"pre-trained", "published code", "plain", "`random`", "`default`"}
+    if document != "README.md":
+        repeated.add("`released` in the published order")
+    assert {method for method, pair in known.items() if pair in told} >= repeated
+
+
 def test_the_changelog_lists_the_renamed_options():
     rows = re.findall(
         r"^ *\| `(\w+)` \| `(\w+)` \|$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
