@@ -484,7 +484,8 @@ class PoseAugConfig:
         """As the paper describes it: no prior, both discriminators, exponential feedback.
 
         What the paper leaves open is chosen so that it works: the networks start from the rows as
-        they are, and their outputs have a mean of zero over rows.
+        they are, their outputs have a mean of zero over rows, those for R and t the same variance
+        in every direction, and original and augmented rows share a batch.
         """
         return cls(**{**PRESETS["paper"], **changes})
 
@@ -651,8 +652,6 @@ _PAPER: dict[str, Any] = dict(
     prior=False,
     swap_lengths=False,
     learned=True,
-    mix="alternate",
-    ratio=1.0,
     depth=0.1,
     width=256,
     d_width=256,
@@ -661,10 +660,10 @@ _PAPER: dict[str, Any] = dict(
     limit_r=math.pi,
     limit_t=0.5,
     freeze_trunk=False,
-    adv2d=1.0,
+    adv2d=0.1,
     feedback="exp",
-    feedback_weight=1.0,
-    beta=(1.5, 3.0),
+    feedback_weight=3.0,
+    beta=(2.0, 4.0),
     reg_angles=0.0,
     reg_ba=0.3,
     reg_bl=0.1,
@@ -680,11 +679,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": _PAPER,
     "released": {
         **_PAPER,
+        "mix": "alternate",
+        "ratio": 1.0,
         "swap_lengths": True,
         "networks": "separate",
         "freeze_trunk": True,
         "normalize_gradients": False,
         "adv3d": 6.0,
+        "adv2d": 1.0,
+        "feedback_weight": 1.0,
         "reg_weight": 3.0,
         "feedback": "range",
         "reg": "range",

@@ -153,7 +153,8 @@ def test_presets() -> None:
         assert published.limit_bl == 0.2
         assert published.limit_ba is None
         assert published.limit_r == pytest.approx(math.pi)
-    assert (paper.adv3d, paper.adv2d, paper.feedback_weight) == (1, 1, 1)
+    assert (paper.adv3d, paper.adv2d, paper.feedback_weight) == (1, 0.1, 3)
+    assert (paper.mix, released.mix) == ("replace", "alternate")
     assert paper.normalize_gradients
     assert (released.adv3d, released.adv2d, released.feedback_weight) == (6, 1, 1)
     assert not released.normalize_gradients

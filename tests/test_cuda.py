@@ -43,7 +43,7 @@ CONFIGS: dict[str, Callable[..., PoseAugConfig]] = {
     "widening": lambda **changes: PoseAugConfig(
         **{"ratio": 0.5, "update_every": 1, "widen_views": 1.2, **changes}
     ),
-    "paper": lambda **changes: small("paper", mix="replace", ratio=0.5, **changes),
+    "paper": lambda **changes: small("paper", ratio=0.5, **changes),
     "released": lambda **changes: small("released", mix="replace", ratio=0.5, **changes),
 }
 

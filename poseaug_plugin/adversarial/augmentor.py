@@ -4,7 +4,8 @@ The networks refine samples of the prior, or, without a prior, the rows as they 
 body, the view and the place, and their outputs, which start at zero, are added to them. A bend is
 in the body frame. The mean over rows of each output is removed, so that the networks cannot give
 the same answer to every row: what people and views are like on average is the prior's part, the
-target's or the data's.
+target's or the data's. R and t are whitened as well: otherwise the views of all rows lie on one
+line, since one direction is always the most rewarding, and it depends on the seed which.
 
 Separate networks without a prior are those of the released code: they start from random weights, R
 is the whole rotation, and t the root position itself, with z squared.
@@ -21,9 +22,13 @@ from ..augment.draws import normal
 from ..augment.sampler import Draft, Proposal
 from ..config import PoseAugConfig
 from ..geometry.skeleton import Skeleton
-from .layers import Centring, ParallelLinear, ParallelNorm, leaky
+from .layers import ParallelLinear, ParallelNorm, Whitening, leaky
 
 __all__ = ["Augmentor"]
+
+#: Outputs that are one vector of a row, of which no direction is preferred. Bends and lengths have
+#: directions that are more plausible than others.
+VECTORS = "r", "t"
 
 
 class Augmentor(nn.Module):
@@ -88,7 +93,10 @@ class Augmentor(nn.Module):
             ParallelNorm(self.nets, width) if separate else nn.Identity() for _ in range(5)
         )
         self.last = ParallelLinear(self.nets, width, outputs, generator, zero=config.refines)
-        self.centring = Centring(sum(sizes)) if config.refines else None
+        shapes = {n: (1, 3) if n in VECTORS else (size, 1) for n, size in self.heads.items()}
+        self.whitenings = nn.ModuleDict(
+            {name: Whitening(*shape) for name, shape in shapes.items() if config.refines}
+        )
 
     def _outputs(self, draft: Draft, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the output (B, size) of each head."""
@@ -107,13 +115,6 @@ class Augmentor(nn.Module):
             outputs = dict(zip(self.heads, out[0].split(list(self.heads.values()), -1)))
         return outputs
 
-    def _centre(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the outputs with a mean of 0 over rows, where they are centred."""
-        if self.centring is None:
-            return outputs
-        together = self.centring(torch.cat([*outputs.values()], -1))
-        return dict(zip(outputs, together.split([*self.heads.values()], -1)))
-
     def forward(self, draft: Draft, generator: torch.Generator) -> Proposal:
         """Propose parameters for each row.
 
@@ -129,8 +130,8 @@ class Augmentor(nn.Module):
         limited = {n: x for n, x in limits.items() if n in self.heads and x is not None}
         outputs = self._outputs(draft, generator)
         outputs |= {name: outputs[name].tanh() for name in limited}
-        outputs = self._centre(outputs)
-        outputs |= {name: limit * outputs[name] for name, limit in limited.items()}
+        outputs |= {name: whiten(outputs[name]) for name, whiten in self.whitenings.items()}
+        outputs |= {name: limit * outputs[name].clamp(-1, 1) for name, limit in limited.items()}
         parameters = {}
         if "ba" in outputs:
             step = outputs["ba"].view(*draft.bones.direction.shape)

@@ -70,7 +70,7 @@ def attach(
             raise ConfigError(
                 f"mix={augmenter.config.mix!r} yields every batch twice, but the framework's loop "
                 "takes each batch once; pass a config with mix='replace' or 'append', e.g. "
-                "config=PoseAugConfig.paper(mix='replace')."
+                "config=PoseAugConfig.released(mix='replace')."
             )
         if saved is not None:
             augmenter.load_state_dict(saved)

@@ -12,7 +12,7 @@ from torch import nn
 from helpers import H36M, generator, people, settings
 from poseaug_plugin.adversarial.augmentor import Augmentor
 from poseaug_plugin.adversarial.discriminators import Discriminator2d, Discriminator3d
-from poseaug_plugin.adversarial.layers import Centring, ParallelLinear, ParallelNorm, leaky
+from poseaug_plugin.adversarial.layers import ParallelLinear, ParallelNorm, Whitening, leaky
 from poseaug_plugin.augment.sampler import Draft
 from poseaug_plugin.geometry.bones import Bones
 
@@ -88,29 +88,85 @@ def test_parallel_norm_of_one_row_is_its_bias() -> None:
     )
 
 
-def test_centring_removes_the_mean_of_the_batch_or_the_running_mean() -> None:
-    """The running mean moves by a tenth of the way with each batch in training mode."""
-    layer = Centring(2)
+def test_of_vectors_of_one_component_whitening_removes_the_mean() -> None:
+    """That of the batch, or the running one."""
+    layer = Whitening(2, 1)
     x = torch.tensor([[0.5, -0.2], [0.1, 0.6]])
     assert torch.allclose(
         layer(x), torch.tensor([[0.2 / 1.3, -0.4 / 1.2], [-0.2 / 1.3, 0.4 / 1.2]])
     )
     mean = torch.tensor([0.03, 0.02])
-    assert torch.allclose(layer.mean, mean)
+    assert torch.allclose(layer.mean.flatten(), mean)
     layer(x + 0.1)
     mean = mean + 0.1 * (torch.tensor([0.4, 0.3]) - mean)
-    assert torch.allclose(layer.mean, mean)
+    assert torch.allclose(layer.mean.flatten(), mean)
     layer.eval()
     assert torch.allclose(layer(x), (x - mean) / (1 + mean))
     assert torch.allclose(layer(x[:1]), layer(x)[:1])
-    assert torch.allclose(layer.mean, mean)
+    assert torch.allclose(layer.mean.flatten(), mean)
     assert layer(torch.tensor([[1.0, -1.0]])).abs().max() <= 1
+
+
+def test_whitening_gives_vectors_the_same_variance_in_every_direction() -> None:
+    rng = generator()
+    along = torch.tensor([[1.0, -2.0, 0.5]]) * torch.randn(4000, 1, generator=rng)
+    x = 0.05 * along + 0.02 * torch.randn(4000, 3, generator=rng) + 0.3
+    layer = Whitening(1, 3)
+    white = layer(x)
+    before, after = torch.cov(x.T), torch.cov(white.T)
+    low, high = torch.linalg.eigvalsh(after)[[0, -1]]
+    assert high / low < 1.6
+    assert torch.linalg.eigvalsh(before)[-1] / torch.linalg.eigvalsh(before)[0] > 30
+    kept = float(after.trace() / before.trace()) * 1.3**2
+    assert kept == pytest.approx(1, rel=0.25)
+    assert white.mean(0).abs().max() < 1e-6
+    for _ in range(100):
+        layer(x)
+    layer.eval()
+    assert torch.allclose(layer(x), white, atol=1e-3)
+    assert torch.allclose(layer(x[:1]), white[:1], atol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-6, 1.0])
+def test_whitening_is_finite_for_vectors_that_are_all_alike_or_along_a_line(scale: float) -> None:
+    x = scale * torch.linspace(-1, 1, 20)[:, None] * torch.tensor([[1.0, 0.5, 0.0]])
+    x.requires_grad_()
+    white = Whitening(1, 3)(x)
+    (gradient,) = torch.autograd.grad(white.square().sum(), x)
+    assert white.isfinite().all()
+    assert gradient.isfinite().all()
+    assert white.abs().max() <= 5 * x.abs().max()
+
+
+def test_of_one_row_whitening_leaves_nothing() -> None:
+    assert not Whitening(2, 3)(torch.randn(1, 6, generator=generator())).any()
+
+
+def test_every_rotation_and_shift_is_as_likely_in_each_direction() -> None:
+    augmentor = Augmentor(H36M, settings("paper"), generator()).train()
+    with torch.no_grad():  # all rows turn about one axis and move in one direction
+        augmentor.last.weight[..., -6:] = (
+            0.2
+            * torch.randn(256, 1, generator=generator(1))
+            * torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0, 1.0])
+        )
+        augmentor.last.weight[..., -6:] += 0.06 * torch.randn(256, 6, generator=generator(2))
+    bones = Bones.of(people(300)[:, 0], H36M)
+    draft = Draft(bones, torch.randn(300, 4, generator=generator()))
+    evenness = []
+    for _ in range(2):
+        proposal = augmentor(draft, generator(1))
+        for vectors in (proposal.axis_angle, proposal.t):
+            values = torch.linalg.eigvalsh(torch.cov(vectors.detach().T))
+            evenness.append(float(values[0] / values[-1]))
+        augmentor.whitenings.clear()
+    assert max(evenness[2:]) < 0.03 < 0.1 < min(evenness[:2])
 
 
 @pytest.mark.parametrize("networks", ["shared", "separate"])
 def test_every_output_on_top_of_a_prior_has_a_mean_of_zero_over_rows(networks: str) -> None:
     augmentor = Augmentor(H36M, settings("residual", networks=networks), generator())
-    nn.init.normal_(augmentor.last.weight)
+    nn.init.normal_(augmentor.last.weight, std=0.03)
     bones = Bones.of(people(50)[:, 0], H36M)
     proposal = augmentor(Draft(bones, torch.randn(50, 4, generator=generator())), generator(1))
     assert len(proposal.tensors) == 4
