@@ -22,13 +22,13 @@ from ..augment.draws import normal
 from ..augment.sampler import Draft, Proposal
 from ..config import PoseAugConfig
 from ..geometry.skeleton import Skeleton
-from .layers import ParallelLinear, ParallelNorm, Whitening, leaky
+from .layers import Centring, ParallelLinear, ParallelNorm, Whitening, leaky
 
 __all__ = ["Augmentor"]
 
-#: Outputs that are one vector of a row, of which no direction is preferred. Bends and lengths have
-#: directions that are more plausible than others.
-VECTORS = "r", "t"
+#: The last outputs, vectors of which no direction is preferred. Some bends and changes of lengths
+#: are more plausible than others.
+VECTORS = {"r", "t"}
 
 
 class Augmentor(nn.Module):
@@ -93,10 +93,9 @@ class Augmentor(nn.Module):
             ParallelNorm(self.nets, width) if separate else nn.Identity() for _ in range(5)
         )
         self.last = ParallelLinear(self.nets, width, outputs, generator, zero=config.refines)
-        shapes = {n: (1, 3) if n in VECTORS else (size, 1) for n, size in self.heads.items()}
-        self.whitenings = nn.ModuleDict(
-            {name: Whitening(*shape) for name, shape in shapes.items() if config.refines}
-        )
+        self.vectors = len(VECTORS & self.heads.keys())
+        self.centring = Centring(sum(sizes)) if config.refines else None
+        self.whitening = Whitening(self.vectors, 3) if config.refines else None
 
     def _outputs(self, draft: Draft, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the output (B, size) of each head."""
@@ -115,6 +114,18 @@ class Augmentor(nn.Module):
             outputs = dict(zip(self.heads, out[0].split(list(self.heads.values()), -1)))
         return outputs
 
+    def _whiten(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the outputs with a mean of 0 over rows, and vectors with no preferred direction.
+
+        Those of networks that do not refine stay as they are.
+        """
+        if self.centring is None or self.whitening is None:
+            return outputs
+        together = self.centring(torch.cat([*outputs.values()], -1))
+        numbers, vectors = together.tensor_split([together.shape[1] - 3 * self.vectors], -1)
+        white = torch.cat([numbers, self.whitening(vectors).clamp(-1, 1)], -1)
+        return dict(zip(outputs, white.split([*self.heads.values()], -1)))
+
     def forward(self, draft: Draft, generator: torch.Generator) -> Proposal:
         """Propose parameters for each row.
 
@@ -130,8 +141,8 @@ class Augmentor(nn.Module):
         limited = {n: x for n, x in limits.items() if n in self.heads and x is not None}
         outputs = self._outputs(draft, generator)
         outputs |= {name: outputs[name].tanh() for name in limited}
-        outputs |= {name: whiten(outputs[name]) for name, whiten in self.whitenings.items()}
-        outputs |= {name: limit * outputs[name].clamp(-1, 1) for name, limit in limited.items()}
+        outputs = self._whiten(outputs)
+        outputs |= {name: limit * outputs[name] for name, limit in limited.items()}
         parameters = {}
         if "ba" in outputs:
             step = outputs["ba"].view(*draft.bones.direction.shape)

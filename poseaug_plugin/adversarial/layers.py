@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from ..geometry.constants import identity
 from ..loop.distributed import average
 
-__all__ = ["ParallelLinear", "ParallelNorm", "Whitening", "leaky"]
+__all__ = ["Centring", "ParallelLinear", "ParallelNorm", "Whitening", "leaky"]
 
+MOMENTUM = 0.1  # of running means, as in torch's BatchNorm
 LITTLE = 1e-8  # variance of numbers that are taken to be equal
 
 
@@ -79,53 +80,68 @@ class ParallelNorm(nn.Module):
         return torch.addcmul(self.bias, centred, scale)
 
 
-class Whitening(nn.Module):
-    """Gives vectors a mean of 0 over rows, and the same variance in every direction.
+class Centring(nn.Module):
+    """Removes the mean over rows of (B, features), and keeps numbers in -1 to 1 there.
 
-    The variance is the mean of those of the components, so that the size of the vectors stays. A
-    direction in which they hardly differ is enlarged at most 4 times. Of vectors of one component,
-    only the mean changes. In training mode, mean and covariance are those of the batch on all
-    ranks, in evaluation mode running ones, so that the output of a row does not depend on the other
-    rows.
+    In training mode it is the mean of the batch on all ranks, in evaluation mode a running mean, so
+    that the output of a row does not depend on the other rows.
+
+    Source: mean-only batch normalisation, Salimans and Kingma, "Weight Normalization" (NeurIPS
+    2016), section 4.
+
+    Args:
+        features: number of features.
+    """
+
+    mean: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features, dtype=torch.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = self.mean
+        if self.training:
+            mean = _mean_over_ranks(x.mean(0))
+            self.mean.lerp_(mean.detach(), MOMENTUM)
+        return (x - mean) / (1 + mean.abs())
+
+
+class Whitening(nn.Module):
+    """Gives vectors (B, N * D), whose mean over rows is 0, the same variance in every direction.
+
+    The variance is the mean of those of the D components, so that the size of the vectors stays. A
+    direction in which they hardly differ is enlarged at most 4 times. In training mode the
+    covariance is that of the batch on all ranks, in evaluation mode a running one.
 
     Source: Huang et al., "Decorrelated Batch Normalization" (CVPR 2018), with Cholesky factors.
 
     Args:
-        vectors: number of vectors in each row, N.
+        vectors: number of vectors in each row, N. Each has a covariance of its own.
         size: number of components of a vector, D.
     """
 
-    MOMENTUM = 0.1  # as in torch's BatchNorm
     RIDGE = 0.05  # added to the covariance, relative to the mean variance
 
-    mean: Tensor  # (N, 1, D)
     covariance: Tensor  # (N, D, D)
 
     def __init__(self, vectors: int, size: int) -> None:
         super().__init__()
         self.shape = vectors, size
-        options: Any = {"dtype": torch.float32}
-        self.register_buffer("mean", torch.zeros(vectors, 1, size, **options))
         # So small that the covariance of the first batch counts more.
-        start = LITTLE * torch.eye(size, **options)
+        start = LITTLE * torch.eye(size, dtype=torch.float32)
         self.register_buffer("covariance", start.repeat(vectors, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return vectors (B, N * D), each number in -1 to 1 or not limited, whitened."""
-        vectors = x.unflatten(1, self.shape).transpose(0, 1)  # (N, B, D)
-        mean, covariance = self.mean, self.covariance
+        vectors, covariance = x.unflatten(1, self.shape).permute(1, 2, 0), self.covariance
         if self.training:
-            mean = _mean_over_ranks(vectors.mean(1, keepdim=True))
-            self.mean.lerp_(mean.detach(), self.MOMENTUM)
-        off = (vectors - mean) / (1 + mean.abs())  # numbers in -1 to 1 stay there
-        if self.training:
-            covariance = _mean_over_ranks(off.mT @ off / len(x))
-            self.covariance.lerp_(covariance.detach(), self.MOMENTUM)
+            covariance = _mean_over_ranks(vectors @ vectors.mT / len(x))
+            self.covariance.lerp_(covariance.detach(), MOMENTUM)
         variance = covariance.diagonal(dim1=1, dim2=2).mean(1).clamp_min(LITTLE)[:, None, None]
         ridge = self.RIDGE * identity(self.shape[1], x.dtype, x.device)
         # Not `cholesky`, which waits for the device.
         factor, _ = torch.linalg.cholesky_ex((covariance / variance + ridge) / (1 + self.RIDGE))
-        white = torch.linalg.solve_triangular(factor, off.mT, upper=False)
+        white = torch.linalg.solve_triangular(factor, vectors, upper=False)
         return white.permute(2, 0, 1).flatten(1)
 
 

@@ -85,7 +85,7 @@ def test_feedback_moves_the_augmentor() -> None:
 
     def weights(augmenter: PoseAugmenter) -> Any:
         found = nets(augmenter)["augmentor"]
-        return {name: value for name, value in found.items() if "whitenings" not in name}
+        return {name: value for name, value in found.items() if not name.startswith("whitening")}
 
     def moved(**changes: Any) -> bool:
         augmenter, _, optimizer = attached(small("residual", **{**QUIET, **changes}))
