@@ -394,7 +394,7 @@ def test_only_pairs_in_frame_are_accepted() -> None:
 @pytest.mark.parametrize("mix", ["replace", "append", "alternate"])
 @pytest.mark.parametrize("preset", ["paper", "released"])
 def test_without_a_prior_nothing_is_augmented_during_warm_up(preset: str, mix: str) -> None:
-    augmenter, _, optimizer = attached(small(preset, mix=mix, warmup=1))
+    augmenter, _, optimizer = attached(small(preset, mix=mix, ratio=1.0, warmup=1))
     plain = list(loader())
     wrapped = augmenter.wrap(plain)
     yielded = []

@@ -716,7 +716,7 @@ def test_warnings_point_at_the_callers_line() -> None:
     assert caught[0].filename == __file__
     model, optimizer = trained(norm=True)
     with pytest.warns(PoseAugWarning) as caught:
-        PoseAugmenter(model, optimizer, "poseaug", config=small("paper"))
+        PoseAugmenter(model, optimizer, "poseaug", config=small("released"))
     assert caught[0].filename == __file__
 
 

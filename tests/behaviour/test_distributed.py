@@ -66,11 +66,12 @@ def test_faults_on_one_rank_skip_the_update_on_all(size: int, folder: Any) -> No
 
 
 @each_size
-def test_an_update_sends_six_messages(size: int, folder: Any) -> None:
-    """Is there a batch, the means over rows, did the estimator fail, the sizes of the gradients,
-    the gradients of the means, and the gradients. Layers of `released` have means of their own.
+def test_an_update_sends_eight_messages(size: int, folder: Any) -> None:
+    """Is there a batch, the means over rows and the covariances, did the estimator fail, the sizes
+    of the gradients, the gradients of the covariances and of the means, and the gradients. Layers
+    of `released` have means of their own.
     """
-    expected = {"paper": 6, "residual": 6, "released": 4}
+    expected = {"paper": 8, "residual": 8, "released": 4}
     assert results("messages", size, folder) == [expected] * size
 
 

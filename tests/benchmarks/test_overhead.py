@@ -78,7 +78,8 @@ def test_memory_is_the_peak():
 def test_a_block_is_whole_cycles():
     assert loops.block(["random"]) == 1
     assert loops.block(["residual"]) == 8  # every 4th batch, discriminators every 2nd update
-    assert loops.block(["random", "paper"]) == 4
+    assert loops.block(["random", "paper"]) == 2
+    assert loops.block(["random", "released"]) == 4
     assert loops.block(["residual", "released"]) == 8
 
 
