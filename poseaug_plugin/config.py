@@ -647,7 +647,8 @@ _NO_STATISTICS: dict[str, Any] = dict(
     joint_offset=0.0,
     keep_detection_error=0.0,
 )
-_PAPER: dict[str, Any] = dict(
+#: What `paper` and `released` have in common.
+_PUBLISHED: dict[str, Any] = dict(
     **_NO_STATISTICS,
     prior=False,
     swap_lengths=False,
@@ -659,11 +660,6 @@ _PAPER: dict[str, Any] = dict(
     limit_bl=0.2,
     limit_r=math.pi,
     limit_t=0.5,
-    freeze_trunk=False,
-    adv2d=0.1,
-    feedback="exp",
-    feedback_weight=3.0,
-    beta=(2.0, 4.0),
     reg_angles=0.0,
     reg_ba=0.3,
     reg_bl=0.1,
@@ -676,14 +672,20 @@ _PAPER: dict[str, Any] = dict(
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "random": {**_NO_STATISTICS, "bend": 0.6, "tilt": (-0.45, 0.45)},
-    "paper": _PAPER,
+    "paper": {
+        **_PUBLISHED,
+        "freeze_trunk": False,
+        "adv2d": 0.1,
+        "feedback": "exp",
+        "feedback_weight": 3.0,
+        "beta": (2.0, 4.0),
+    },
     "released": {
-        **_PAPER,
+        **_PUBLISHED,
         "mix": "alternate",
         "ratio": 1.0,
         "swap_lengths": True,
         "networks": "separate",
-        "freeze_trunk": True,
         "normalize_gradients": False,
         "adv3d": 6.0,
         "adv2d": 1.0,

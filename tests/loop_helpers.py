@@ -206,6 +206,12 @@ def snapshot(*things: Any) -> list[Any]:
     return [_copied(t.state_dict() if hasattr(t, "state_dict") else t) for t in things]
 
 
+def augmentor_weights(augmenter: PoseAugmenter) -> Any:
+    """Copies, without the running covariance, which changes even where nothing is learned."""
+    found = snapshot(augmenter)[0]["engine"]["trainer"]["nets"]["augmentor"]
+    return {name: value for name, value in found.items() if not name.startswith("whitening")}
+
+
 def _copied(value: Any) -> Any:
     if isinstance(value, Tensor):
         return (str(value.dtype), value.detach().cpu().to_dense().clone())

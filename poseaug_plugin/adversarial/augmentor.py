@@ -15,6 +15,8 @@ Source: PoseAug (CVPR 2021), section 3.2; network sizes from the released code.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -93,9 +95,9 @@ class Augmentor(nn.Module):
             ParallelNorm(self.nets, width) if separate else nn.Identity() for _ in range(5)
         )
         self.last = ParallelLinear(self.nets, width, outputs, generator, zero=config.refines)
-        self.vectors = len(VECTORS & self.heads.keys())
-        self.centring = Centring(sum(sizes)) if config.refines else None
-        self.whitening = Whitening(self.vectors, 3) if config.refines else None
+        if config.refines:
+            self.centring = Centring(sum(sizes))
+            self.whitening = Whitening(len(VECTORS & self.heads.keys()), 3)
 
     def _outputs(self, draft: Draft, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the output (B, size) of each head."""
@@ -115,14 +117,10 @@ class Augmentor(nn.Module):
         return outputs
 
     def _whiten(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the outputs with a mean of 0 over rows, and vectors with no preferred direction.
-
-        Those of networks that do not refine stay as they are.
-        """
-        if self.centring is None or self.whitening is None:
-            return outputs
+        """Return outputs with a mean of 0 over rows, and vectors without a preferred direction."""
         together = self.centring(torch.cat([*outputs.values()], -1))
-        numbers, vectors = together.tensor_split([together.shape[1] - 3 * self.vectors], -1)
+        first = together.shape[1] - math.prod(self.whitening.shape)
+        numbers, vectors = together.tensor_split([first], -1)
         white = torch.cat([numbers, self.whitening(vectors).clamp(-1, 1)], -1)
         return dict(zip(outputs, white.split([*self.heads.values()], -1)))
 
@@ -141,7 +139,8 @@ class Augmentor(nn.Module):
         limited = {n: x for n, x in limits.items() if n in self.heads and x is not None}
         outputs = self._outputs(draft, generator)
         outputs |= {name: outputs[name].tanh() for name in limited}
-        outputs = self._whiten(outputs)
+        if config.refines:
+            outputs = self._whiten(outputs)
         outputs |= {name: limit * outputs[name] for name, limit in limited.items()}
         parameters = {}
         if "ba" in outputs:

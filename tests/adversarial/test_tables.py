@@ -9,7 +9,17 @@ import pytest
 import torch
 
 from helpers import H36M, generator
-from loop_helpers import Lifter, attached, batch, loader, same, small, snapshot, train
+from loop_helpers import (
+    Lifter,
+    attached,
+    augmentor_weights,
+    batch,
+    loader,
+    same,
+    small,
+    snapshot,
+    train,
+)
 from poseaug_plugin import Skeleton
 from poseaug_plugin.adversarial import collapse
 from poseaug_plugin.adversarial.discriminators import DISCRIMINATORS, Discriminator
@@ -80,17 +90,11 @@ def test_a_new_discriminator_trains_the_augmentor(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setitem(DISCRIMINATORS, "lengths", entry(weight))
         augmenter, model, optimizer = attached(small("residual", **no_other_loss))
         trained(augmenter, model, optimizer, 1)
-        before = weights_of_the_augmentor(augmenter)
+        before = augmentor_weights(augmenter)
         trained(augmenter, model, optimizer, 1)
-        after = weights_of_the_augmentor(augmenter)
+        after = augmentor_weights(augmenter)
         changed.append(not same(after, before))
     assert changed == [False, True]
-
-
-def weights_of_the_augmentor(augmenter: Any) -> Any:
-    """Without the running covariance, which changes in any case."""
-    found = snapshot(augmenter)[0]["engine"]["trainer"]["nets"]["augmentor"]
-    return {name: value for name, value in found.items() if not name.startswith("whitening")}
 
 
 def trained(augmenter: Any, model: Lifter, optimizer: Any, epochs: int) -> Any:

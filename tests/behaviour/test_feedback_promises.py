@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from loop_helpers import (
     Lifter,
     attached,
+    augmentor_weights,
     batch,
     changed_rows,
     loader,
@@ -83,16 +84,12 @@ def test_random_trains_nothing_and_does_not_call_the_model() -> None:
 def test_feedback_moves_the_augmentor() -> None:
     """With all losses off nothing is trained; each loss alone trains the augmentor."""
 
-    def weights(augmenter: PoseAugmenter) -> Any:
-        found = nets(augmenter)["augmentor"]
-        return {name: value for name, value in found.items() if not name.startswith("whitening")}
-
     def moved(**changes: Any) -> bool:
         augmenter, _, optimizer = attached(small("residual", **{**QUIET, **changes}))
         updates_of(augmenter, optimizer, 1)
-        old = weights(augmenter)
+        old = augmentor_weights(augmenter)
         updates_of(augmenter, optimizer, 1)
-        return not same(weights(augmenter), old)
+        return not same(augmentor_weights(augmenter), old)
 
     assert not moved()
     assert not moved(feedback="exp", feedback_weight=0.0)
