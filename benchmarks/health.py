@@ -154,7 +154,7 @@ def main(argv: list[str] | None = None) -> dict[str, History]:
     args, console = arguments(argv), Console()
     torch.set_num_threads(1)
     data = args.data and str(args.data.resolve())
-    pairs, _ = Run(data=data, seed=args.seed, validate=True).splits()
+    pairs, _ = Run(data=data, seed=args.seed, validate="actions").splits()
     model = None
     if args.frozen:
         model, _ = train(Run(data=data, seed=args.seed, updates=args.updates), pairs)

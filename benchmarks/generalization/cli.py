@@ -32,6 +32,7 @@ from ..parallel import OnProgress, progress_bar, run_parallel
 from ..tables import markdown_table, mean_std
 from . import diversity
 from .runs import ESTIMATORS, METHODS, ORACLE, WITH_TARGET, Run, train_and_test
+from .splits import VALIDATION
 
 SINGLE_FRAME = [name for name, estimator in ESTIMATORS.items() if estimator.frames == 1]
 BUDGETS = {"small": 400, "full": 1500}  # updates
@@ -197,7 +198,14 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="NAME=VALUE",
         help="config fields",
     )
-    add("--validate", action="store_true", help="test on the validation split")
+    add(
+        "--validate",
+        choices=VALIDATION,
+        nargs="?",
+        const="actions",
+        help="test on a validation split, which holds out a subject and the rarest actions "
+        "(default), or a subject alone",
+    )
     add("--oracle", action="store_true", help="also train on data like the tests; needs --validate")
     add("--budget", choices=BUDGETS, default="full", help=f"number of updates: {BUDGETS}")
     add("--updates", type=int, help="number of updates (default: of the budget)")

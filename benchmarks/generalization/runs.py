@@ -122,7 +122,7 @@ class Run:
     data: str | None = None  # folder, None for synthetic motion
     detections: str = "gt"
     subjects: tuple[str, ...] = TRAIN
-    validate: bool = False
+    validate: str | None = None  # a split of `validation`, None: the tests
     seed: int = 0
     updates: int = 1500
     batch_size: int = 512  # rows per update

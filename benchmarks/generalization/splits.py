@@ -1,10 +1,10 @@
 """Training set, test sets and validation split of the benchmark.
 
 The tests are Human3.6M's S9 and S11 and a cross-dataset test set. Hyperparameters are never chosen
-on them, but on the split of `validation`: it removes S8 and the half of the actions with the rarest
-poses from the training set and tests on them, as recorded, re-rendered with new bodies and cameras,
-with offset joint positions, and on the skeleton of another data set. `unlabelled` gives the 2D of
-the places that the tests come from, for `target_2d=`.
+on them, but on the splits of `validation`: they remove S8, and one of them also the half of the
+actions with the rarest poses, from the training set and test on them, as recorded, re-rendered with
+new bodies and cameras, with offset joint positions, and on the skeleton of another data set.
+`unlabelled` gives the 2D of the places that the tests come from, for `target_2d=`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from ..training import clip_bounds
 
 __all__ = [
     "HELD_OUT",
+    "VALIDATION",
     "action_names",
     "oracle_training_set",
     "rarest_actions",
@@ -50,6 +51,8 @@ __all__ = [
 ]
 
 HELD_OUT = "S8"  # the training subject of the validation tests
+#: What else the validation splits hold out, by name: the rarest actions, or nothing.
+VALIDATION = ("actions", "subject")
 SHOT = 10  # frames with one body and camera when re-rendering
 CLIP = 81  # the same for windows of frames
 CLIPS = "cross_a_clips.npz"
@@ -74,7 +77,7 @@ def splits(
     *,
     subjects: Sequence[str] = TRAIN,
     detections: str = "gt",
-    validate: bool = False,
+    validate: str | None = None,
     oracle: bool = False,
     clips: bool = False,
 ) -> Split:
@@ -88,7 +91,7 @@ def splits(
         detections: 2D poses of the source, `gt` or `det`. `cross` always has exact 2D. Otherwise
             there is `cross det` as well, with detected 2D: every tenth frame of
             `cross_a_clips.npz`, or, in `validation`, `cross` with detection errors of S8.
-        validate: Return the split of `validation` instead of the test sets.
+        validate: Return this split of `validation` instead of the test sets.
         oracle: Return the training set of `oracle_training_set`, which covers the tests of that
             split.
         clips: Return tests of clips, for lifters of windows. The cross-dataset test set is
@@ -111,7 +114,7 @@ def splits(
         train = load_h36m(folder, TRAIN, detections)
     if validate:
         others = [name for name in subjects if name != HELD_OUT]
-        chosen, tests = validation(train, others, seed, clips, detected=detections != "gt")
+        chosen, tests = validation(train, others, validate, seed, clips, detections != "gt")
         return oracle_training_set(train, others, clips) if oracle else chosen, tests
     if data is None:
         tests = {"source": source, "cross": cross}
@@ -133,7 +136,7 @@ def unlabelled(
     data: str | None,
     seed: int,
     *,
-    validate: bool = False,
+    validate: str | None = None,
     detections: str = "gt",
     clips: bool = False,
 ) -> Tensor:
@@ -157,7 +160,8 @@ def unlabelled(
         raise ValueError("this 2D is exact only: use --detections gt")
     if validate:
         pairs = synthetic.make(seed)[0] if folder is None else load_h36m(folder, TRAIN)
-        return refilmed(pairs[_is_held_out(pairs)], seed, unlabelled=True, clips=clips).pose_2d
+        _, unknown = _held_out(pairs, validate)
+        return refilmed(pairs[unknown], seed, unlabelled=True, clips=clips).pose_2d
     if folder is None:
         return synthetic.make(seed + 1000)[2].pose_2d
     if clips:
@@ -181,24 +185,29 @@ def _cross_clips(folder: Path) -> dict[str, Pairs]:
 def validation(
     pairs: Pairs,
     subjects: Sequence[str],
+    hold_out: str = "actions",
     seed: int = 0,
     clips: bool = False,
     detected: bool = False,
 ) -> Split:
     """Split the training pairs for validation, equally in every run on the same files.
 
-    The `rarest_actions` are held out. Test sets:
+    S8 is held out. With `hold_out="actions"`, the `rarest_actions` of all subjects are as well: the
+    tests have poses that training lacks. With `hold_out="subject"`, training has all actions, as
+    before the final tests. Test sets:
 
-    - `source`: S8 in the other actions, as recorded.
+    - `source`: S8 as recorded, in the actions of training.
     - `views`: the same, re-rendered with other bodies and cameras.
-    - `cross`: all subjects in the held-out actions, re-rendered: new poses, bodies and views.
+    - `cross`: all subjects in the held-out actions, re-rendered: new poses, bodies and views. If
+      none is held out, S8 once more.
     - `studio`: the same with offset trunk joints, which imitates another joint definition.
-    - `target`: every second take of the held-out actions on the skeleton of another data set, see
-      `refilmed`. `unlabelled` gives the 2D of the others.
+    - `target`: every second take of the same on the skeleton of another data set, see `refilmed`.
+      `unlabelled` gives the 2D of the others.
 
     Args:
         pairs: the pairs of all training subjects.
         subjects: those to train on.
+        hold_out: one of `VALIDATION`.
         seed: of the skeleton of `target`.
         clips: Re-render clips, see `rerender`.
         detected: Add a test `cross det`, which is `cross` with detection errors of S8.
@@ -208,9 +217,8 @@ def validation(
     """
     if not subjects:
         raise ValueError(f"validation holds {HELD_OUT} out: select another training subject")
-    held_out = _is_held_out(pairs)
-    known = pairs[_rows_with(pairs.subject, [HELD_OUT]) & ~held_out]
-    unknown = pairs[held_out]
+    is_known, is_unknown = _held_out(pairs, hold_out)
+    known, unknown = pairs[is_known], pairs[is_unknown]
     tests = {
         "source": known,
         "views": rerender(known, seed=1, clips=clips),
@@ -220,7 +228,16 @@ def validation(
     }
     if detected:
         tests["cross det"] = _with_errors(tests["cross"], known)
-    return pairs[_rows_with(pairs.subject, subjects) & ~held_out], tests
+    return pairs[_rows_with(pairs.subject, subjects) & ~is_unknown], tests
+
+
+def _held_out(pairs: Pairs, hold_out: str) -> tuple[Tensor, Tensor]:
+    """(N,) bool each: the rows of the tests as recorded, and of those on other skeletons."""
+    subject = _rows_with(pairs.subject, [HELD_OUT])
+    if hold_out == "subject":
+        return subject, subject
+    rare = _rows_with(action_names(pairs), rarest_actions(pairs))
+    return subject & ~rare, rare
 
 
 def _with_errors(exact: Pairs, detected: Pairs) -> Pairs:
@@ -257,10 +274,6 @@ def rarest_actions(pairs: Pairs) -> list[str]:
     rarity = statistics.rarity(pose)
     order = sorted(set(action), key=lambda name: float(rarity[_rows_with(action, [name])].mean()))
     return order[-(len(order) // 2) :]
-
-
-def _is_held_out(pairs: Pairs) -> Tensor:
-    return _rows_with(action_names(pairs), rarest_actions(pairs))
 
 
 def refilmed(pairs: Pairs, seed: int, unlabelled: bool = False, clips: bool = False) -> Pairs:

@@ -113,7 +113,7 @@ def test_more_rows_than_there_are_is_an_error(pairs: Pairs) -> None:
 
 @pytest.fixture(scope="module")
 def validation() -> tuple[Pairs, dict[str, Pairs]]:
-    return splits(None, 0, validate=True)
+    return splits(None, 0, validate="actions")
 
 
 def test_validation_tests_are_not_trained_on(validation: tuple[Pairs, dict[str, Pairs]]) -> None:
@@ -127,11 +127,29 @@ def test_validation_tests_are_not_trained_on(validation: tuple[Pairs, dict[str, 
     assert set(tests["source"].subject) == set(tests["views"].subject) == {HELD_OUT}
 
 
+def test_a_split_by_subject_trains_on_all_actions_and_tests_on_one_subject(
+    validation: tuple[Pairs, dict[str, Pairs]],
+) -> None:
+    train, tests = splits(None, 0, validate="subject")
+    _, usual = validation
+    assert set(train.subject) == set(TRAIN) - {HELD_OUT}
+    assert list(tests) == list(usual)
+    for test in tests.values():
+        assert set(test.subject) == {HELD_OUT}
+        assert len(test) > 100
+    assert set(action_names(train)) == set(action_names(tests["source"]))
+    assert set(action_names(usual["cross"])) < set(action_names(train))
+    assert not torch.equal(tests["views"].pose_2d[:100], tests["cross"].pose_2d[:100])
+    poses, target = unlabelled(None, 0, validate="subject"), tests["target"].pose_2d
+    assert len(poses) == pytest.approx(len(target), rel=0.3)
+    assert torch.cdist(poses.flatten(1), target.flatten(1)).min() > 0
+
+
 def test_the_oracle_has_the_held_out_actions_but_not_the_subject(
     validation: tuple[Pairs, dict[str, Pairs]],
 ) -> None:
     _, tests = validation
-    oracle, same = splits(None, 0, validate=True, oracle=True)
+    oracle, same = splits(None, 0, validate="actions", oracle=True)
     assert set(action_names(oracle)) == set(action_names(tests["source"])) | set(
         action_names(tests["cross"])
     )
@@ -174,7 +192,7 @@ def test_rerendered_poses_have_new_bodies_and_views(
 
 
 def test_the_split_is_the_same_every_time(validation: tuple[Pairs, dict[str, Pairs]]) -> None:
-    again = splits(None, 0, validate=True)[1]
+    again = splits(None, 0, validate="actions")[1]
     for name, test in validation[1].items():
         assert torch.equal(test.pose_2d, again[name].pose_2d)
 
@@ -188,13 +206,13 @@ def test_the_target_has_another_skeleton_and_other_takes_without_labels(
     validation: tuple[Pairs, dict[str, Pairs]],
 ) -> None:
     train, tests = validation
-    target, other = tests["target"], splits(None, 1, validate=True)[1]["target"]
+    target, other = tests["target"], splits(None, 1, validate="actions")[1]["target"]
     assert set(action_names(target)) <= set(action_names(tests["cross"]))
     for found in (target, other):
         change = (mean_lengths(found) / mean_lengths(train) - 1).abs().mean()
         assert 0.05 < change < 0.25
     assert (mean_lengths(target) / mean_lengths(other) - 1).abs().mean() > 0.05
-    poses = unlabelled(None, 0, validate=True)
+    poses = unlabelled(None, 0, validate="actions")
     assert len(poses) == pytest.approx(len(target), rel=0.3)
     assert torch.cdist(poses.flatten(1), target.pose_2d.flatten(1)).min() > 0
 
@@ -214,7 +232,7 @@ def test_the_unlabelled_poses_of_a_test_are_not_those_of_the_test(folder: Path) 
 
 @pytest.fixture(scope="module")
 def clips() -> tuple[Pairs, dict[str, Pairs]]:
-    return splits(None, 0, validate=True, clips=True)
+    return splits(None, 0, validate="actions", clips=True)
 
 
 @pytest.mark.parametrize("name", ["views", "cross", "studio", "target"])
@@ -331,7 +349,7 @@ def test_subjects_and_numbered_actions(folder: Path) -> None:
     assert set(train.subject) == {"S5"}
     assert set(action_names(train)) == {"Eating", "Posing", "Sitting", "Walking"}
     assert set(tests["source"].subject) == set(TEST)
-    train, tests = splits(str(folder), 0, subjects=["S5", "S8"], validate=True)
+    train, tests = splits(str(folder), 0, subjects=["S5", "S8"], validate="actions")
     assert set(train.subject) == {"S5"}
     assert len(set(action_names(train))) == 2  # of four
 
@@ -340,7 +358,7 @@ def test_subjects_and_numbered_actions(folder: Path) -> None:
     ("settings", "message"),
     [
         ({"subjects": ["S9"]}, "expected some of"),
-        ({"subjects": ["S8"], "validate": True}, "select another training subject"),
+        ({"subjects": ["S8"], "validate": "actions"}, "select another training subject"),
         ({"detections": "det"}, "needs --data"),
     ],
 )
@@ -433,6 +451,7 @@ def test_the_oracle_is_an_additional_method_for_validation(
     argv = [*SMALL, "--methods", "plain", "--oracle", "--results", str(tmp_path / "r.jsonl")]
     argv += ["--subjects", "S1"]
     plain, oracle = cli.main([*argv, "--validate"])
+    assert [r["settings"]["validate"] for r in (plain, oracle)] == ["actions"] * 2
     assert (plain["settings"]["method"], oracle["settings"]["method"]) == ("plain", ORACLE)
     assert oracle["rows"]["training"] > plain["rows"]["training"]
     with pytest.raises(SystemExit):
