@@ -5,8 +5,8 @@ python -m benchmarks.health --data FOLDER --updates 600 --out out/health.png
 python -m benchmarks.health --data FOLDER --frozen            # a trained estimator that stays still
 
 The panels show the hardness with its target, the gradients of feedback and 3D discriminator, how
-much of the learned bends differs between rows, the 3D discriminator's answers, and the joint angles
-that real poses do not have.
+much of the learned bends differs between rows and how evenly rotations are spread, the 3D
+discriminator's answers, and the joint angles that real poses do not have.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ PANELS: dict[str, dict[str, str]] = {
     "hardness (-), beta (:)": {"hardness": "-", "beta": ":"},
     "gradient, share of the feedback": {"share_feedback": "-"},
     "gradient, share of the 3D discriminator": {"share_d3d": "-"},
-    "bends that differ between rows, share": {"diversity_ba": "-"},
+    "bends: differ between rows (-), rotations: evenness (:)": {
+        "diversity_ba": "-",
+        "evenness_r": ":",
+    },
     "3D discriminator's score: real (-), fake (:)": {"d3d_real": "-", "d3d_fake": ":"},
     "angles out of the data's range (:, prior)": {
         "implausible": "-",

@@ -89,6 +89,7 @@ WARNINGS = {
     "doubts": "the first batch is unusual, which may be right: {}.",
     "bad_batch": "a batch is passed on unchanged because it could not be augmented: {}",
     "bad_rows": "{}",
+    "collapse": "what is learned has collapsed: {}.",
     "update_failed": "an update of what is learned (networks, ranges of views, lifted poses of "
     "target_2d) failed and was skipped: {}",
 }

@@ -718,7 +718,9 @@ class PoseAugmenter:
                         raise  # the other ranks wait for this one, and would wait for ever
         action = "restarted" if self.config.repair else "not restarted"
         for report in reports:
-            self._notifier.emit("collapse", self, f"{report.part} {action}: {report.reason}")
+            message = f"{report.part} {action}: {report.reason}"
+            self._notifier.warn("collapse", message)
+            self._notifier.emit("collapse", self, message)
 
     def _report_failed_update(self, error: Exception) -> None:
         self._counters.add("failed_updates")

@@ -71,6 +71,12 @@ STATS: dict[str, dict[str, str]] = {
         "diversity_ba": "share of the square of the learned bends that differs between rows; at "
         "0, all rows are bent alike",
         "diversity_bl": "the same of the learned changes of bone lengths",
+        "evenness_r": "how evenly the learned rotations are spread over all directions: 1 if none "
+        "is preferred, a third if all are about one axis",
+        "evenness_t": "the same of the learned changes of position",
+        "model_error": "squared error of the model on original rows, relative to that of "
+        "predicting the root for every joint, after the warm-up; a trained model has 0.01, and 1 "
+        "is no better than nothing",
         "implausible": "share of the joint angles of augmented poses outside the range of all "
         "original poses so far",
         "implausible_prior": "the same of the samples of the prior, before the augmentor",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,10 +19,36 @@ WINDOW = 200  # updates; the device is waited for once per window
 # far from any label; a discriminator that always answers 0.5 has a loss of 0.25, and new ones less
 # than 1.5.
 DISCRIMINATOR_LOSS_RANGE = 0.002, 2.0
-MIN_GRAD_NORM = 1e-7  # of the augmentor
-HARDNESS_RANGE = 0.1, 2500.0  # ratio of the squared errors on augmented and original poses
-MIN_DIVERSITY = 0.3  # share of the learned bends that differs between rows
-OF_THE_ESTIMATOR = {"hardness", "grad_norm"}  # measures that depend on its predictions
+OF_THE_ESTIMATOR = {"hardness", "grad_norm", "model_error"}  # measures of its predictions
+
+
+class _Limit(NamedTuple):
+    """The smallest and the largest mean of a healthy augmentor, and what is wrong with others."""
+
+    low: float
+    high: float
+    reason: str  # with a placeholder for the mean
+
+
+#: By measure. The first one that is not in its range is reported.
+LIMITS = {
+    "gamma_ba": _Limit(0, sys.float_info.max, "its parameters are not finite"),
+    "gamma_bl": _Limit(0, sys.float_info.max, "its parameters are not finite"),
+    "model_error": _Limit(
+        0,
+        0.9,
+        "its feedback says nothing, because the squared error of the model is {:.2g} of that of "
+        "predicting the root for every joint. It has learned nothing yet, or its answers are in "
+        "another unit or order of joints than the batch; then pass predict=lambda model, x: ... "
+        "that converts them",
+    ),
+    "hardness": _Limit(0.1, 2500, "hardness {:.3g} is outside 0.1 to 2500"),  # squared errors
+    "diversity_ba": _Limit(0.3, 1.1, "it bends all rows alike: only {:.0%} of its bends differ"),
+    # On one line it is a third.
+    "evenness_r": _Limit(0.4, 1.1, "it turns all rows about one axis: the evenness is {:.2f}"),
+    "evenness_t": _Limit(0.4, 1.1, "it moves all rows along one line: the evenness is {:.2f}"),
+    "grad_norm": _Limit(1e-7, math.inf, "its gradient norm is {:.3g}"),
+}
 
 
 @dataclass(frozen=True)
@@ -87,17 +115,7 @@ class CollapseWatch:
             if name != "augmentor" and not least <= loss <= most:
                 meaning = "it recognises every fake" if loss < least else "it has diverged"
                 reports.append(CollapseReport(name, f"its loss is {loss:.2g}, so {meaning}"))
-        gammas = [value for name, value in means.items() if name.startswith("gamma_")]
-        if not all(map(math.isfinite, gammas)):
-            return [*reports, CollapseReport("augmentor", "its parameters are not finite")]
-        low, high = HARDNESS_RANGE
-        hardness, grad_norm = means.get("hardness", 1.0), means.get("grad_norm", 1.0)
-        if not low <= hardness <= high:
-            reason = f"hardness {hardness:.3g} is outside {low:g} to {high:g}"
-            reports.append(CollapseReport("augmentor", reason))
-        elif not (diversity := means.get("diversity_ba", 1.0)) >= MIN_DIVERSITY:
-            reason = f"it bends all rows alike: only {diversity:.0%} of its bends differ"
-            reports.append(CollapseReport("augmentor", reason))
-        elif not grad_norm >= MIN_GRAD_NORM:
-            reports.append(CollapseReport("augmentor", f"its gradient norm is {grad_norm:.3g}"))
+        for name, (low, high, reason) in LIMITS.items():
+            if name in means and not low <= means[name] <= high:
+                return [*reports, CollapseReport("augmentor", reason.format(means[name]))]
         return reports

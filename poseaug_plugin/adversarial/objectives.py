@@ -143,11 +143,14 @@ class Feedback(NamedTuple):
         loss: L_fb, a scalar.
         log_hardness: logarithm of the hardness, a scalar; 0 if no pair is accepted.
         accepted: share of the pairs that are accepted, a scalar.
+        model_error: the mean squared error on original pairs, relative to that of a model that
+            predicts the root for every joint; a scalar.
     """
 
     loss: Tensor
     log_hardness: Tensor
     accepted: Tensor
+    model_error: Tensor
 
 
 def estimator_feedback(
@@ -176,11 +179,14 @@ def estimator_feedback(
     predicted = predict_pairs(augmented["rt"])
     loss_rt, loss = squared_error(*predicted), squared_error(*original)
     log_hardness, share = mean_log_ratio(loss_rt, loss, accepted), accepted.to(loss).mean()
+    target = original[1]
+    at_root = squared_error(torch.zeros_like(target), target)
+    measures = log_hardness, share, loss.mean() / at_root.mean()
     beta = schedule.between(config.beta)
     if config.feedback == "log":
-        return Feedback(log_feedback(log_hardness, beta), log_hardness, share)
+        return Feedback(log_feedback(log_hardness, beta), *measures)
     if config.feedback == "exp":
-        return Feedback(exp_feedback(loss_rt, loss, beta), log_hardness, share)
+        return Feedback(exp_feedback(loss_rt, loss, beta), *measures)
     joints = tuple(i for i, tier in enumerate(skeleton.joint_tiers) if tier)
     tiers = index_tensor(joints, original[0].device)
     error, error_rt, error_ba = (
@@ -196,4 +202,4 @@ def estimator_feedback(
         error_ba, error, schedule.between(config.ba_ratio), config.ba_band, **options
     )
     feedback = config.rt_weight * feedback_rt + config.ba_weight * feedback_ba
-    return Feedback(feedback, log_hardness, share)
+    return Feedback(feedback, *measures)

@@ -1,4 +1,4 @@
-"""Measures of what an augmentor makes: plausibility of joint angles, and diversity."""
+"""Measures of what an augmentor makes: plausibility of joint angles, diversity, evenness."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from ..geometry.bones import kcs
 from ..geometry.skeleton import Skeleton
 
-__all__ = ["AngleRange", "diversity"]
+__all__ = ["AngleRange", "diversity", "evenness"]
 
 
 class AngleRange:
@@ -85,3 +85,15 @@ def diversity(gamma: Tensor) -> Tensor:
     """
     total = gamma.square().mean(0).sum()
     return torch.where(total > 0, 1 - gamma.mean(0).square().sum() / total, 1.0)
+
+
+def evenness(vectors: Tensor) -> Tensor:
+    """Return how evenly vectors (B, D) are spread over all directions, a scalar.
+
+    It is the participation ratio of their covariance C, (tr C)^2 / (D tr C^2): 1 if no direction is
+    preferred, and 1/D if all of them lie on a line.
+    """
+    centred = vectors - vectors.mean(0)
+    covariance = centred.T @ centred / len(vectors)
+    total, square = covariance.trace().square(), covariance.square().sum()
+    return torch.where(square > 0, total / (vectors.shape[1] * square), 1.0)

@@ -30,7 +30,7 @@ from .fake_pool import FakePool
 from .feedback import raising_slope
 from .losses import lsgan_discriminator, lsgan_generator
 from .objectives import Feedback, estimator_feedback, make_predict_pairs, regularisation
-from .plausibility import AngleRange, diversity
+from .plausibility import AngleRange, diversity, evenness
 
 __all__ = ["Trainer"]
 
@@ -258,6 +258,9 @@ class Trainer:
                 measures[name] = made.aug.parameters[name].abs().mean()
             if name in made.proposal.parameters:
                 measures[f"diversity_{name[-2:]}"] = diversity(made.proposal.parameters[name])
+        for name, vectors in (("r", made.proposal.axis_angle), ("t", made.proposal.t)):
+            if vectors is not None:
+                measures[f"evenness_{name}"] = evenness(vectors)
         return measures
 
     def _augmentor_gradients(
@@ -277,6 +280,7 @@ class Trainer:
             log_hardness = torch.where(share > 0, log_hardness / share, 0.0)
             hardness = torch.where(share > 0, log_hardness.exp(), 0.0)
             measures.update(hardness=hardness, feedback=feedback.loss.detach())
+            measures["model_error"] = feedback.model_error
             loss.append(config.feedback_weight * feedback.loss)
             weights["feedback"] = config.feedback_weight
             if config.feedback == "log":
@@ -377,6 +381,7 @@ class Trainer:
             pool.items = row.new_zeros((pool.size, *row.shape[1:]))
         names = {"hardness", "feedback", "grad_norm", "loss_augmentor", "gamma_ba", "gamma_bl"}
         names |= {"implausible", "implausible_prior", "diversity_ba", "diversity_bl"}
+        names |= {"evenness_r", "evenness_t", "model_error"}
         names |= {f"share_{name}" for name in self.balance.squares}
         for name in self.discriminators:
             names |= {f"loss_{name}", f"{name}_real", f"{name}_fake"}

@@ -26,6 +26,7 @@ def watch(*updates: dict[str, float]) -> list[list[CollapseReport]]:
         {"grad_norm": 1e-3},
         {**HEALTHY, "loss_d3d": 0.003, "hardness": 0.2, "diversity_ba": 0.5, "grad_norm": 1e-6},
         {**HEALTHY, "hardness": 2000.0},
+        {**HEALTHY, "evenness_r": 0.6, "evenness_t": 1.0, "model_error": 0.5},
         {**HEALTHY, "loss_augmentor": 12.0},  # a sum of losses, unlike that of a discriminator
     ],
 )
@@ -48,6 +49,10 @@ def test_healthy_training_gives_no_report(measures: dict[str, float]) -> None:
         ({"diversity_ba": 0.02}, "augmentor", "it bends all rows alike: only 2% of its"),
         ({"diversity_ba": math.nan}, "augmentor", "it bends all rows alike"),
         ({"gamma_ba": math.nan}, "augmentor", "its parameters are not finite"),
+        ({"evenness_r": 0.35}, "augmentor", "it turns all rows about one axis"),
+        ({"evenness_t": 0.35}, "augmentor", "it moves all rows along one line"),
+        ({"model_error": 0.95}, "augmentor", "its feedback says nothing"),
+        ({"model_error": 1e6, "hardness": 1e4}, "augmentor", "its feedback says nothing"),
         ({"loss_d3d": 3.0}, "d3d", "its loss is 3, so it has diverged"),
     ],
 )

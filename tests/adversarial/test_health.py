@@ -15,7 +15,7 @@ from poseaug_plugin import Camera, PoseAugConfig, PoseBatch
 from poseaug_plugin.adversarial.balance import Balance, gradients_of, sums_of_squares
 from poseaug_plugin.adversarial.feedback import log_feedback, mean_log_ratio, raising_slope, steer
 from poseaug_plugin.adversarial.objectives import regularisation
-from poseaug_plugin.adversarial.plausibility import AngleRange, diversity
+from poseaug_plugin.adversarial.plausibility import AngleRange, diversity, evenness
 from poseaug_plugin.adversarial.trainer import Trainer
 from poseaug_plugin.augment.sampler import Proposal, Sampler
 from poseaug_plugin.augment.target import Target
@@ -271,6 +271,7 @@ def test_no_common_bend_is_left_in_the_paper_preset() -> None:
         step(model, optimizer, augmenter(batch(rows=64, seed=i)))
     stats = augmenter.stats()
     assert min(stats["diversity_ba"], stats["diversity_bl"]) > 0.99
+    assert min(stats["evenness_r"], stats["evenness_t"]) > 0.8
 
 
 def test_diversity_is_the_share_that_differs_between_rows() -> None:
@@ -279,6 +280,15 @@ def test_diversity_is_the_share_that_differs_between_rows() -> None:
     assert diversity(torch.stack([one, -one])) == 1
     assert diversity(torch.stack([one, other])) == pytest.approx(0.5)
     assert diversity(torch.zeros(3, 2)) == 1
+
+
+def test_evenness_is_the_share_of_the_directions_that_are_used() -> None:
+    line = torch.linspace(-1, 1, 5)[:, None] * torch.tensor([1.0, 2.0, 3.0])
+    axes = torch.cat([torch.eye(3), -torch.eye(3)])
+    assert evenness(line + 7) == pytest.approx(1 / 3)
+    assert evenness(axes) == pytest.approx(1)
+    assert evenness(axes * torch.tensor([1.0, 1.0, 0.0])) == pytest.approx(2 / 3)
+    assert evenness(torch.ones(4, 3)) == 1
 
 
 def test_angles_outside_the_range_of_the_real_poses_are_counted() -> None:

@@ -20,7 +20,7 @@ from loop_helpers import (
     snapshot,
     train,
 )
-from poseaug_plugin import Skeleton
+from poseaug_plugin import PoseAugWarning, Skeleton
 from poseaug_plugin.adversarial import collapse
 from poseaug_plugin.adversarial.discriminators import DISCRIMINATORS, Discriminator
 from poseaug_plugin.adversarial.layers import ParallelLinear
@@ -78,7 +78,8 @@ def test_a_new_discriminator_is_restarted_after_a_collapse(monkeypatch: pytest.M
     monkeypatch.setattr(collapse, "DISCRIMINATOR_LOSS_RANGE", (1e3, 1e4))  # so all have collapsed
     events: list[Any] = []
     augmenter, model, optimizer = attached(small("residual"), callbacks=[events.append])
-    trained(augmenter, model, optimizer, 2)
+    with pytest.warns(PoseAugWarning, match="what is learned has collapsed"):
+        trained(augmenter, model, optimizer, 2)
     messages = [event.message for event in events if event.kind == "collapse"]
     assert any(message.startswith("lengths restarted") for message in messages)
 

@@ -52,7 +52,8 @@ def make_ranks_disagree(rank: int) -> None:
     collapse.CollapseWatch._reports = reports  # type: ignore[method-assign]
     both: list[Any] = [None, None]
     dist.all_gather_object(both, hardness[0])
-    collapse.HARDNESS_RANGE = 0.0, sum(both) / 2
+    limit = collapse.LIMITS["hardness"]
+    collapse.LIMITS["hardness"] = limit._replace(low=0.0, high=sum(both) / 2)
 
 
 def run(rank: int, case: str) -> dict[str, Any]:

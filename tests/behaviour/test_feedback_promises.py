@@ -19,6 +19,7 @@ from loop_helpers import (
     same,
     small,
     snapshot,
+    step,
     train,
     trained,
 )
@@ -388,6 +389,22 @@ def test_callbacks_receive_steps_epochs_and_bad_batches() -> None:
     assert events[0].message == ""
 
 
+@pytest.mark.parametrize("unit", [1.0, 0.001, 1000.0])
+def test_answers_in_another_unit_than_the_batch_are_told(
+    unit: float, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(collapse, "WINDOW", 20)
+    augmenter, model, optimizer = attached(
+        small("residual", warmup_steps=60), predict=lambda net, x: unit * net(x)
+    )
+    for i in range(80):
+        step(model, optimizer, augmenter(batch(rows=32, seed=i)))
+    error = augmenter.stats()["model_error"]
+    told = [str(w.message) for w in recwarn if "answers are in another unit" in str(w.message)]
+    assert len(told) == (unit != 1)
+    assert (error > 0.9) is (unit != 1)
+
+
 @pytest.mark.parametrize("repair", [True, False])
 @pytest.mark.parametrize("part", ["augmentor", "d3d", "d2d"])
 def test_collapse_is_reported_and_repaired(
@@ -401,8 +418,9 @@ def test_collapse_is_reported_and_repaired(
     augmenter, _, optimizer = attached(config, callbacks=[events.append])
     updates_of(augmenter, optimizer, 2)
     assert "collapse" not in {e.kind for e in events}
-    updates_of(augmenter, optimizer, 1)
     cure = "restarted" if repair else "not restarted"
+    with pytest.warns(PoseAugWarning, match=f"collapsed: {part} {cure}: it is a test"):
+        updates_of(augmenter, optimizer, 1)
     assert [e.message for e in events if e.kind == "collapse"] == [f"{part} {cure}: it is a test"]
     state = snapshot(augmenter)[0]["engine"]["trainer"]
     restarted = {name for name, each in state["optimizers"].items() if not each["state"]}

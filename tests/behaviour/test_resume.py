@@ -223,11 +223,13 @@ def test_a_state_of_a_skeleton_with_other_sides_raises(change: str) -> None:
     assert_load_raises(state_of(), "skeleton with parents", skeleton=other)
 
 
+@pytest.mark.filterwarnings("ignore:what is learned has collapsed")
 def test_a_state_saved_inside_a_collapse_window_detects_the_collapse_at_the_same_update(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(collapse, "WINDOW", 6)
-    monkeypatch.setattr(collapse, "HARDNESS_RANGE", (0.0, 1e-9))
+    limit = collapse.LIMITS["hardness"]._replace(low=0.0, high=1e-9)
+    monkeypatch.setitem(collapse.LIMITS, "hardness", limit)
 
     def run(saved_after: int | None) -> list[int]:
         reported: list[int] = []
