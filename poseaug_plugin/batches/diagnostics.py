@@ -35,6 +35,7 @@ class Diagnostics:
     centred: bool  # whether every person's 2D is centred on the same point
     positive: bool  # whether no 2D coordinate is negative
     outside: float  # share of frames with most joints outside the image
+    middle: tuple[float, float]  # of all 2D, screen units
     size_2d: float  # absolute 2D coordinate, median over joints and frames
     focal: float  # the cameras' focal length, median
     image_space: float  # root mean square distance of root-relative 2D and the 3D's x and y
@@ -74,6 +75,7 @@ class Diagnostics:
             centred=many and move and bool(spread.min() < 1e-5),
             positive=many and bool((pose_2d >= 0).all()),
             outside=_outside(pose_2d, poses.frame_height),
+            middle=tuple(pose_2d.mean((0, 1)).tolist()),
             size_2d=float(pose_2d.abs().median()),
             focal=float(poses.camera[:, :2].median()),
             image_space=_rms(_relative(frames, skeleton)[..., :2] - _relative(pose_2d, skeleton)),

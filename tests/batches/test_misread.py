@@ -88,6 +88,18 @@ def test_the_screen_of_another_image_is_doubted_if_there_is_no_camera() -> None:
         assert ("instead of the centre of the image" in doubts((pose_3d, pixels), fmt)) is told
 
 
+@pytest.mark.parametrize("size", [(1920, 1080), (640, 480), (480, 640)])
+def test_width_and_height_in_the_wrong_order_are_doubted_if_the_3d_has_no_root(
+    size: tuple[int, int],
+) -> None:
+    pose_3d, pose_2d = (field[:, 0] for field in pairs(64))
+    relative, (w, h) = pose_3d - pose_3d[:, :1], size
+    pixels = (pose_2d * 0.5 + torch.tensor([1, h / w])) * w / 2
+    for screen, told in ((size, False), (size[::-1], True)):
+        fmt = BatchFormat(pose_3d=0, pose_2d=1, root="relative", screen=screen)
+        assert ("is screen= (width, height)?" in doubts((relative, pixels), fmt)) is told
+
+
 # Image space
 
 
