@@ -48,7 +48,7 @@ PANELS: dict[str, dict[str, str]] = {
     "hardness (-), beta (:)": {"hardness": "-", "beta": ":"},
     "gradient, share of the feedback": {"share_feedback": "-"},
     "gradient, share of the 3D discriminator": {"share_d3d": "-"},
-    "bends: differ between rows (-), rotations: evenness (:)": {
+    "bends that differ (-), evenness of R (:)": {
         "diversity_ba": "-",
         "evenness_r": ":",
     },
@@ -86,6 +86,7 @@ def measure(
         if frozen and isinstance(norm, torch.nn.BatchNorm1d):
             norm.momentum = 0.0
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer.zero_grad()  # gradients of the last step of its training would move a frozen one
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=updates)
     history: History = []
     with warnings.catch_warnings():
