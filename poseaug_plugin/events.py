@@ -153,8 +153,11 @@ class Notifier:
 
 
 def _stacklevel() -> int:
-    """The `stacklevel` that makes the function calling this one warn at the user's line."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
+    """The `stacklevel` that makes the function calling this one warn at the user's line.
+
+    An optimizer calls its hooks from frames of torch.
+    """
+    level, frame, passed = 1, sys._getframe(1), (f"{__package__}.", "torch.")
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(passed):
         level, frame = level + 1, frame.f_back
     return level
