@@ -11,6 +11,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,7 +50,7 @@ class Camera:
 
     def __post_init__(self) -> None:
         for name, count in (("f", 2), ("c", 2), ("k", 3), ("p", 2)):
-            values = tuple(float(v) for v in getattr(self, name))
+            values = tuple(float(v) for v in np.atleast_1d(getattr(self, name)))
             if len(values) != count:
                 raise ConfigError(
                     f"Camera {name}={values} has the wrong number of values: {len(values)}, "

@@ -189,6 +189,7 @@ def test_camera_from_pixels() -> None:
             {"f": (1145.0, 1145.0)},
             "not in normalised screen units, .* between 0.1 and 20.*from_pixels",
         ),
+        ({"f": 1.5}, "Camera f=.* wrong number of values: 1, expected 2"),
         ({"f": (2.0,)}, "Camera f=.* wrong number of values: 1, expected 2"),
         ({"c": (0.0, 0.0, 0.0)}, "Camera c=.* wrong number of values: 3, expected 2"),
         ({"k": (0.0, 0.0)}, "Camera k=.* wrong number of values: 2, expected 3"),
