@@ -48,10 +48,7 @@ PANELS: dict[str, dict[str, str]] = {
     "hardness (-), beta (:)": {"hardness": "-", "beta": ":"},
     "gradient, share of the feedback": {"share_feedback": "-"},
     "gradient, share of the 3D discriminator": {"share_d3d": "-"},
-    "bends that differ (-), evenness of R (:)": {
-        "diversity_ba": "-",
-        "evenness_r": ":",
-    },
+    "bends that differ (-), evenness of R (:)": {"diversity_ba": "-", "evenness_r": ":"},
     "3D discriminator's score: real (-), fake (:)": {"d3d_real": "-", "d3d_fake": ":"},
     "angles out of the data's range (:, prior)": {
         "implausible": "-",

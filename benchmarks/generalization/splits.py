@@ -232,7 +232,7 @@ def validation(
 
 
 def _held_out(pairs: Pairs, hold_out: str) -> tuple[Tensor, Tensor]:
-    """(N,) bool each: the rows of the tests as recorded, and of those on other skeletons."""
+    """(N,) bool each: the rows of `source` and `views`, and those of the other tests."""
     subject = _rows_with(pairs.subject, [HELD_OUT])
     if hold_out == "subject":
         return subject, subject

@@ -27,7 +27,7 @@ class _Limit(NamedTuple):
 
     low: float
     high: float
-    reason: str  # with a placeholder for the mean
+    reason: str  # with a placeholder for the mean; it may name low and high
 
 
 #: By measure. The first one that is not in its range is reported.
@@ -42,7 +42,8 @@ LIMITS = {
         "another unit or order of joints than the batch; then pass predict=lambda model, x: ... "
         "that converts them",
     ),
-    "hardness": _Limit(0.1, 2500, "hardness {:.3g} is outside 0.1 to 2500"),  # squared errors
+    # A ratio of squared errors.
+    "hardness": _Limit(0.1, 2500, "hardness {:.3g} is outside {low:g} to {high:g}"),
     "diversity_ba": _Limit(0.3, 1.1, "it bends all rows alike: only {:.0%} of its bends differ"),
     # On one line it is a third.
     "evenness_r": _Limit(0.4, 1.1, "it turns all rows about one axis: the evenness is {:.2f}"),
@@ -117,5 +118,6 @@ class CollapseWatch:
                 reports.append(CollapseReport(name, f"its loss is {loss:.2g}, so {meaning}"))
         for name, (low, high, reason) in LIMITS.items():
             if name in means and not low <= means[name] <= high:
-                return [*reports, CollapseReport("augmentor", reason.format(means[name]))]
+                reason = reason.format(means[name], low=low, high=high)
+                return [*reports, CollapseReport("augmentor", reason)]
         return reports

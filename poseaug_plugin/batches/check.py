@@ -425,12 +425,11 @@ def _doubts(found: Diagnostics, skeleton: Skeleton) -> Iterator[str]:
             "the image, (0, 0): screen= is that of another image (is it (width, height)?), the 2D "
             "goes from 0 to 1, or it was moved"
         )
-    else:
+    elif min(map(abs, found.middle)) > DOUBTED_CENTRE and math.prod(found.middle) < 0:
         x, y = found.middle
-        if x * y < 0 and min(abs(x), abs(y)) > DOUBTED_CENTRE:
-            yield (
-                f"people are in a corner of the image, at ({x:.2f}, {y:.2f}) on average, where its "
-                "centre is (0, 0): is screen= (width, height)?"
-            )
+        yield (
+            f"people are in a corner of the image, at ({x:.2f}, {y:.2f}) on average, where its "
+            "centre is (0, 0): is screen= (width, height)?"
+        )
     if found.positive:
         yield "no 2D coordinate is negative: in screen units the centre of the image is at 0"
