@@ -83,8 +83,9 @@ class Engine:
 
         Do not use the engine afterwards.
         """
-        if self.trainer is not None:
-            self.trainer.complete()
+        for learner in (self.trainer, self.widening):
+            if learner is not None:
+                learner.complete()
         state = self.state_dict()
         state["sampler"]["detected"] = True
         return state

@@ -18,7 +18,9 @@ __all__ = [
     "BATCHES_WITHOUT_EPOCH",
     "BATCHES_WITHOUT_STEP",
     "FEW_ACCEPTED",
+    "FEW_LIFTED",
     "STEPS_WITHOUT_BATCH",
+    "UPDATES_TO_JUDGE",
     "WARNINGS",
     "Callback",
     "Event",
@@ -28,10 +30,12 @@ __all__ = [
 STEPS_WITHOUT_BATCH = 20  # optimizer steps in a row without a new batch before a warning
 BATCHES_TO_JUDGE = 20  # batches after which the share of accepted pairs is looked at
 FEW_ACCEPTED = 0.1  # a smaller share of accepted pairs gets a warning
+UPDATES_TO_JUDGE = 500  # updates after which the share of lifted poses is looked at
+FEW_LIFTED = 0.01  # a smaller share of lifted poses gets a warning
 BATCHES_WITHOUT_STEP = 200  # batches in a row without an optimizer step before a warning
 BATCHES_WITHOUT_EPOCH = 10_000  # batches without the end of an epoch before a warning
 
-#: All warnings. An augmenter issues each of them at most once.
+#: All warnings. An augmenter issues each of them at most once, "collapse" once for each part.
 WARNINGS = {
     "batchnorm": "mix='alternate' is used with a model that has BatchNorm: real and augmented "
     "batches are normalised by their own statistics in training, but by a blend of both in "
@@ -86,6 +90,11 @@ WARNINGS = {
     "and the model does not lift the others: augmented people get proportions, joint positions, "
     "places and sizes from all of them, but poses from these alone. Pass more poses that show the "
     "whole person, or set lifted_poses=0 in config=.",
+    "few_lifted": "the model lifts {:.1%} of the poses of target_2d to 3D that fits them, so "
+    "hardly any augmented row takes a pose from there. Either it has learned little yet, which "
+    'stats()["target_lifted"] will show, or its answers are in another order of joints or other '
+    "axes than the 3D of the batch; then pass predict=lambda model, x: ... that converts them, or "
+    "set lifted_poses=0 in config=.",
     "doubts": "the first batch is unusual, which may be right: {}.",
     "bad_batch": "a batch is passed on unchanged because it could not be augmented: {}",
     "bad_rows": "{}",
@@ -132,7 +141,7 @@ class Notifier:
                 "callbacks=[lambda event: ...]."
             )
         self._callbacks = found
-        self._warned: set[str] = set()
+        self._warned: set[tuple[str, str]] = set()
 
     def emit(self, kind: str, augmenter: PoseAugmenter, message: str = "") -> None:
         """Call every callback with an `Event`."""
@@ -140,14 +149,15 @@ class Notifier:
         for callback in self._callbacks:
             callback(event)
 
-    def warn(self, name: str, *details: object) -> None:
+    def warn(self, name: str, *details: object, about: str = "") -> None:
         """Issue the warning of that name in `WARNINGS`, unless it was issued before.
 
         Args:
             details: what replaces the placeholders in its text.
+            about: what it is about. It is issued once for each.
         """
-        if name not in self._warned:
-            self._warned.add(name)
+        if (name, about) not in self._warned:
+            self._warned.add((name, about))
             message = WARNINGS[name].format(*details)
             warnings.warn(message, PoseAugWarning, stacklevel=_stacklevel())
 

@@ -41,7 +41,9 @@ from .events import (
     BATCHES_WITHOUT_EPOCH,
     BATCHES_WITHOUT_STEP,
     FEW_ACCEPTED,
+    FEW_LIFTED,
     STEPS_WITHOUT_BATCH,
+    UPDATES_TO_JUDGE,
     Callback,
     Notifier,
 )
@@ -387,6 +389,14 @@ class PoseAugmenter:
         if is_time and self._counters.numbers()["accepted"] < FEW_ACCEPTED:
             self._notifier.warn("few_accepted", *sampler.rejections(poses))
 
+    def _judge_lifting(self, engine: Engine) -> None:
+        """Warn if the model has lifted almost no pose of the target."""
+        lifting, target = engine.lifting, engine.sampler.target
+        if lifting is None or target is None or lifting.updates != UPDATES_TO_JUDGE:
+            return
+        if (share := float(target.lifted_share)) < FEW_LIFTED:
+            self._notifier.warn("few_lifted", share)
+
     def _expect_calls(self, recorder: ErrorRecorder, mixed: Mixed, poses: PoseBatch) -> None:
         if recorder.batches == BATCHES_TO_JUDGE and (reason := recorder.reason()):
             self._notifier.warn("nothing_to_report", reason)
@@ -716,11 +726,10 @@ class PoseAugmenter:
                     self._report_failed_update(error)
                     if learner.is_reducing and world_size() > 1:
                         raise  # the other ranks wait for this one, and would wait for ever
-        action = "restarted" if self.config.repair else "not restarted"
+        self._judge_lifting(engine)
         for report in reports:
-            message = f"{report.part} {action}: {report.reason}"
-            self._notifier.warn("collapse", message)
-            self._notifier.emit("collapse", self, message)
+            self._notifier.warn("collapse", report, about=report.part)
+            self._notifier.emit("collapse", self, str(report))
 
     def _report_failed_update(self, error: Exception) -> None:
         self._counters.add("failed_updates")

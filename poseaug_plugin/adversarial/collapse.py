@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,10 +38,10 @@ LIMITS = {
     "model_error": _Limit(
         0,
         0.9,
-        "its feedback says nothing, because the squared error of the model is {:.2g} of that of "
-        "predicting the root for every joint. It has learned nothing yet, or its answers are in "
-        "another unit or order of joints than the batch; then pass predict=lambda model, x: ... "
-        "that converts them",
+        "it learns from the errors of the model, which say nothing: their square is {:.2g} of that "
+        "of predicting the root for every joint. The model has learned nothing yet, or its answers "
+        "are in another unit or order of joints than the batch; then pass predict=lambda model, x: "
+        "... that converts them",
     ),
     # A ratio of squared errors.
     "hardness": _Limit(0.1, 2500, "hardness {:.3g} is outside {low:g} to {high:g}"),
@@ -57,17 +58,25 @@ class CollapseReport:
     """What has collapsed, and how it was detected.
 
     Attributes:
-        part: "augmentor", or the name of a discriminator.
+        part: "augmentor", the name of a discriminator, or "widen_views".
         reason: the measure and its limit.
+        restarted: whether the part has new weights now.
     """
 
     part: str
     reason: str
+    restarted: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.part} {'' if self.restarted else 'not '}restarted: {self.reason}"
 
 
 @dataclass
 class CollapseWatch:
     """Accumulates the measures of each update on the device, and checks their means per window.
+
+    Args:
+        part: what is reported if a measure is not in its range in `LIMITS`.
 
     Attributes:
         sums: sum of each measure in the current window.
@@ -75,6 +84,7 @@ class CollapseWatch:
         updates: number of updates in the current window.
     """
 
+    part: str = "augmentor"
     sums: dict[str, Tensor] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     updates: int = 0
@@ -119,5 +129,19 @@ class CollapseWatch:
         for name, (low, high, reason) in LIMITS.items():
             if name in means and not low <= means[name] <= high:
                 reason = reason.format(means[name], low=low, high=high)
-                return [*reports, CollapseReport("augmentor", reason)]
+                return [*reports, CollapseReport(self.part, reason)]
         return reports
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": dict(self.sums), "counts": dict(self.counts), "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        self.sums = {name: value.to(device) for name, value in state["sums"].items()}
+        self.counts, self.updates = dict(state["counts"]), state["updates"]
+
+    def complete(self, measures: Iterable[str], device: torch.device) -> None:
+        """Make every entry of the state that these measures can add."""
+        names = {*measures}
+        names |= {f"{name}_finite" for name in OF_THE_ESTIMATOR & names}
+        self.sums = {name: torch.zeros((), device=device) for name in names}
+        self.counts = dict.fromkeys(names, 0)

@@ -28,6 +28,7 @@ __all__ = [
     "check_estimator",
     "estimator_feedback",
     "make_predict_pairs",
+    "model_error",
     "regularisation",
 ]
 
@@ -72,6 +73,16 @@ def make_predict_pairs(
         return prediction_and_target(output, poses, fmt, skeleton)
 
     return predict_pairs
+
+
+def model_error(predicted: Tensor, target: Tensor) -> Tensor:
+    """Return the squared error relative to that of predicting the root for every joint, a scalar.
+
+    Args:
+        predicted, target: (B, T, J, 3), root-relative.
+    """
+    at_root = squared_error(torch.zeros_like(target), target)
+    return squared_error(predicted, target).mean() / at_root.mean()
 
 
 def check_estimator(
@@ -179,9 +190,7 @@ def estimator_feedback(
     predicted = predict_pairs(augmented["rt"])
     loss_rt, loss = squared_error(*predicted), squared_error(*original)
     log_hardness, share = mean_log_ratio(loss_rt, loss, accepted), accepted.to(loss).mean()
-    target = original[1]
-    at_root = squared_error(torch.zeros_like(target), target)
-    measures = log_hardness, share, loss.mean() / at_root.mean()
+    measures = log_hardness, share, model_error(*original)
     beta = schedule.between(config.beta)
     if config.feedback == "log":
         return Feedback(log_feedback(log_hardness, beta), *measures)

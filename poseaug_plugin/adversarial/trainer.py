@@ -6,7 +6,7 @@ updated first, then, every `d_every` updates, the discriminators on the pairs it
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from ..loop.estimator import Estimator
 from ..schedule import EpochSchedule
 from .augmentor import Augmentor
 from .balance import Balance, gradients_of, sums_of_squares
-from .collapse import OF_THE_ESTIMATOR, CollapseReport, CollapseWatch
+from .collapse import CollapseReport, CollapseWatch
 from .discriminators import DISCRIMINATORS, DiscriminatorInput
 from .fake_pool import FakePool
 from .feedback import raising_slope
@@ -167,10 +167,11 @@ class Trainer:
         self.measures.update(measures)
         reports = self.watch.add(measures)
         self.is_reducing = False
-        if config.repair:
-            for report in reports:
-                self.reset(report.part)
-        return reports
+        if not config.repair:
+            return reports
+        for report in reports:
+            self.reset(report.part)
+        return [replace(report, restarted=True) for report in reports]
 
     def _forward(
         self,
@@ -353,11 +354,7 @@ class Trainer:
             "weights": self._weights.get_state(),
             "squares": {name: value.clone() for name, value in self.balance.squares.items()},
             "angles": self.angles.state_dict(),
-            "watch": {
-                "sums": dict(self.watch.sums),
-                "counts": dict(self.watch.counts),
-                "updates": self.watch.updates,
-            },
+            "watch": self.watch.state_dict(),
         }
 
     def complete(self) -> None:
@@ -385,9 +382,7 @@ class Trainer:
         names |= {f"share_{name}" for name in self.balance.squares}
         for name in self.discriminators:
             names |= {f"loss_{name}", f"{name}_real", f"{name}_fake"}
-        names |= {f"{name}_finite" for name in OF_THE_ESTIMATOR}
-        self.watch.sums = {name: torch.zeros((), device=self.device) for name in names}
-        self.watch.counts = dict.fromkeys(names, 0)
+        self.watch.complete(names, self.device)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.updates = state["updates"]
@@ -403,8 +398,7 @@ class Trainer:
         self._weights.set_state(state["weights"].cpu())
         self.balance.squares = {n: x.to(self.device) for n, x in state["squares"].items()}
         self.angles.load_state_dict(state["angles"])
-        sums = {name: value.to(self.device) for name, value in state["watch"]["sums"].items()}
-        self.watch = CollapseWatch(sums, dict(state["watch"]["counts"]), state["watch"]["updates"])
+        self.watch.load_state_dict(state["watch"], self.device)
 
 
 def _adam(net: nn.Module, lr: float) -> torch.optim.Adam:

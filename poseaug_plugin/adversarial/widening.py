@@ -24,10 +24,10 @@ from ..geometry.pose_batch import PoseBatch
 from ..loop.distributed import average, on_all_ranks
 from ..loop.estimator import Estimator
 from ..schedule import EpochSchedule
-from .collapse import CollapseReport
+from .collapse import CollapseReport, CollapseWatch
 from .feedback import log_ratio, steer
 from .losses import squared_error
-from .objectives import make_predict_pairs
+from .objectives import make_predict_pairs, model_error
 
 __all__ = ["Widening"]
 
@@ -52,12 +52,15 @@ class Widening:
     def __init__(self, sampler: Sampler, views: OwnViews, hardness: float) -> None:
         self._sampler, self._views, self._hardness = sampler, views, hardness
         self.updates, self.is_reducing = 0, False
+        self.watch = CollapseWatch("widen_views")
+        self._model_error: dict[str, Tensor] = {}
 
     @property
     def measures(self) -> dict[str, Tensor]:
-        """The mean share of its two ends for each range, by name."""
+        """The mean share of its two ends for each range, by name, and the error of the model."""
         shares = self._views.shares.mean(0)
-        return {f"widened_{name}": share for name, share in zip(VIEW, shares)}
+        widened = {f"widened_{name}": share for name, share in zip(VIEW, shares)}
+        return {**widened, **self._model_error}
 
     @torch.no_grad()
     def update(
@@ -74,25 +77,32 @@ class Widening:
             fmt: converts poses to inputs of the estimator, and its outputs to poses.
 
         Returns:
-            An empty list: it cannot collapse.
+            A report if the errors of the model say nothing, so that all ranges would widen.
         """
         views, self.is_reducing = self._views, False
-        sums = on_all_ranks(lambda: self._measure(poses, estimator, fmt), self._sampler.device)
-        if sums is None:
+        measured = on_all_ranks(lambda: self._measure(poses, estimator, fmt), self._sampler.device)
+        if measured is None:
             return []
+        sums, self._model_error = measured[0], {"model_error": measured[1]}
         self.is_reducing = True
         average([sums])
-        self.is_reducing = False
         tried, accepted, ratio = sums
         too_hard = steer(ratio / accepted.clamp_min(1e-6), self._hardness)
         step = torch.where(accepted < FEW * tried, -1.0, -too_hard)
         step = torch.where(tried > 0, STEP * step, 0.0)
         views.shares = (views.shares + step.view_as(views.shares)).clamp(0, 1)
         self.updates += 1
-        return []
+        reports = self.watch.add(self._model_error)
+        self.is_reducing = False
+        return reports
 
-    def _measure(self, poses: PoseBatch, estimator: Estimator, fmt: EstimatorFormat) -> Tensor:
-        """Return three sums (3, 14) for each end: pairs, accepted pairs and their log ratios."""
+    def _measure(
+        self, poses: PoseBatch, estimator: Estimator, fmt: EstimatorFormat
+    ) -> tuple[Tensor, Tensor]:
+        """Return three sums (3, 14) for each end, and the error of the model in the own views.
+
+        The sums are numbers of pairs and of accepted pairs, and the log ratios of the latter.
+        """
         sampler, views = self._sampler, self._views
         low, high = views.ends(poses)
         number = (uniform(sampler.generator, len(poses)) * 2 * len(VIEW)).long()
@@ -107,15 +117,21 @@ class Widening:
         own = views.own(poses)
         reference, _ = sampler.sample_in(poses, own, own)
         predict_pairs = make_predict_pairs(estimator, fmt, sampler.skeleton)
-        new, old = (squared_error(*predict_pairs(pairs)) for pairs in (made, reference))
-        ratio = log_ratio(new, old)
+        in_own_views = predict_pairs(reference)
+        ratio = log_ratio(squared_error(*predict_pairs(made)), squared_error(*in_own_views))
         known = accepted & ratio.isfinite()
         weights = torch.stack([poses.valid.to(ratio), known.to(ratio), ratio.where(known, 0.0)])
-        return weights @ at_end
+        return weights @ at_end, model_error(*in_own_views)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"updates": self.updates, "shares": self._views.shares.clone()}
+        watch = self.watch.state_dict()
+        return {"updates": self.updates, "shares": self._views.shares.clone(), "watch": watch}
+
+    def complete(self) -> None:
+        """Make every entry of the state that training can add."""
+        self.watch.complete({"model_error"}, self._sampler.device)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.updates = state["updates"]
         self._views.shares = state["shares"].to(self._sampler.device).clamp(0, 1)
+        self.watch.load_state_dict(state["watch"], self._sampler.device)

@@ -413,6 +413,11 @@ class Target:
         same_views = views.max() < SAME_VIEWS and spread.max() < SAME_VIEWS
         return bool(proportions.mean() < SAME and same_views)
 
+    @property
+    def lifted_share(self) -> Tensor:
+        """The share of the poses that the model has lifted and that fit their 2D, a scalar."""
+        return self.fits.to(self.size).mean()
+
     def stats(self) -> dict[str, Tensor | float]:
         """Measures for `PoseAugmenter.stats()`."""
         return {
@@ -421,14 +426,14 @@ class Target:
             "target_proportions": ((self.log_factor.exp() - 1).abs() * self.known).sum()
             / self.known.sum().clamp_min(1),
             "target_error": self.error[self.known].mean(),
-            "target_lifted": self.fits.to(self.size).mean(),
+            "target_lifted": self.lifted_share,
             "target_shift": self.shift.abs().sum() / max(1, len(self.shift)),
         }
 
     def __str__(self) -> str:
         """A table of what was learned of the bodies, with standard errors of the bone lengths."""
         skeleton, names = self.skeleton, self.skeleton.joint_names
-        lifted = f"{float(self.fits.to(self.size).mean()):.0%} of them lifted"
+        lifted = f"{float(self.lifted_share):.0%} of them lifted"
         lines = [f"{self.count} unlabelled 2D poses, {self.batches} batches compared, {lifted}", ""]
         for group, log_factor in enumerate(self.log_factor.tolist()):
             bone = skeleton.mirror_group.index(group)

@@ -51,8 +51,12 @@ def test_healthy_training_gives_no_report(measures: dict[str, float]) -> None:
         ({"gamma_ba": math.nan}, "augmentor", "its parameters are not finite"),
         ({"evenness_r": 0.35}, "augmentor", "it turns all rows about one axis"),
         ({"evenness_t": 0.35}, "augmentor", "it moves all rows along one line"),
-        ({"model_error": 0.95}, "augmentor", "its feedback says nothing"),
-        ({"model_error": 1e6, "hardness": 1e4}, "augmentor", "its feedback says nothing"),
+        ({"model_error": 0.95}, "augmentor", "it learns from the errors of the model"),
+        (
+            {"model_error": 1e6, "hardness": 1e4},
+            "augmentor",
+            "it learns from the errors of the model",
+        ),
         ({"loss_d3d": 3.0}, "d3d", "its loss is 3, so it has diverged"),
     ],
 )

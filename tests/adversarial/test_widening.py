@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from helpers import H36M
-from loop_helpers import Lifter, attached, batch, people, same, seed_all, snapshot, train
+from loop_helpers import Lifter, attached, batch, people, same, seed_all, snapshot, step, train
 from poseaug_plugin import Camera, PoseAugConfig, PoseAugmenter, PoseBatch
+from poseaug_plugin.adversarial import collapse
 from poseaug_plugin.adversarial.widening import Widening
 from poseaug_plugin.augment.ranges import VIEW
 from poseaug_plugin.augment.sampler import Sampler
@@ -137,8 +138,10 @@ def widening(rows: int = 200, **fields: Tensor) -> tuple[Widening, PoseBatch]:
     return Widening(sampler, sampler.own_views, 1.5), replace(read, **fields)
 
 
-def measure(learner: Widening, poses: PoseBatch) -> tuple[Tensor, list[tuple[Any, ...]]]:
-    """The sums of an update, and what was asked for and made."""
+def measure(
+    learner: Widening, poses: PoseBatch
+) -> tuple[tuple[Tensor, Tensor], list[tuple[Any, ...]]]:
+    """What an update measures, and what was asked for and made."""
     sampler, calls = learner._sampler, []
     sample_in = sampler.sample_in
 
@@ -150,14 +153,16 @@ def measure(learner: Widening, poses: PoseBatch) -> tuple[Tensor, list[tuple[Any
     sampler.sample_in = recorded  # type: ignore[method-assign]
     estimator = Estimator(Lifter(norm=False))
     with estimator.untouched(), torch.no_grad():
-        sums = learner._measure(poses, estimator, POSEAUG)
+        measured = learner._measure(poses, estimator, POSEAUG)
     sampler.sample_in = sample_in  # type: ignore[method-assign]
-    return sums, calls
+    return measured, calls
 
 
 def test_a_row_is_at_one_end_and_compared_with_the_same_person_in_its_own_view() -> None:
     learner, poses = widening()
-    sums, ((low, high, made, _), (own_low, own_high, reference, _)) = measure(learner, poses)
+    (sums, error), ((low, high, made, _), (own_low, own_high, reference, _)) = measure(
+        learner, poses
+    )
     lowest, highest = learner._views.ends(poses)
     at_low, at_high = (high == lowest) & (low == lowest), (low == highest) & (high == highest)
     at_end = torch.cat([at_low, at_high], 1)
@@ -172,6 +177,7 @@ def test_a_row_is_at_one_end_and_compared_with_the_same_person_in_its_own_view()
     new, old = (Bones.of(x.pose_3d[:, 0], H36M) for x in (made, reference))
     assert torch.allclose(new.length, old.length, atol=1e-4)
     assert torch.allclose(kcs(new.direction), kcs(old.direction), atol=1e-3)
+    assert 0 < error < math.inf
 
 
 def test_padding_is_not_tried_and_scenes_are_at_one_end() -> None:
@@ -179,7 +185,7 @@ def test_padding_is_not_tried_and_scenes_are_at_one_end() -> None:
     learner, poses = widening(valid=rows % 5 > 0, group=rows // 4)
     ends = []
     for _ in range(2):
-        sums, ((low, high, *_), _) = measure(learner, poses)
+        (sums, _), ((low, high, *_), _) = measure(learner, poses)
         assert sums[0].sum() == 160
         at_end = (low == high).view(50, 4, -1)
         assert (at_end == at_end[:, :1]).all()
@@ -193,10 +199,10 @@ def test_a_step_by_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
     learner, poses = widening()
     sums, wanted = torch.zeros(3, 14), torch.zeros(14)
     cases = [(10, 2, -9.0, -1.0), (10, 3, 0.0, 0.0), (10, 10, 0.5, -0.5), (10, 10, -2.0, 1.0)]
-    for i, (tried, accepted, off, step) in enumerate(cases, 5):
+    for i, (tried, accepted, off, move) in enumerate(cases, 5):
         log_ratio = math.log(1.5) + off * math.log(1.2)
-        sums[:, i], wanted[i] = torch.tensor([tried, accepted, accepted * log_ratio]), step
-    monkeypatch.setattr(learner, "_measure", lambda *_: sums)
+        sums[:, i], wanted[i] = torch.tensor([tried, accepted, accepted * log_ratio]), move
+    monkeypatch.setattr(learner, "_measure", lambda *_: (sums, torch.ones(())))
     learner.update(poses, None, None, None)  # type: ignore[arg-type]
     steps = (learner._views.shares - 0.5).flatten() / 0.02
     assert torch.allclose(steps, wanted, atol=1e-4)
@@ -266,3 +272,19 @@ def test_it_works_beside_learned_networks() -> None:
     assert stats["updates"] == 3
     assert stats["widened_yaw"] > 0
     assert "loss_d3d" in stats
+
+
+@pytest.mark.parametrize("unit", [1.0, 1000.0])
+def test_answers_in_another_unit_than_the_batch_are_told(
+    unit: float, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(collapse, "WINDOW", 20)
+    augmenter, model, optimizer = attached(config(), predict=lambda net, x: unit * net(x))
+    for seed in range(60):  # the model learns something first
+        step(model, optimizer, batch(rows=32, seed=seed))
+    for seed in range(20):
+        step(model, optimizer, augmenter(batch(rows=32, seed=seed)))
+    told = [str(w.message) for w in recwarn if "answers are in another unit" in str(w.message)]
+    assert len(told) == (unit != 1)
+    assert all("widen_views not restarted: it learns from the errors" in text for text in told)
+    assert (augmenter.stats()["model_error"] > 0.9) is (unit != 1)

@@ -436,6 +436,20 @@ def test_collapse_is_reported_and_repaired(
     assert augmenter.stats()["updates"] == 4
 
 
+def test_each_part_that_collapses_is_warned_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collapse, "WINDOW", 1)
+    parts = iter(["augmentor", "d3d", "augmentor", "d3d"])
+    monkeypatch.setattr(
+        collapse.CollapseWatch,
+        "_reports",
+        lambda self, means: [collapse.CollapseReport(next(parts), "it is a test")],
+    )
+    augmenter, _, optimizer = attached(small("residual"))
+    with pytest.warns(PoseAugWarning, match="has collapsed") as told:
+        updates_of(augmenter, optimizer, 4)
+    assert [str(w.message).split()[5] for w in told] == ["augmentor", "d3d"]
+
+
 def test_preview_augments_all_rows_and_changes_nothing() -> None:
     augmenter, model, optimizer = attached(small(ratio=1.0))
     updates_of(augmenter, optimizer, 1)

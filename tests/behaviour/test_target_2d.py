@@ -19,6 +19,7 @@ from poseaug_plugin import (
     PoseAugConfig,
     PoseAugmenter,
     PoseAugWarning,
+    plugin,
 )
 from poseaug_plugin.augment.lifting import Lifting
 from poseaug_plugin.data import synthetic
@@ -274,3 +275,22 @@ def test_a_model_without_a_clue_gives_no_poses(poses: Tensor) -> None:
     assert augmenter.stats()["target_lifted"] < 0.05
     _, augmenter = counted(poses, learned=True, width=8, d_width=8)
     assert augmenter.stats()["updates"] == 2
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_model_that_lifts_nothing_is_told(
+    mirrored: bool, poses: Tensor, monkeypatch: pytest.MonkeyPatch, recwarn: Any
+) -> None:
+    """A model whose x axis points to the left; the warning comes once."""
+    monkeypatch.setattr(plugin, "UPDATES_TO_JUDGE", 2)
+
+    def predict(model: Any, pose_2d: Tensor) -> Tensor:
+        flat = pose_2d - pose_2d[:, :1]
+        sign = torch.tensor([-1.0 if mirrored else 1.0, 1.0])
+        return torch.cat([2 * sign * flat, 0 * flat[..., :1]], -1)
+
+    model, optimizer = trained(norm=False)
+    augmenter = PoseAugmenter(model, optimizer, "poseaug", 4, target_2d=poses, predict=predict)
+    run(augmenter, model, optimizer, range(12))
+    told = [str(w.message) for w in recwarn if "lifts 0.0% of the poses" in str(w.message)]
+    assert (len(told), augmenter.stats()["target_lifted"] > 0.01) == (mirrored, not mirrored)
