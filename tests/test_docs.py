@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import pkgutil
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -175,6 +176,16 @@ def test_every_section_of_options_is_in_the_documents():
     assert len(sections) >= 6
     shown = re.findall(r"<!-- table: options (.+?) -->", (ROOT / "docs/options.md").read_text())
     assert shown == sections
+
+
+def test_the_tables_that_are_made_from_the_code_are_those_of_the_code():
+    """If not, run `python docs/tables.py`."""
+    tables = runpy.run_path(str(ROOT / "docs/tables.py"))
+    pages = {page: page.read_text(encoding="utf-8") for page in tables["PAGES"]}
+    assert sum(page.count("<!-- table: ") for page in pages.values()) == 8
+    for page, text in pages.items():
+        assert tables["with_tables"](text) == text, page
+        assert text.count("<!-- table: ") == text.count("<!-- end of table -->"), page
 
 
 def test_the_readme_has_the_numbers_of_the_results():
