@@ -28,7 +28,7 @@ from .batches.presets import FORMATS
 from .config import PRESETS
 from .data import Pairs
 from .demo import BATCH_SIZE, METHODS, UPDATES, compare
-from .errors import PoseAugError
+from .errors import BatchError, DataError, PoseAugError
 from .files import CHECKED, augment_file, check, preview_file, read_poses
 from .geometry.skeleton import SKELETONS
 from .plugin import PoseAugmenter
@@ -338,7 +338,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             package = (error.name or "").partition(".")[0]
             text += f"; pip install {package}" * (package in EXTRAS.values())
         print(f"{args.parser.prog}: error: {text}", file=sys.stderr)
-        status = 1 if args.run is check_command and isinstance(error, PoseAugError) else 2
+        of_the_data = isinstance(error, (BatchError, DataError))
+        status = 1 if args.run is check_command and of_the_data else 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130

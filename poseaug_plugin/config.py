@@ -16,6 +16,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import groupby
+from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -106,8 +107,8 @@ class PoseAugConfig:
         0,
         1,
         "",
-        "Share of the rows that are augmented. A falling share ends training nearer to the "
-        "in-domain data, so that they are not forgotten. With any mix but replace, all rows are "
+        "Share of the rows that are augmented. A falling share brings training back towards the "
+        "original data, which keeps in-domain accuracy. With any mix but replace, all rows are "
         "augmented unless this is 0.",
     )
     depth: float | None = number(
@@ -166,7 +167,7 @@ class PoseAugConfig:
         2,
         "screen",
         "Offset of the root from the image centre, drawn from -image_offset to image_offset on "
-        "each axis. None: fitted to your people's place and size on the screen; 0.3 for Human3.6M.",
+        "each axis. None: fitted to where your people are in the image; 0.3 for Human3.6M.",
     )
     focal: Interval | None = number(
         None,
@@ -424,8 +425,8 @@ class PoseAugConfig:
         1,
         1 << 24,
         "steps",
-        "Optimizer steps, each after a new batch, per update of what is learned: networks, ranges "
-        "of views, and lifted poses of `target_2d`.",
+        "Number of optimizer steps, each after a new batch, between two updates of what is "
+        "learned: networks, ranges of views, and lifted poses of `target_2d`.",
     )
     update_rows: int | None = number(
         256,
@@ -763,8 +764,9 @@ class _Option:
             return None
         two = bool(self.pair) and isinstance(value, (tuple, list))
         ends = tuple(value) if two else (value,)
-        numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in ends)
-        if not numbers or (len(ends) != 2 if two else not self.single):
+        if not all(isinstance(v, Real) and not isinstance(v, bool) for v in ends) or (
+            len(ends) != 2 if two else not self.single
+        ):
             names = "low, high" if Interval in self.kinds else "start, end"
             wanted = ["a number"] * self.single + [f"two numbers ({names})"] * bool(self.pair)
             raise ConfigError(f"{said} must be {' or '.join(wanted)}.")
@@ -778,7 +780,7 @@ class _Option:
         whole = int in self.kinds
         if whole and any(int(v) != v for v in ends):
             raise ConfigError(f"{said} must be a whole number.")
-        plain = tuple(int(v) if whole or isinstance(v, int) else float(v) for v in ends)
+        plain = tuple(int(v) if whole or isinstance(v, Integral) else float(v) for v in ends)
         return plain if two else plain[0]
 
 

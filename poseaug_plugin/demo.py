@@ -172,7 +172,7 @@ def compare(
     for i, (seed, method) in enumerate(itertools.product(seeds, methods)):
         which = f"{i + 1} of {count}, {method}, seed {seed}"
         progress.start(f"training {which}")
-        with restored_streams():
+        with restored_streams([torch.device(device)]):
             torch.manual_seed(seed)
             began = time.process_time()
             model, augmenter = train(

@@ -20,7 +20,7 @@ __all__ = ["Engine"]
 
 
 class Engine:
-    """The sampler of an augmenter, and its trainer if the config trains networks.
+    """The sampler of an augmenter, and everything that learns beside it.
 
     Args:
         skeleton: the joints of the poses.
@@ -70,7 +70,7 @@ class Engine:
         return moved
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of sampler and trainer."""
+        """The states of the sampler and of all learners."""
         return {
             "sampler": self.sampler.state_dict(),
             "trainer": None if self.trainer is None else self.trainer.state_dict(),

@@ -58,7 +58,7 @@ WARNINGS = {
     "learned=True, widen_views= and target_2d= learn is updated after its steps. If the loop has "
     "made a new optimizer, call detach(), create another PoseAugmenter with that one, and load "
     "this one's state_dict(). If the steps are replayed from a CUDA graph, which calls no hook, "
-    "nothing is wrong without these.",
+    "ignore this unless you use one of these options.",
     "no_epochs": f"{BATCHES_WITHOUT_EPOCH:,} batches were augmented and no epoch has ended, so "
     "the schedules (ratio, warm-up, feedback, learning rate) stay at their start. Call "
     "augmenter.end_epoch() after each epoch if the loop calls augmenter(batch) itself, or if its "

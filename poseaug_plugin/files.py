@@ -110,6 +110,12 @@ def read_poses(
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}")
     if batch is not None:
+        if not isinstance(batch, Mapping):
+            raise ConfigError(
+                f"batch={batch!r} describes the batches of a training loop, but a pose file has "
+                "arrays with names: pass a mapping, such as batch=dict(pose_2d='kp', unit=0.001), "
+                "or leave it out."
+            )
         resolve_format({"pose_2d": "", "pose_3d": " ", **batch})  # raises on unknown names
     if path.is_dir() or path.name.startswith(("data_2d_", "data_3d_")):
         if batch:
@@ -166,7 +172,7 @@ def check(
     if isinstance(source, PoseFile):
         source, fmt, tree = source.batches(), source.format, source.skeleton
     reader, inner = BatchReader(fmt, tree, camera or Camera()), unwrapped(source)
-    with Windows.for_a_look(inner, (), fmt) as windows:
+    with Windows.for_a_look(inner, fmt) as windows:
         return reader.report(inner, batches, windows.split if windows else None)
 
 

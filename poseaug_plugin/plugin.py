@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
@@ -144,7 +145,7 @@ class PoseAugmenter:
         target_2d: Any = None,
         report: bool = False,
     ) -> None:
-        if epochs is not None and (not isinstance(epochs, int) or epochs < 1):
+        if epochs is not None and (not isinstance(epochs, (int, Integral)) or epochs < 1):
             raise ConfigError(
                 f"epochs={epochs!r} is not a whole number of 1 or more; pass epochs= the length "
                 "of the run, or None."
@@ -540,9 +541,9 @@ class PoseAugmenter:
     def preview(self, batch: Any) -> tuple[PoseBatch, Tensor, Augmentation]:
         """Augment every row of a batch, to look at; networks and random state do not change.
 
-        Rare poses are not preferred, but limbs are exchanged between rows, as in training. Before
-        the first batch there are no pose statistics, so bends and the vertical are missing, and
-        ranges are fitted to this batch.
+        As in training, limbs are exchanged between rows. Unlike in training, rare poses are not
+        preferred, and no pose of `target_2d` is used. Before the first batch there are no pose
+        statistics, so bends and the vertical are missing, and ranges are fitted to this batch.
 
         Args:
             batch: what the loader yields. It is not changed.
@@ -577,7 +578,7 @@ class PoseAugmenter:
             BatchError: a batch cannot be read, or there is none.
         """
         inner = unwrapped(loader)
-        temporary = Windows.for_a_look(inner, self._windows, self._reader.known_format)
+        temporary = Windows.for_a_look(inner, self._reader.known_format)
         with full_precision(self._estimator.device), temporary as windows:
             split = windows.split if windows else None
             return self._reader.report(inner, batches, split, self._with_ranges)
@@ -625,7 +626,7 @@ class PoseAugmenter:
         if loader is None:
             return self._recorded_report()
         inner = unwrapped(loader)
-        temporary = Windows.for_a_look(inner, self._windows, self._reader.known_format)
+        temporary = Windows.for_a_look(inner, self._reader.known_format)
         measured, restore_draws = [], contextlib.ExitStack()
         with (
             full_precision(self._estimator.device),
@@ -639,7 +640,8 @@ class PoseAugmenter:
                 sampler = engine.sampler
                 generator = sampler.generator
                 restore_draws.callback(generator.set_state, generator.get_state())
-                augmented, accepted, _ = sampler.sample(poses)
+                with sampler.fitted_to(poses):
+                    augmented, accepted, _ = sampler.sample(poses)
                 if not accepted.any():
                     continue
                 with self._estimator.untouched():

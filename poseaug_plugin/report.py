@@ -15,7 +15,7 @@ from torch import Tensor
 from .augment.pose_statistics import PoseStatistics
 from .batches.protocol import EstimatorFormat, prediction_and_target
 from .errors import DataError
-from .geometry.bones import Bones
+from .geometry.bones import Bones, upright_bones
 from .geometry.pose_batch import PoseBatch
 from .geometry.skeleton import Skeleton
 from .loop.estimator import Estimator
@@ -185,7 +185,7 @@ def circumstances(
     """
     bones = Bones.of(pose_3d, skeleton)
     quantities = {"distance": root[:, 2], "place": root_2d.norm(dim=-1)}
-    if skeleton.trunk and skeleton.left:
+    if upright_bones(skeleton):
         _, up, backward = bones.axes.unbind(-1)
         facing = torch.atan2(-backward[:, 0], backward[:, 2])
         tilt = torch.atan2(-up[:, 2], -up[:, 1])

@@ -14,10 +14,11 @@ class EpochSchedule:
     Args:
         epochs: length of the run. None: every schedule has its end value from the start, and the
             learning rate does not decay.
-        warmup: epochs before the feedback is used.
+        warmup: epochs before the augmentor starts to learn; without a prior, before feedback is
+            used and rows are augmented.
         done: finished epochs.
         warmup_steps: the same in steps. None: `warmup` epochs.
-        steps: finished steps.
+        steps: steps so far that followed a new batch.
     """
 
     epochs: int | None

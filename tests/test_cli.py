@@ -122,6 +122,15 @@ def test_check_tells_good_from_bad_by_its_status(capsys: pytest.CaptureFixture[s
     assert run(capsys, "check mm.npz --batch unit=0.001")[0] == 0
 
 
+@pytest.mark.parametrize("wrong", ["--skeleton nonsense", "--batch foo=1", "--batch semgcn"])
+def test_wrong_arguments_of_check_are_not_bad_data(
+    wrong: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, err = run(capsys, f"check good.npz {wrong}")
+    assert status == 2
+    assert "error: " in err
+
+
 def test_check_takes_a_loader_of_a_script(capsys: pytest.CaptureFixture[str]) -> None:
     Path("my_script.py").write_text(
         "from poseaug_plugin.data import make_loader, synthetic\n"

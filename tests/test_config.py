@@ -14,7 +14,8 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from poseaug_plugin import PoseAugmenter
+from loop_helpers import attached
+from poseaug_plugin import BatchFormat, PoseAugmenter
 from poseaug_plugin.config import PRESETS, RENAMED, Interval, PoseAugConfig, Schedule
 from poseaug_plugin.errors import ConfigError
 
@@ -90,6 +91,14 @@ def test_what_is_no_number_is_refused(name: str) -> None:
         refused(**{name: value})
     if name in RANGES:
         assert "two numbers (" in refused(**{name: 3.0})
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    config = PoseAugConfig.default(ratio=np.float32(0.5), pool=np.int64(64))
+    assert (type(config.ratio), type(config.pool)) == (float, int)
+    assert (config.ratio, config.pool) == (0.5, 64)
+    attached(epochs=np.int64(5))
+    BatchFormat(pose_3d=0, pose_2d=1, unit=np.float64(0.001), screen=(np.int64(9), np.int64(9)))
 
 
 def test_messages_say_what_is_wanted() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from loop_helpers import attached, batch, loader, same, seed_all, small, snapsho
 from poseaug_plugin import DataError, PoseAugmenter, PoseBatch
 from poseaug_plugin import report as report_module
 from poseaug_plugin.augment.pose_statistics import PoseStatistics
-from poseaug_plugin.geometry.bones import Bones, bones_to_pose
+from poseaug_plugin.data import synthetic_hands
+from poseaug_plugin.geometry.bones import Bones, bones_to_pose, upright_bones
 from poseaug_plugin.geometry.operators import axis_angle_to_matrix
 from poseaug_plugin.geometry.skeleton import Skeleton
 from poseaug_plugin.report import QUANTITIES, Rows, error_report, measure_rows
@@ -51,6 +53,17 @@ def test_it_groups_the_errors_and_names_the_joints() -> None:
     assert report.joints["pelvis"] == pytest.approx(0.0, abs=1e-3)
     assert "by yaw" in str(report)
     assert "by joint" in str(report)
+
+
+def test_before_training_the_pairs_are_in_the_ranges_of_the_loader() -> None:
+    """Hands are seen from half a metre, not from the metres of Human3.6M."""
+    hands = synthetic_hands.make()[0][:64]
+    model = nn.Sequential(nn.Flatten(), nn.Linear(42, 63), nn.Unflatten(1, (21, 3)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    augmenter = PoseAugmenter(model, optimizer, "poseaug", skeleton="hand_21")
+    batches = [(hands.pose_3d, hands.pose_2d, None, hands.camera)]
+    found = augmenter.report(batches).bins["distance"]
+    assert max(each.high for each in found) < 2
 
 
 def test_it_finds_the_joint_that_is_wrong() -> None:
@@ -177,6 +190,20 @@ def test_the_view_is_that_of_the_centre_frame() -> None:
     distance = [4.0, 4.5, 5.0, 5.5, 6.0]
     assert found["distance"].tolist() == pytest.approx(distance)
     assert found["place"].tolist() == pytest.approx([2 * 0.5 / d for d in distance])
+
+
+def test_shoulders_are_not_hips() -> None:
+    """A skeleton whose root is the thorax has no yaw and tilt, as they are defined."""
+    order = torch.tensor([8, 9, 10, 11, 12, 13, 14, 15, 7, 0, 1, 2, 3, 4, 5, 6])
+    parents = [-1, 0, 0, 2, 3, 0, 5, 6, 0, 8, 9, 10, 11, 9, 13, 14]
+    names = [H36M.joint_names[joint] for joint in order]
+    thorax = Skeleton(parents, left=[2, 3, 4, 13, 14, 15], right=[5, 6, 7, 10, 11, 12], names=names)
+    assert names[2] == "l_shoulder"
+    assert not upright_bones(thorax)
+    poses = standing()
+    pose_3d = poses.pose_3d[:, :, order]
+    moved = replace(poses, pose_3d=pose_3d - pose_3d[:, :, :1], pose_2d=poses.pose_2d[:, :, order])
+    assert not {"yaw", "tilt"} & measured(moved, thorax).quantities.keys()
 
 
 def test_the_root_joint_need_not_be_the_first() -> None:

@@ -27,8 +27,9 @@ class Mixed:
         batch: the batch as the caller's loader yields it.
         tried: number of augmented pairs.
         passed: how many of them were accepted, a scalar on the device.
-        real: the poses of all rows of `batch` before that. A row that is there twice is valid once.
-        made: the same with all pairs, those that were not accepted included.
+        real: the original poses of all rows of `batch`. With `mix="append"` the second copy of a
+            row is marked as invalid, so that it counts once.
+        made: the same rows with every augmented pair put in, accepted or not.
         replaced: (B,) bool, the rows of `batch` that are augmented.
     """
 

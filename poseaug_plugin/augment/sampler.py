@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -195,7 +196,7 @@ class Sampler:
     def measure(self, poses: PoseBatch) -> None:
         """Fit the ranges of the prior to the rows so far and those of a batch.
 
-        The first batch tells whether the 2D is detected. This waits for the device.
+        The first batch tells whether the 2D is detected; only then this waits for the device.
         """
         if self.detected is None:
             self.detected = bool(self.config.keep_detection_error) and _is_detected(poses)
@@ -464,14 +465,23 @@ class Sampler:
 
         Before the first batch, the ranges are fitted to these rows.
         """
-        kept = self.generator.get_state(), self._ranges
+        state = self.generator.get_state()
+        try:
+            with self.fitted_to(poses):
+                return self.sample(poses)
+        finally:
+            self.generator.set_state(state)
+
+    @contextmanager
+    def fitted_to(self, poses: PoseBatch) -> Iterator[None]:
+        """Before the first batch, the ranges are those of these rows inside the block."""
+        ranges = self._ranges
         if self.config.uses_view_statistics and not self.view_statistics.rows:
             self._ranges = Ranges.for_batch(self.config, self.skeleton, poses)
         try:
-            return self.sample(poses)
+            yield
         finally:
-            self._ranges = kept[1]
-            self.generator.set_state(kept[0])
+            self._ranges = ranges
 
     def rejections(self, poses: PoseBatch) -> tuple[str, str]:
         """Return the shares of pairs that leave the image and that are too near, in per cent.

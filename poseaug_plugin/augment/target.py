@@ -336,6 +336,8 @@ class Target:
             augmented: a batch of augmented pairs.
             accepted: (B,) bool, those that are used.
         """
+        if not self.batches and not accepted.any():  # waits for the device, until one is accepted
+            return
         length, place = self.measures.measure(augmented.pose_2d[:, augmented.middle])
         size = (length @ self._weight).clamp_min(EPS)
         weight = accepted.to(size)

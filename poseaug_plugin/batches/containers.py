@@ -137,7 +137,7 @@ def repeat_rows(batch: Any, rows: int, times: int = 2) -> Any:
 
 
 def duplicate(value: Any) -> Any:
-    """A deep copy, in which what cannot be copied is shared, as a lock.
+    """A deep copy. Objects that cannot be copied, such as locks, are shared with the original.
 
     Tensors that were computed from others keep their gradient.
     """

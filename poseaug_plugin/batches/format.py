@@ -7,6 +7,7 @@ import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -104,11 +105,13 @@ class BatchFormat:
         ):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is not one of {list(choices)}.")
-        if not isinstance(self.unit, (int, float)) or not self.unit > 0:
+        if not isinstance(self.unit, (int, float, Real)) or not self.unit > 0:
             raise ConfigError(f"unit={self.unit!r} must be a number of metres per unit, above 0.")
         if self.screen is not None:
             sizes = self.screen if isinstance(self.screen, (tuple, list)) else ()
-            if len(sizes) != 2 or not all(isinstance(v, (int, float)) and v > 0 for v in sizes):
+            if len(sizes) != 2 or not all(
+                isinstance(v, (int, float, Real)) and v > 0 for v in sizes
+            ):
                 raise ConfigError(f"screen={self.screen!r} must be (width, height) in pixels.")
         if self.pose_2d == self.pose_3d:
             raise ConfigError(

@@ -148,10 +148,11 @@ def check_learnable(fmt: Format) -> None:
     if missing:
         raise ConfigError(
             f"batch={type(fmt).__name__} has no method {' and no method '.join(missing)}, but the "
-            "config uses predictions of the estimator (feedback or target_2d), and only the "
-            "format knows their layout and unit. Add inputs(poses, pose_2d) and outputs(predicted, "
-            "poses, skeleton) as in poseaug_plugin.batches.protocol.EstimatorFormat, or do without "
-            "them: learned=False (the default) or feedback='off', and lifted_poses=0."
+            "plugin has to call the model (for feedback, widen_views, target_2d or a report), and "
+            "only the format knows the layout and unit of its answers. Add inputs(poses, pose_2d) "
+            "and outputs(predicted, poses, skeleton) as in "
+            "poseaug_plugin.batches.protocol.EstimatorFormat, or do without: feedback='off', "
+            "widen_views=None, lifted_poses=0, report=False."
         )
 
 

@@ -7,9 +7,10 @@ caller gets only the 2D, bit for bit as without the plugin.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,7 @@ class Windows:
         generator.poses_2d = [np.concatenate(pair, -1) for pair in clips]
         shape = (*generator.batch_2d.shape[:-1], self._channels + 3)
         generator.batch_2d = np.empty(shape, generator.batch_2d.dtype)
+        _IN_USE.add(self)
 
     @classmethod
     def of(cls, loader: Any, fmt: Format | None) -> Windows | None:
@@ -52,11 +54,9 @@ class Windows:
 
     @classmethod
     @contextmanager
-    def for_a_look(
-        cls, loader: Any, packed: Sequence[Windows], fmt: Format | None
-    ) -> Iterator[Windows | None]:
-        """The loader's one of `packed`, or else a new one that is undone after the block."""
-        found = next((windows for windows in packed if windows.generator is loader), None)
+    def for_a_look(cls, loader: Any, fmt: Format | None) -> Iterator[Windows | None]:
+        """The one that the loader has, or else a new one that is undone after the block."""
+        found = next((windows for windows in _IN_USE if windows.generator is loader), None)
         temporary = None if found else cls.of(loader, fmt)
         try:
             yield found or temporary
@@ -66,6 +66,7 @@ class Windows:
 
     def undo(self) -> None:
         """Restore the generator's own lists and buffers."""
+        _IN_USE.discard(self)
         self.generator.poses_2d, self.generator.batch_2d = self._originals
 
     def split(self, batch: Any) -> tuple[Any, Any]:
@@ -86,6 +87,10 @@ class Windows:
         same_shape = getattr(target, "shape", None) == window[:, :1].shape
         matches = same_shape and _mirror_as_target(window, target)
         return plain, set_fields(plain, {fmt.pose_3d: window}) if matches else plain
+
+
+#: All that have packed a generator; those of augmenters that were dropped leave by themselves.
+_IN_USE: WeakSet[Windows] = WeakSet()
 
 
 def _unpack(generator: Any) -> None:

@@ -148,7 +148,7 @@ def load_h36m(
 ) -> Pairs:
     """Load Human3.6M in VideoPose3D's format, seen by all four cameras.
 
-    These files contain pickled dictionaries. Unpickling can run code, so open only files you trust.
+    The files hold pickled dictionaries, which are read without running code from them.
     VideoPose3D's 2D files (``gt``, CPN, Detectron) have Human3.6M's 17 joints, those of SemGCN and
     PoseAug (``gt``, ``hr``) have 16. Both are recognised by the number of joints. Some detections
     are a few frames longer than the motion; the extra frames are dropped.
@@ -216,8 +216,7 @@ def load_pose_npz(path: str | Path) -> Pairs:
     The archive has ``pose3d`` (N, 16 or 17, 3) in metres in the camera frame and ``pose2d``
     (N, 16 or 17, 2) in normalised image coordinates. Optional are ``cam`` (N, 9), NaN by default,
     and ``action`` (N,), empty by default. The subject is the name of the file. Rows are single
-    frames, because the file does not say which rows are neighbours. Nothing is unpickled, so
-    untrusted files are safe.
+    frames, because the file does not say which rows are neighbours. No code from the file is run.
 
     Raises:
         FileNotFoundError: The file does not exist.

@@ -139,12 +139,14 @@ def upright_bones(skeleton: Skeleton) -> tuple[int, ...]:
     """Return the bones to the right hip and the left hip, and the first bone of the trunk.
 
     They define the body axes and which way is up. The result is empty for a skeleton without
-    sides or without a root between two hips, such as `coco_17` and `hand_21`.
+    sides or without a root between two hips, such as `coco_17` and `hand_21`. A root between two
+    joints that are named shoulders is not one.
     """
     hips = [
         (skeleton.bone_of[right], skeleton.bone_of[left])
         for left, right in zip(skeleton.left, skeleton.right)
         if skeleton.parents[left] == skeleton.parents[right] == skeleton.root
+        and "shoulder" not in skeleton.joint_names[left].lower()
     ]
     return (*hips[0], skeleton.trunk[0]) if hips and skeleton.trunk else ()
 

@@ -8,6 +8,7 @@ y / w * 2 - h / w. Poses are (..., J, 3) in metres in the camera frame: x right,
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,7 +40,8 @@ class Camera:
         height: half height of the image, h / w; the half width is 1.
 
     Raises:
-        ConfigError: an argument has the wrong number of values, or `f` is outside 0.1 to 20.
+        ConfigError: an argument has the wrong number of values or one that is not finite, `f` is
+            outside 0.1 to 20, or `height` is not above 0.
     """
 
     f: tuple[float, float] = (2.29, 2.29)
@@ -56,11 +58,18 @@ class Camera:
                     f"Camera {name}={values} has the wrong number of values: {len(values)}, "
                     f"expected {count}."
                 )
+            if not all(math.isfinite(v) for v in values):
+                raise ConfigError(f"Camera {name}={values} has values that are not finite.")
             object.__setattr__(self, name, values)
         if not all(0.1 < f < 20 for f in self.f):
             raise ConfigError(
                 f"Camera f={self.f} is not in normalised screen units, in which it is between 0.1 "
                 "and 20; convert pixels with Camera.from_pixels(f, c, w, h)."
+            )
+        if not 0 < self.height < math.inf:
+            raise ConfigError(
+                f"Camera height={self.height} is not the half height of an image; pass h / w, "
+                "which is above 0."
             )
 
     @classmethod
@@ -193,10 +202,10 @@ def _bounds(height: float, dtype: torch.dtype, device: torch.device) -> tuple[Te
 
 
 def zoom(intrinsics: Tensor, factor: Tensor) -> Tensor:
-    """Multiply the focal lengths by a factor, with the same sensor and lens distortion on it.
+    """Multiply the focal lengths by a factor.
 
-    The distortion is kept as a function of the image point, not of the ray. The coefficients of
-    r^2, r^4, r^6 and of the tangential terms are therefore multiplied by powers of the factor.
+    The lens distortion stays the same function of the image point, not of the ray. The coefficients
+    of r^2, r^4, r^6 and of the tangential terms are therefore multiplied by powers of the factor.
 
     Args:
         intrinsics: (..., 9).

@@ -42,7 +42,7 @@ class AugmentsBatches(Protocol):
         """Augment a batch, or return `batch` itself; the arguments are what `split` returned."""
 
     def update(self) -> None:
-        """Update the plugin's networks on the batch that was augmented last."""
+        """Update what is learned on the batch that was augmented last."""
 
     @property
     def epochs(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def plot_views(
     figure = Figure(figsize=(11, 2.6 * len(found) + 0.6), layout="constrained")
     axes = figure.subplots(len(found), 4, squeeze=False, sharex="col")
     farthest = max(float(poses.root[..., 2].max()) for poses in found.values())
-    for line, colour, (title, poses) in zip(axes, SET_COLOURS, found.items()):
+    for line, colour, (title, poses) in zip(axes, itertools.cycle(SET_COLOURS), found.items()):
         azimuth, elevation = view_angles(poses, tree).T.tolist()
         centre = poses.pose_2d[:, poses.middle]
         root = centre[:, tree.root]

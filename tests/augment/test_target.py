@@ -233,6 +233,16 @@ def test_rejected_pairs_are_not_compared() -> None:
     assert target.log_factor.any()
 
 
+def test_a_first_batch_without_an_accepted_pair_leaves_no_trace() -> None:
+    poses, every = batch_of(training()[:64]), torch.ones(64, dtype=torch.bool)
+    first, late = (Target(deployment(), H36M, CPU) for _ in range(2))
+    late.add(poses, ~every)
+    for target in (first, late):
+        target.add(poses, every)
+    assert torch.equal(first.reach, late.reach)
+    assert torch.equal(first.log_factor, late.log_factor)
+
+
 def doubts(pose_2d: Tensor) -> list[str]:
     poses = batch_of(training()[::40])
     return [name for name, _ in Target(pose_2d, H36M, CPU).doubts(poses)]

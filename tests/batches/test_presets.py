@@ -16,6 +16,7 @@ from poseaug_plugin.batches.containers import get_field, set_fields
 from poseaug_plugin.batches.image_space import from_image, to_image
 from poseaug_plugin.batches.presets import FORMATS, martinez, resolve_format
 from poseaug_plugin.batches.windows import Windows
+from poseaug_plugin.files import check
 from poseaug_plugin.geometry.camera import project
 
 CAMERA = Camera()
@@ -341,11 +342,22 @@ def test_windows_that_were_never_unpacked_are_packed_once():
 def test_a_look_at_a_packed_generator_leaves_it_packed():
     packed, bare, fmt = Generator(), Generator(), FORMATS["videopose3d"]
     windows = Windows.of(packed, fmt)
-    with Windows.for_a_look(packed, [windows], fmt) as found:
+    with Windows.for_a_look(packed, fmt) as found:
         assert found is windows
-    with Windows.for_a_look(bare, [windows], fmt) as found:
+    with Windows.for_a_look(bare, fmt) as found:
         assert found not in (None, windows)
     assert (packed.poses_2d[0].shape[-1], bare.poses_2d[0].shape[-1]) == (5, 2)
+
+
+def test_a_check_without_the_augmenter_leaves_a_wrapped_generator_as_it_is():
+    augmenter, _, _ = attached(small("random"), "videopose3d")
+    wrapped = augmenter.wrap(Generator())
+    (report,) = check(wrapped, "videopose3d", batches=1)
+    assert report.ok
+    assert report.frames == 5
+    list(wrapped.next_epoch())
+    stats = augmenter.stats()
+    assert (stats["bad_batches"], stats["batches"]) == (0, 4)
 
 
 def test_formats_are_found_by_name():

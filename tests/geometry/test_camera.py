@@ -194,9 +194,12 @@ def test_camera_from_pixels() -> None:
         ({"c": (0.0, 0.0, 0.0)}, "Camera c=.* wrong number of values: 3, expected 2"),
         ({"k": (0.0, 0.0)}, "Camera k=.* wrong number of values: 2, expected 3"),
         ({"p": ()}, "Camera p=.* wrong number of values: 0, expected 2"),
-        ({"f": (math.nan, 2.0)}, "between 0.1 and 20"),
+        ({"f": (math.nan, 2.0)}, "not finite"),
         ({"f": (2.0, 20.5)}, "between 0.1 and 20"),
         ({"f": (0.09, 2.0)}, "between 0.1 and 20"),
+        ({"c": (math.nan, 0.0)}, "Camera c=.* not finite"),
+        ({"height": -1.0}, "Camera height=-1.0 is not .* pass h / w"),
+        ({"height": math.nan}, "Camera height=nan is not"),
     ],
 )
 def test_invalid_cameras_raise(arguments: dict[str, object], message: str) -> None:

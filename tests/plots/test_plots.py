@@ -195,6 +195,12 @@ def test_a_report_is_drawn_with_its_bins_and_joints(tmp_path: Path) -> None:
     assert joints.yaxis_inverted()
 
 
+def test_more_sets_than_colours_are_all_drawn() -> None:
+    sets = {str(number): attached().read(batch()) for number in range(8)}
+    figure = plots.plot_views(sets)
+    assert all(figure.axes[4 * number].collections for number in range(8))
+
+
 def test_views_of_sets_lie_below_each_other(tmp_path: Path) -> None:
     augmenter = attached()
     after, accepted, _ = augmenter.preview(batch())
