@@ -63,6 +63,11 @@ WARNINGS = {
     "the schedules (ratio, warm-up, feedback, learning rate) stay at their start. Call "
     "augmenter.end_epoch() after each epoch if the loop calls augmenter(batch) itself, or if its "
     "loader never ends. If your epochs are longer than that, all is well.",
+    "many_epochs": "{} epochs have ended, twice the {} of epochs=, so the schedules (ratio, "
+    "warm-up, feedback, learning rate) reached their end half-way. Call end_epoch() after each "
+    "epoch and not after each batch, and not at all if the loader is wrapped. If the loop iterates "
+    "the loader twice per epoch, as for two models, pass twice the number as epochs=. If it goes "
+    "on for longer than was planned, all is well.",
     "several_loaders": "several wrapped loaders of different lengths are iterated side by side, "
     "and an epoch is counted whenever the shortest of them ends. If your epochs are those of a "
     "longer one, wrap only that one, and pass the batches of the others to augmenter(batch).",

@@ -171,7 +171,7 @@ def check(
     tree = None if skeleton is None else Skeleton.of(skeleton)
     if isinstance(source, PoseFile):
         source, fmt, tree = source.batches(), source.format, source.skeleton
-    reader, inner = BatchReader(fmt, tree, camera or Camera()), unwrapped(source)
+    reader, inner = BatchReader(fmt, tree, camera), unwrapped(source)
     with Windows.for_a_look(inner, fmt) as windows:
         return reader.report(inner, batches, windows.split if windows else None)
 

@@ -167,7 +167,7 @@ class PoseAugmenter:
         self._reader = BatchReader(
             fmt,
             None if skeleton is None else Skeleton.of(skeleton),
-            camera or Camera(),
+            camera,
         )
         self._notifier = Notifier(callbacks)
         self._estimator = Estimator(model, predict)
@@ -317,6 +317,8 @@ class PoseAugmenter:
 
     def _count_epoch(self) -> None:
         self._schedule.done += 1
+        if self._schedule.epochs is not None and self._schedule.done == 2 * self._schedule.epochs:
+            self._notifier.warn("many_epochs", self._schedule.done, self._schedule.epochs)
         self._report_bad_rows()
         self._notifier.emit("epoch", self)
 

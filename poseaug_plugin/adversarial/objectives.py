@@ -107,11 +107,13 @@ def check_estimator(
     called = f"{estimator.called} with 2D of shape {tuple(pose_2d.shape)}"
     try:
         with estimator.untouched(), torch.inference_mode(False):
-            output = estimator(pose_2d)
+            output = estimator(pose_2d.clone())  # a copy, because models may change it in place
     except Exception as error:
         raise EstimatorError(
             f"{called} raised {type(error).__name__}: {error}. If your training loop calls the "
-            "model in another way, pass predict=lambda model, x: ... that does the same."
+            "model in another way, pass predict=lambda model, x: ... that does the same. If it "
+            "needs more than the 2D, as diffusion models do, set feedback='off' and "
+            "lifted_poses=0 in config=."
         ) from error
     if not isinstance(output, Tensor):
         raise EstimatorError(

@@ -41,6 +41,7 @@ DEPTH = 0.5, 250.0  # to the root, in longest bones: 0.2 to 110 m for an adult
 DOUBTED_RESIDUAL = 0.025
 DOUBTED_ASYMMETRY = 0.05
 DOUBTED_OUTSIDE = 0.1  # share of frames
+CERTAINTY = 0.01  # by which a confidence may lie outside 0 to 1
 DOUBTED_CENTRE = 0.25  # screen units; a lens is rarely off by more than 0.05
 USUAL_DISTANCE = 4.0, 22.0  # in longest bones: 2 to 10 m for an adult
 USUAL_BONE = 0.15, 0.8  # metres; that of a skeleton without sides, such as a hand, may be shorter
@@ -203,7 +204,8 @@ def _stale_fields(batch: Any, fmt: BatchFormat | None, rows: int, points: bool) 
     """Fields that may describe the old pose of an augmented row.
 
     Args:
-        points: whether to look for those that look like points, in 2D or 3D, or for all others.
+        points: whether to look for those that look like a description of the pose (several numbers
+            for each of several things, or a point), or for all others.
     """
     if fmt is None:
         return
@@ -218,17 +220,22 @@ def _stale_fields(batch: Any, fmt: BatchFormat | None, rows: int, points: bool) 
         if not used & {str(key), names.get(key)}
         and not any(name.startswith(f"{key}.") for name in used)
     }
+
+    def looks_like_points(shape: tuple[int, ...]) -> bool:  # without the rows
+        return shape[-1:] in ((2,), (3,)) or (len(shape) > 1 and shape[-1] > 1)
+
     stale = [
         key
         for key, value in fields.items()
-        if describes_rows(value, rows) and points == (stacked_shape(value)[1:][-1:] in ((2,), (3,)))
+        if describes_rows(value, rows) and points == looks_like_points(stacked_shape(value)[1:])
     ]
     if stale:
         yield (
             f"the fields {stale} hold {'points' if points else 'numbers'} for each row and are "
-            "passed through unchanged: if they describe the pose (a root position, a box, a "
-            "camera, velocities), they are wrong for augmented rows. Name a camera field as "
-            "camera= in batch=, and compute the others in the loop"
+            "passed through unchanged: if they describe the pose (a copy of it, a root position, a "
+            "box, a camera, velocities, an image), they are wrong for augmented rows, and a loop "
+            "that trains on them trains on the original rows. Name a camera field as camera= in "
+            "batch=, and compute the others in the loop from the 2D and 3D of the batch"
         )
 
 
@@ -411,6 +418,13 @@ def _doubts(found: Diagnostics, skeleton: Skeleton) -> Iterator[str]:
         yield (
             f"the longest bone is {found.longest_bone:.2g} m; an adult's is about {THIGH} m. If "
             "yours are not of that size, the 3D is in another unit than unit= in batch= says"
+        )
+    least, most = found.certainty
+    if least < -CERTAINTY or most > 1 + CERTAINTY:
+        yield (
+            f"the third channel of the 2D goes from {least:.3g} to {most:.3g}. It is taken for a "
+            "confidence, which stays with its row. If it is a depth, a velocity or a part of a "
+            "ray, it does not fit the new 2D: yield the 2D without it, and compute it in the loop"
         )
     if found.outside > DOUBTED_OUTSIDE:
         yield (

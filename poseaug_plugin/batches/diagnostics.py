@@ -40,6 +40,7 @@ class Diagnostics:
     focal: float  # the cameras' focal length, median
     image_space: float  # root mean square distance of root-relative 2D and the 3D's x and y
     length_spread: float  # relative spread of body size within a clip, median over clips
+    certainty: tuple[float, float]  # of the third channel of the 2D; (0, 1) without one
     root_step: float  # metres between the roots of neighbouring frames, median; 0 without clips
 
     @classmethod
@@ -80,8 +81,17 @@ class Diagnostics:
             focal=float(poses.camera[:, :2].median()),
             image_space=_rms(_relative(frames, skeleton)[..., :2] - _relative(pose_2d, skeleton)),
             length_spread=_length_spread(poses.pose_3d, skeleton),
+            certainty=_range(poses.extra_2d),
             root_step=_root_step(root.view(*poses.pose_3d.shape[:2], 3)),
         )
+
+
+def _range(extra_2d: Tensor | None) -> tuple[float, float]:
+    """The smallest and the largest number of further channels of the 2D."""
+    if extra_2d is None:
+        return 0.0, 1.0
+    known = extra_2d.nan_to_num(0.0)
+    return float(known.min()), float(known.max())
 
 
 def _centre(poses: PoseBatch) -> tuple[float, float]:

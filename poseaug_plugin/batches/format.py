@@ -69,6 +69,8 @@ class BatchFormat:
             that of the centre frame. It may be mirrored where `pose_3d` is not, and the other way
             round. It is read only.
         skeleton: name of a preset, if the number of joints does not identify it.
+        default_camera: the camera of batches without one, unless the augmenter's `camera=` is set.
+            None: that of Human3.6M.
 
     2D and 3D fields may have the shapes (B, J * C), (B, J, C), (B, T, J, C), (B, 1, T, J, C),
     (B, J * C, T) or (N, C, T, J, 1). A third 2D channel (a confidence) stays with its row. Rows
@@ -97,6 +99,7 @@ class BatchFormat:
     scenes: bool = False
     window_3d: Key | None = None
     skeleton: str | None = None
+    default_camera: Camera | None = None
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -326,7 +329,8 @@ class BatchFormat:
             raise BatchError(
                 f"camera (field {self.camera!r}) has shape {tuple(camera.shape)}, expected "
                 f"({rows}, 9): fx fy cx cy k1 k2 k3 p1 p2 in screen units, or matrices "
-                f"({rows}, 3, 3)."
+                f"({rows}, 3, 3). If the field is no camera, leave camera= out of batch=, and name "
+                "the other fields."
             )
         camera = intrinsics_of(camera.to(pose_2d))
         camera = camera.repeat_interleave(people, 0) if people > 1 else camera

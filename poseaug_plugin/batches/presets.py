@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigError, look_up
+from ..geometry.camera import Camera
 from .format import BatchFormat
 from .protocol import Format
 
 __all__ = ["ALIASES", "FORMATS", "martinez", "resolve_format"]
+
+#: Of MPI-INF-3DHP's training cameras: about 1,497 pixels in images of 2,048.
+MPI_INF_3DHP = Camera(f=(1.46, 1.46))
 
 FORMATS: dict[str, BatchFormat] = {
     # VideoPose3D: (camera or None, 3D, 2D), numpy, root position in joint 0.
@@ -28,10 +32,21 @@ FORMATS: dict[str, BatchFormat] = {
         pose_2d=0, pose_3d=1, space="image", root="absolute", skeleton="h36m_17"
     ),
     # MotionAGFormer on MPI-INF-3DHP: millimetres / 1024, root joint 14.
-    "mpi3dhp": BatchFormat(pose_2d=0, pose_3d=1, unit=1.024, skeleton="mpi_inf_3dhp_17"),
+    "mpi3dhp": BatchFormat(
+        pose_2d=0,
+        pose_3d=1,
+        unit=1.024,
+        skeleton="mpi_inf_3dhp_17",
+        default_camera=MPI_INF_3DHP,
+    ),
     # P-STMO on MPI-INF-3DHP: (zeros, 3D, 2D, ...), millimetres, root position in joint 14.
     "pstmo_3dhp": BatchFormat(
-        pose_3d=1, pose_2d=2, root="slot", unit=0.001, skeleton="mpi_inf_3dhp_17"
+        pose_3d=1,
+        pose_2d=2,
+        root="slot",
+        unit=0.001,
+        skeleton="mpi_inf_3dhp_17",
+        default_camera=MPI_INF_3DHP,
     ),
     # mmpose's VideoPoseLifting: a list of (2J, T), and data samples that hold the targets, and
     # the 3D of windows if 'keypoints_3d' is one of the meta_keys.
@@ -67,12 +82,15 @@ def martinez(
 ) -> BatchFormat:
     """The format of 3d-pose-baseline in PyTorch: flat, standardised 2D and 3D.
 
-    The 2D is in pixels, without the nose; the 3D is in millimetres, without the hip.
+    The 2D is in pixels, without the nose (in EvoSkeleton with it); the 3D is in millimetres,
+    without the hip.
 
     Args:
-        stat_2d, stat_3d: (mean, std) of the 32 and 48 dimensions in use.
+        stat_2d: (mean, std) of the 32 dimensions in use, 34 with the nose.
+        stat_3d: (mean, std) of the 48 dimensions in use.
         screen: width and height of the images, pixels.
     """
+    has_nose = stat_2d is not None and len(stat_2d[0]) == 34
     return BatchFormat(
         pose_2d=0,
         pose_3d=1,
@@ -80,7 +98,7 @@ def martinez(
         screen=screen,
         stat_2d=stat_2d,
         stat_3d=stat_3d,
-        joints_2d=tuple(j for j in range(17) if j != 9),
+        joints_2d=tuple(j for j in range(17) if j != 9 or has_nose),
         joints_3d=tuple(range(1, 17)),
         skeleton="h36m_17",
     )

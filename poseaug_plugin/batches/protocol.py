@@ -151,8 +151,8 @@ def check_learnable(fmt: Format) -> None:
             "plugin has to call the model (for feedback, widen_views, target_2d or a report), and "
             "only the format knows the layout and unit of its answers. Add inputs(poses, pose_2d) "
             "and outputs(predicted, poses, skeleton) as in "
-            "poseaug_plugin.batches.protocol.EstimatorFormat, or do without: feedback='off', "
-            "widen_views=None, lifted_poses=0, report=False."
+            "poseaug_plugin.batches.protocol.EstimatorFormat, or do without: learned=False or "
+            "feedback='off', widen_views=None, lifted_poses=0, report=False."
         )
 
 

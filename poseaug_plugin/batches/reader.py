@@ -30,11 +30,14 @@ class BatchReader:
 
     Args:
         fmt, skeleton: None to infer it from the first batch.
-        camera: the camera of batches that have none.
+        camera: the camera of batches that have none. None: that of the format.
     """
 
-    def __init__(self, fmt: Format | None, skeleton: Skeleton | None, camera: Camera) -> None:
-        self._format, self._skeleton, self._camera = fmt, skeleton, camera
+    def __init__(
+        self, fmt: Format | None, skeleton: Skeleton | None, camera: Camera | None
+    ) -> None:
+        self._format, self._skeleton = fmt, skeleton
+        self._camera = camera or getattr(fmt, "default_camera", None) or Camera()
         self.checked = False
         self._longest_bone = float("inf")  # metres, of the first batch
 

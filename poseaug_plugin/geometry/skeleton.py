@@ -144,7 +144,8 @@ class Skeleton:
         if count not in _BY_COUNT:
             raise SkeletonError(
                 f"no preset skeleton has {count} joints (known: {sorted(_BY_COUNT)}); pass "
-                "skeleton=Skeleton(parents, left, right)."
+                "skeleton=Skeleton(parents, left, right). If the poses have another number, their "
+                "joints are in another dimension than expected: yield (B, J, C) or (B, T, J, C)."
             )
         return SKELETONS[_BY_COUNT[count]]
 

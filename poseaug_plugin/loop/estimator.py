@@ -109,9 +109,13 @@ class Estimator:
 
     def __init__(self, model: nn.Module, predict: Predict | None = None) -> None:
         if not isinstance(model, nn.Module):
+            cure = "pass PoseAugmenter(model, optimizer, ...) in this order"
+            if isinstance(model, Mapping):
+                names = [name for name, part in model.items() if isinstance(part, nn.Module)]
+                cure = f"pass the one that is trained, of {names}"
             raise AttachError(
                 f"model is a {type(model).__name__}, expected the torch.nn.Module to be trained; "
-                "pass PoseAugmenter(model, optimizer, ...) in this order."
+                f"{cure}."
             )
         if predict is not None and not callable(predict):
             raise ConfigError(

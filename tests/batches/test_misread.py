@@ -25,7 +25,8 @@ from poseaug_plugin import (
 from poseaug_plugin.batches.check import inspect
 from poseaug_plugin.batches.image_space import to_image
 from poseaug_plugin.batches.infer import infer_format
-from poseaug_plugin.batches.presets import FORMATS
+from poseaug_plugin.batches.presets import FORMATS, martinez
+from poseaug_plugin.batches.reader import BatchReader
 from poseaug_plugin.geometry.camera import project
 
 H36M_17 = Skeleton.of("h36m_17")
@@ -342,6 +343,45 @@ def test_fields_that_may_describe_the_old_pose_are_doubted_by_name() -> None:
     assert "['root']" in found
     assert "passed through unchanged" in found
     assert not doubts({k: v for k, v in batch.items() if k != "root"}, fmt)
+
+
+@pytest.mark.parametrize("shape", [(8, 16, 5), (8, 16, 6), (8, 3, 32, 32), (8, 16, 32, 32)])
+def test_copies_of_the_pose_and_images_are_told_when_training_starts(shape: Any) -> None:
+    pose_3d, pose_2d = pairs()
+    given = (torch.rand(shape), pose_3d, pose_2d)
+    found = doubts(given, BatchFormat(pose_3d=1, pose_2d=2, root="absolute"))
+    assert "the fields [0] hold points" in found
+    assert "a loop that trains on them trains on the original rows" in found
+
+
+@pytest.mark.parametrize(
+    ("third", "told"), [(0.0, False), (1.0, False), (-0.2, True), (1.04, True), (4.0, True)]
+)
+def test_a_third_channel_that_is_no_confidence_is_doubted(third: float, told: bool) -> None:
+    """A depth, a velocity, or a ray as in Ray3D."""
+    pose_3d, pose_2d = pairs()
+    channel = torch.full_like(pose_2d[..., :1], 0.5)
+    channel[3, 0, 4] = third
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, root="absolute")
+    found = doubts((pose_3d, torch.cat([pose_2d, channel], -1)), fmt)
+    assert ("the third channel of the 2D goes from" in found) is told
+    assert ("yield the 2D without it" in found) is told
+
+
+def test_mpi_inf_3dhp_has_its_own_camera_unless_one_is_passed() -> None:
+    skeleton = Skeleton.of("mpi_inf_3dhp_17")
+    for camera, focal in [(None, 1.46), (Camera(f=(2.0, 2.0)), 2.0)]:
+        reader = BatchReader(FORMATS["mpi3dhp"], skeleton, camera)
+        poses, _ = reader.later((torch.rand(8, 17, 2), torch.rand(8, 17, 3)))
+        assert (poses.camera[:, :2] == torch.tensor(focal)).all()
+
+
+def test_martinez_with_a_nose_has_17_joints_in_2d() -> None:
+    stat_3d = (np.zeros(48), np.ones(48))
+    for size, joints in ((32, 16), (34, 17)):
+        fmt = martinez((np.zeros(size), np.ones(size)), stat_3d)
+        assert fmt.joints_2d is not None
+        assert len(fmt.joints_2d) == joints
 
 
 def test_what_a_dataclass_makes_of_its_fields_is_doubted_and_no_field_of_a_named_tuple() -> None:

@@ -522,3 +522,21 @@ def test_nan_predictions_do_not_change_the_networks() -> None:
     before = augmenter.stats()["augmented"]
     augmenter(batch())
     assert augmenter.stats()["augmented"] > before
+
+
+def test_a_model_that_changes_its_input_in_place_trains() -> None:
+    class InPlace(Lifter):
+        def forward(self, pose_2d: Tensor) -> Tensor:
+            pose_2d -= pose_2d[:, :1].clone()
+            answer: Tensor = super().forward(pose_2d)
+            return answer
+
+    model = InPlace()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    augmenter = PoseAugmenter(model, optimizer, "poseaug", config=small("residual", warmup_steps=0))
+    for seed in range(2):
+        augmenter(batch(seed=seed))
+        optimizer.step()
+    stats = augmenter.stats()
+    assert (stats["updates"], stats["failed_updates"]) == (2, 0)
+    assert stats["hardness"] > 0

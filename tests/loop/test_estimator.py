@@ -170,6 +170,10 @@ def test_device_follows_the_parameters() -> None:
     [
         (lambda x: x, "function, expected the torch.nn.Module"),
         (None, "NoneType, expected the torch.nn.Module"),
+        (
+            {"lifter": nn.Linear(1, 1), "n": 1},
+            r"dict, .* pass the one that is trained, of \['lifter",
+        ),
         (nn.ReLU(), "ReLU has no parameters"),
         (Parallel(nn.Sequential()), "no parameters"),
     ],

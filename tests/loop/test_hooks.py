@@ -537,6 +537,16 @@ def test_epochs_that_are_never_counted_are_told_once(
     assert ["end_epoch" in str(each.message) for each in caught] == [True] * told
 
 
+def test_two_loops_over_the_loader_in_an_epoch_are_told() -> None:
+    """As in a script that trains two models in turns, with the epochs of one of them."""
+    augmenter, model, optimizer = attached(epochs=3)
+    loader = augmenter.wrap(ListLoader())
+    for _ in range(5):
+        train(model, optimizer, loader)
+    with pytest.warns(PoseAugWarning, match="6 epochs have ended, twice the 3 of epochs="):
+        train(model, optimizer, loader)
+
+
 def test_an_epoch_that_was_counted_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugin, "BATCHES_WITHOUT_EPOCH", 5)
     augmenter, _, optimizer = attached(small("random"), epochs=5)
