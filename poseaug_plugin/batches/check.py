@@ -22,8 +22,18 @@ from ..geometry.camera import Camera
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import SKELETONS, Skeleton
 from .cameras import PIXEL_COORDINATE, PIXEL_FOCAL
-from .containers import describe, describes_rows, get_field, keys_of, stacked_shape
-from .diagnostics import Diagnostics
+from .containers import (
+    Key,
+    are_rows,
+    describe,
+    describes_rows,
+    get_field,
+    is_dataclass,
+    keys_of,
+    names_of,
+    stacked_shape,
+)
+from .diagnostics import RESIDUAL, Diagnostics
 from .format import BatchFormat, as_argument
 from .infer import root_is_zero, root_kind, without_padding
 from .protocol import Format
@@ -33,7 +43,6 @@ __all__ = ["FARTHEST", "CheckReport", "further_doubts", "inspect", "intact"]
 FARTHEST = 1e6  # metres or screen units; float32 squares of more lose all precision
 LONGEST_BONE = 0.03, 0.8  # metres; a thigh is 0.4 to 0.5, a hand's longest bone 0.1
 LONGEST_BONE_OF_ANY = 0.01, 3.0  # metres; of skeletons that are no preset, such as animals
-RESIDUAL = 0.05  # root mean square, normalised screen units
 ASYMMETRY = 0.3  # difference of left and right bone lengths, relative to their mean
 TORN = 4.0  # a row's longest bone and the median; a child's and an adult's differ by a factor of 2
 DEPTH = 0.5, 250.0  # to the root, in longest bones: 0.2 to 110 m for an adult
@@ -41,6 +50,8 @@ DEPTH = 0.5, 250.0  # to the root, in longest bones: 0.2 to 110 m for an adult
 DOUBTED_RESIDUAL = 0.025
 DOUBTED_ASYMMETRY = 0.05
 DOUBTED_OUTSIDE = 0.1  # share of frames
+DOUBTED_SHARE = 0.1  # of the frames
+DOUBTED_FOCAL = 0.15  # relative to the assumed focal length
 CERTAINTY = 0.01  # by which a confidence may lie outside 0 to 1
 DOUBTED_CENTRE = 0.25  # screen units; a lens is rarely off by more than 0.05
 USUAL_DISTANCE = 4.0, 22.0  # in longest bones: 2 to 10 m for an adult
@@ -210,15 +221,12 @@ def _stale_fields(batch: Any, fmt: BatchFormat | None, rows: int, points: bool) 
     if fmt is None:
         return
     named = (fmt.pose_2d, fmt.pose_3d, fmt.camera, fmt.groups, fmt.window_3d)
-    used = {str(key) for key in named}  # "0" is the field 0 as well
-    names = dict(enumerate(getattr(batch, "_fields", ())))  # of a named tuple
-    # A dataclass may have made others of its fields.
-    made = vars(batch) if dataclasses.is_dataclass(batch) else ()
+    # "0" is the field 0 as well, and -1 the last one.
+    used = {str(key + len(batch) if isinstance(key, int) and key < 0 else key) for key in named}
     fields = {
-        key: get_field(batch, key)
-        for key in dict.fromkeys([*keys_of(batch), *made])
-        if not used & {str(key), names.get(key)}
-        and not any(name.startswith(f"{key}.") for name in used)
+        key: value
+        for key, names, value in _leaves(batch, rows)
+        if not used & names and not any(u.startswith(f"{n}.") for u in used for n in names)
     }
 
     def looks_like_points(shape: tuple[int, ...]) -> bool:  # without the rows
@@ -237,6 +245,36 @@ def _stale_fields(batch: Any, fmt: BatchFormat | None, rows: int, points: bool) 
             "that trains on them trains on the original rows. Name a camera field as camera= in "
             "batch=, and compute the others in the loop from the 2D and 3D of the batch"
         )
+
+
+def _leaves(
+    batch: Any, rows: int, path: str = "", names: frozenset[str] = frozenset([""])
+) -> Iterator[tuple[Key, frozenset[str], Any]]:
+    """The fields of a batch and of the containers in it: (path, all its names, value).
+
+    The field of a named tuple has an index and a name.
+    """
+    titles = dict(enumerate(names_of(batch)))
+    made = vars(batch) if is_dataclass(batch) else ()  # it may have made others of its fields
+    for key in dict.fromkeys([*keys_of(batch), *made]):
+        value = get_field(batch, key)
+        where: Key = f"{path}.{key}" if path else key
+        both = frozenset(
+            f"{name}.{each}" if name else str(each)
+            for name in names
+            for each in {key, titles.get(key, key)}
+        )
+        if _is_container(value, rows):
+            yield from _leaves(value, rows, str(where), both)
+        else:
+            yield where, both, value
+
+
+def _is_container(value: Any, rows: int) -> bool:
+    """Whether a field has fields itself, and is not a list with an entry for each row."""
+    if isinstance(value, (list, tuple)):
+        return are_rows(value) or len(value) != rows
+    return isinstance(value, Mapping) or is_dataclass(value)
 
 
 def _others(batch: Any, fmt: BatchFormat, skeleton: Skeleton) -> Iterator[str]:
@@ -263,16 +301,17 @@ def _wrong_kind(found: Diagnostics, fmt: BatchFormat | None) -> list[str]:
             unknown = as_argument(dataclasses.replace(fmt, camera=None))
             cure = f"pass batch={unknown}, and camera= if you know it"
         return [f"the cameras are zeros, which stand for unknown ones in some codebases: {cure}"]
-    if found.size_2d > PIXEL_COORDINATE or found.focal > PIXEL_FOCAL:
-        size = (
-            f"coordinates are about {found.size_2d:.0f}; screen units are below "
-            f"{PIXEL_COORDINATE:g}"
-            if found.size_2d > PIXEL_COORDINATE
-            else f"the focal length is {found.focal:.0f}; screen units are below {PIXEL_FOCAL:g}"
-        )
+    if found.size_2d > PIXEL_COORDINATE:
         return [
-            f"the 2D is in pixels ({size}): pass screen=(w, h), the size of the images, in batch=; "
+            f"the 2D is in pixels (coordinates are about {found.size_2d:.0f}; screen units are "
+            f"below {PIXEL_COORDINATE:g}): pass screen=(w, h), the size of the images, in batch=; "
             "cameras in pixels are converted as well"
+        ]
+    if found.focal > PIXEL_FOCAL:
+        return [
+            f"the cameras are in pixels (the focal length is {found.focal:.0f}; screen units are "
+            f"below {PIXEL_FOCAL:g}), but the 2D is not: convert them as well, f * 2 / w, "
+            "cx / w * 2 - 1 and cy / w * 2 - h / w"
         ]
     metric = fmt is not None and fmt.space == "metric"
     if metric and found.image_space < min(IMAGE_SPACE, found.residual):
@@ -289,7 +328,7 @@ def _wrong_kind(found: Diagnostics, fmt: BatchFormat | None) -> list[str]:
             f"{found.length_spread:.0%} and their roots are {found.root_step:.1f} m apart. (B, T, "
             "J, C) is read as T frames of one person. For (B, P, J, C) with P people in an image, "
             "pass scenes=True in batch=; for one row per person, name a field with the image's "
-            "number as groups="
+            "number as groups=. If frames come first, (T, B, J, C), transpose them before batching"
         ]
     return []
 
@@ -402,6 +441,17 @@ def _doubts(found: Diagnostics, skeleton: Skeleton) -> Iterator[str]:
             f"the residual is {found.residual:.3f}, more than the error of detected 2D: the 2D "
             "may be scaled to boxes, or come from another camera than the one assumed (camera=)"
         )
+    elif found.share_off > DOUBTED_SHARE:
+        yield (
+            f"{found.share_off:.0%} of the poses do not project onto their 2D: are 2D and 3D of "
+            "mirrored rows mirrored together, with their left and right joints exchanged in both? "
+            "If several data sets are mixed, look at each of them"
+        )
+    if found.upside_down:
+        yield (
+            "most people are upside down in the image: y points up. Negate the y of 2D and 3D, or, "
+            "if they are upside down, set upright=False in config="
+        )
     if found.asymmetry > DOUBTED_ASYMMETRY:
         yield (
             f"left and right bones differ by {found.asymmetry:.1%}: the joints may be in another "
@@ -424,7 +474,8 @@ def _doubts(found: Diagnostics, skeleton: Skeleton) -> Iterator[str]:
         yield (
             f"the third channel of the 2D goes from {least:.3g} to {most:.3g}. It is taken for a "
             "confidence, which stays with its row. If it is a depth, a velocity or a part of a "
-            "ray, it does not fit the new 2D: yield the 2D without it, and compute it in the loop"
+            "ray, it does not fit the new 2D: yield the 2D without it, and compute it in the loop. "
+            "If it is the 3D, pose_2d and pose_3d are exchanged in batch="
         )
     if found.outside > DOUBTED_OUTSIDE:
         yield (
@@ -438,6 +489,13 @@ def _doubts(found: Diagnostics, skeleton: Skeleton) -> Iterator[str]:
             f"points in front of the camera appear at ({x:.2f}, {y:.2f}) instead of the centre of "
             "the image, (0, 0): screen= is that of another image (is it (width, height)?), the 2D "
             "goes from 0 to 1, or it was moved"
+        )
+    elif abs(math.log(max(found.focal_factor, 1e-6))) > DOUBTED_FOCAL:
+        focal = found.focal * found.focal_factor
+        yield (
+            f"the focal length that fits the 3D and the 2D is {focal:.2f}, not {found.focal:.2f}: "
+            f"pass camera=Camera(f=({focal:.2f}, {focal:.2f})), or screen=(w, h) in batch= if the "
+            "2D is in pixels"
         )
     elif min(map(abs, found.middle)) > DOUBTED_CENTRE and math.prod(found.middle) < 0:
         x, y = found.middle

@@ -23,7 +23,9 @@ __all__ = [
     "device_of",
     "duplicate",
     "get_field",
+    "is_dataclass",
     "keys_of",
+    "names_of",
     "overwrite",
     "repeat_rows",
     "representable",
@@ -107,7 +109,7 @@ def repeat_rows(batch: Any, rows: int, times: int = 2) -> Any:
     """
 
     def repeated(value: Any) -> Any:
-        if isinstance(value, Mapping) or hasattr(value, "_fields") or _is_dataclass(value):
+        if isinstance(value, Mapping) or names_of(value) or is_dataclass(value):
             return repeat_rows(value, rows, times)
         if shape_of(value)[:1] == (rows,):
             if isinstance(value, Tensor):
@@ -159,7 +161,7 @@ def keys_of(batch: Any) -> list[Key]:
         return list(batch[0])
     if isinstance(batch, Mapping):
         return list(batch)
-    if _is_dataclass(batch):
+    if is_dataclass(batch):
         return [field.name for field in dataclasses.fields(batch)]
     if isinstance(batch, (tuple, list)):
         return list(range(len(batch)))
@@ -169,7 +171,13 @@ def keys_of(batch: Any) -> list[Key]:
     )
 
 
-def _is_dataclass(value: Any) -> bool:
+def names_of(value: Any) -> tuple[str, ...]:
+    """The names of the fields of a named tuple; empty for anything else."""
+    return getattr(value, "_fields", ()) if isinstance(value, tuple) else ()
+
+
+def is_dataclass(value: Any) -> bool:
+    """Whether it is an object of a dataclass."""
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
@@ -252,7 +260,7 @@ def _split(batch: Any, key: Key) -> tuple[Key | None, str]:
     if not isinstance(key, str):
         return key, ""
     head, _, path = key.partition(".")
-    if isinstance(batch, (list, tuple)) and not hasattr(batch, "_fields"):  # no named tuple
+    if isinstance(batch, (list, tuple)) and not names_of(batch):
         return (int(head), path) if head.isdigit() else (None, key)
     named = isinstance(batch, Mapping) and key in batch  # a name with a dot in it
     return (key, "") if named else (head, path)
@@ -306,15 +314,17 @@ def _replaced(batch: Any, new: Mapping[Any, Any]) -> Any:
             copied: Any = copy.deepcopy(batch, {id(value): value for value in batch.values()})
             for key, value in new.items():
                 copied[key] = value
-        except TypeError:  # read-only
+            if getattr(batch, "__dict__", None) is batch:  # its items are its attributes
+                copied.__dict__ = copied
+        except Exception:  # of any kind: it is read-only, or its class knows no `__deepcopy__`
             return type(batch)({**batch, **new})  # type: ignore[call-arg]
         return copied
     if isinstance(batch, (list, tuple)):
-        names, items = list(getattr(batch, "_fields", ())), list(batch)
+        names, items = list(names_of(batch)), list(batch)
         for key, value in new.items():
             items[names.index(key) if isinstance(key, str) else key] = value
         return _of_type(batch, items)
-    if _is_dataclass(batch):
+    if is_dataclass(batch):
         copied = copy.copy(batch)
         for key, value in new.items():
             object.__setattr__(copied, key, value)  # it may be frozen

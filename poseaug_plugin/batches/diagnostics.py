@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..geometry.bones import lengths, pose_to_bones
+from ..geometry.bones import lengths, pose_to_bones, upright_bones
 from ..geometry.camera import fit_root, project
 from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 
-__all__ = ["Diagnostics"]
+__all__ = ["RESIDUAL", "Diagnostics"]
+
+RESIDUAL = 0.05  # screen units; larger ones are wrong
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class Diagnostics:
     residual: float
     residual_placed: float | None  # from the batch's own root and camera, if it has both
     centre: tuple[float, float]  # of the image that fits the batch's root, if there is no camera
+    focal_factor: float  # likewise, the focal length that fits, relative to the assumed one
+    share_off: float  # share of frames that do not project onto their 2D
+    upside_down: bool  # whether most trunks point down in the image
     residual_behind: float  # with the 3D's z negated
     aspect: float  # scale of the 2D's y relative to that of its x
     residual_scaled: float  # with `aspect` divided out
@@ -57,18 +62,25 @@ class Diagnostics:
         aspect = y / x if x * y > 0 else 1.0
         square = pose_2d / pose_2d.new_tensor([1.0, aspect])
         box = (pose_2d.amax(1) + pose_2d.amin(1)) / 2
-        middles = torch.stack([box, pose_2d.mean(1), pose_2d[:, skeleton.root]])  # (3, N, 2)
+        middles = torch.stack([box, pose_2d.mean(1), *pose_2d.unbind(1)])  # (2 + J, N, 2)
         many = len(pose_2d) >= 4 and _spread(pose_2d) > 1e-3
         move = not poses.has_root or _spread(poses.root.flatten(0, 1)) > 1e-3
         longest, asymmetry = _bones(frames, skeleton)
         placed = poses.has_root and poses.has_camera
         spread = (middles - middles[:, :1]).abs().amax((1, 2))
+        residuals = _residuals(frames + root[:, None], pose_2d, camera)
+        centre, focal_factor = (0.0, 0.0), 1.0
+        if poses.has_root and not poses.has_camera:
+            centre, focal_factor = _lens(poses)
         return cls(
             longest_bone=longest,
             asymmetry=asymmetry,
-            residual=_off(frames + root[:, None], pose_2d, camera),
+            residual=float(residuals.median()),
             residual_placed=_off(poses.absolute.flatten(0, 1), pose_2d, camera) if placed else None,
-            centre=_centre(poses) if poses.has_root and not poses.has_camera else (0.0, 0.0),
+            centre=centre,
+            focal_factor=focal_factor,
+            share_off=float((residuals > RESIDUAL).float().mean()),
+            upside_down=_upside_down(pose_2d, skeleton),
             residual_behind=_residual(behind, pose_2d, camera),
             aspect=aspect,
             residual_scaled=_residual(frames, square, camera),
@@ -79,7 +91,9 @@ class Diagnostics:
             middle=tuple(pose_2d.mean((0, 1)).tolist()),
             size_2d=float(pose_2d.abs().median()),
             focal=float(poses.camera[:, :2].median()),
-            image_space=_rms(_relative(frames, skeleton)[..., :2] - _relative(pose_2d, skeleton)),
+            image_space=float(
+                _rms(_relative(frames, skeleton)[..., :2] - _relative(pose_2d, skeleton)).median()
+            ),
             length_spread=_length_spread(poses.pose_3d, skeleton),
             certainty=_range(poses.extra_2d),
             root_step=_root_step(root.view(*poses.pose_3d.shape[:2], 3)),
@@ -94,14 +108,26 @@ def _range(extra_2d: Tensor | None) -> tuple[float, float]:
     return float(known.min()), float(known.max())
 
 
-def _centre(poses: PoseBatch) -> tuple[float, float]:
-    """Where points on the optical axis appear: c of 2D = f x / z + c, by least squares."""
+def _upside_down(pose_2d: Tensor, skeleton: Skeleton) -> bool:
+    """Whether most trunks point down in the image: y points up, or people hang."""
+    if not upright_bones(skeleton):
+        return False
+    top = skeleton.child[skeleton.trunk[-1]]
+    return bool((pose_2d[:, top, 1] > pose_2d[:, skeleton.root, 1]).float().mean() > 0.5)
+
+
+def _lens(poses: PoseBatch) -> tuple[tuple[float, float], float]:
+    """The camera of 2D = f x / z + c, by least squares.
+
+    Returns:
+        Where points on the optical axis appear, and the focal length relative to the assumed one.
+    """
     absolute, pose_2d = poses.absolute.flatten(0, 2), poses.pose_2d.flatten(0, 2)
     ray = absolute[:, :2] / absolute[:, 2:].clamp_min(1e-3)
     off = ray - ray.mean(0)
     focal = (off * pose_2d).sum(0) / (off * off).sum(0).clamp_min(1e-9)
     x, y = (pose_2d.mean(0) - focal * ray.mean(0)).tolist()
-    return x, y
+    return (x, y), float((focal / poses.camera[:, :2].mean(0)).mean())
 
 
 def _outside(pose_2d: Tensor, height: float) -> float:
@@ -120,13 +146,18 @@ def _residual(frames: Tensor, pose_2d: Tensor, camera: Tensor) -> float:
 
 
 def _off(pose_3d: Tensor, pose_2d: Tensor, camera: Tensor) -> float:
-    """Residual of absolute poses (N, J, 3) against 2D (N, J, 2), screen units."""
+    """Median of `_residuals`."""
+    return float(_residuals(pose_3d, pose_2d, camera).median())
+
+
+def _residuals(pose_3d: Tensor, pose_2d: Tensor, camera: Tensor) -> Tensor:
+    """Residual of each absolute pose (N, J, 3) against its 2D (N, J, 2), screen units."""
     return _rms(project(pose_3d, camera) - pose_2d)
 
 
-def _rms(off: Tensor) -> float:
-    """Root mean square length of vectors (N, J, 2) over joints, median over frames."""
-    return float(off.square().sum(-1).mean(-1).sqrt().median())
+def _rms(off: Tensor) -> Tensor:
+    """Root mean square length of vectors (N, J, 2) over joints, (N,)."""
+    return off.square().sum(-1).mean(-1).sqrt()
 
 
 def _relative(points: Tensor, skeleton: Skeleton) -> Tensor:

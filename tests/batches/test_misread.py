@@ -368,6 +368,97 @@ def test_a_third_channel_that_is_no_confidence_is_doubted(third: float, told: bo
     assert ("yield the 2D without it" in found) is told
 
 
+@pytest.mark.parametrize(("share", "told"), [(0.05, False), (0.2, True), (0.4, True)])
+def test_a_minority_of_mirrored_2d_is_doubted(share: float, told: bool) -> None:
+    """A loader that mirrors the 2D of some rows, but not their 3D."""
+    pose_3d, pose_2d = pairs(64)
+    pose_2d[: int(64 * share)] *= torch.tensor([-1.0, 1.0])
+    found = doubts((pose_3d, pose_2d), BatchFormat(pose_3d=0, pose_2d=1, root="absolute"))
+    assert ("of the poses do not project onto their 2D" in found) is told
+
+
+@pytest.mark.parametrize(("focal", "told"), [(2.29, False), (2.5, False), (1.1, True), (1.0, True)])
+def test_an_assumed_focal_length_that_is_wrong_is_doubted_and_the_right_one_named(
+    focal: float, told: bool
+) -> None:
+    pose_3d = people(64, 1)
+    pose_2d = project(pose_3d, Camera(f=(focal, focal)).intrinsics)
+    found = doubts((pose_3d, pose_2d), BatchFormat(pose_3d=0, pose_2d=1, root="absolute"))
+    assert (f"pass camera=Camera(f=({focal:.2f}, {focal:.2f}))" in found) is told
+
+
+def test_people_upside_down_are_doubted() -> None:
+    pose_3d, pose_2d = pairs(32)
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, root="absolute")
+    assert "upside down" not in doubts((pose_3d, pose_2d), fmt)
+    up = torch.tensor([1.0, -1.0, 1.0])
+    assert "y points up. Negate the y of 2D and 3D" in doubts((pose_3d * up, pose_2d * up[:2]), fmt)
+
+
+@pytest.mark.parametrize("joint", [0, 8, 15])
+def test_2d_relative_to_any_joint_is_refused(joint: int) -> None:
+    pose_3d, pose_2d = pairs(16)
+    found = problems(
+        (pose_3d - pose_3d[:, :, :1], pose_2d - pose_2d[:, :, joint, None]),
+        BatchFormat(pose_3d=0, pose_2d=1, root="relative"),
+    )
+    assert "centred on the same point" in found
+
+
+def test_a_camera_in_pixels_beside_2d_in_screen_units_is_told_as_that() -> None:
+    pose_3d, pose_2d = pairs()
+    camera = torch.tensor([1145.0, 1144.0, 512.0, 515.0, 0, 0, 0, 0, 0]).repeat(8, 1)
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, camera=2, root="absolute")
+    found = problems((pose_3d, pose_2d, camera), fmt)
+    assert "the cameras are in pixels (the focal length is 11" in found
+    assert "f * 2 / w" in found
+
+
+@pytest.mark.parametrize(
+    ("rest", "fmt", "told"),
+    [
+        (lambda r, c: ({"root": r, "cam": c},), (0, 1), "['2.root']"),
+        (lambda r, c: ([r, {"deep": (r, "name")}],), (0, 1), "['2.0', '2.1.deep.0']"),
+        (lambda r, c: ([{"id": 3, "root": row} for row in r],), (0, 1), "['2.root']"),
+        (lambda r, c: (), (-2, -1), ""),
+        (lambda r, c: (["walking"] * 8, [1, 2], c), (0, 1), ""),
+    ],
+    ids=["mapping", "nested", "rows", "counted from the end", "no points"],
+)
+def test_fields_in_containers_are_doubted_by_their_path(rest: Any, fmt: Any, told: str) -> None:
+    pose_3d, pose_2d = (field[:, 0] for field in pairs(8))
+    given = (pose_3d, pose_2d, *rest(torch.zeros(8, 3), torch.zeros(8, 9)))
+    found = doubts(given, BatchFormat(pose_3d=fmt[0], pose_2d=fmt[1], root="absolute"))
+    assert (f"the fields {told} hold points" in found) if told else not found
+
+
+def test_a_field_of_an_inner_named_tuple_is_not_doubted_by_its_index() -> None:
+    inner = namedtuple("inner", "x y")
+    pose_3d, pose_2d = (field[:, 0] for field in pairs(8))
+    assert not doubts((inner(pose_3d, pose_2d),), BatchFormat("0.y", "0.x", root="absolute"))
+
+
+class Dot(dict):  # type: ignore[type-arg]
+    __getattr__ = dict.__getitem__
+
+
+class ItemsAreAttributes(dict):  # type: ignore[type-arg]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.__dict__ = self
+
+
+@pytest.mark.parametrize("kind", [Dot, ItemsAreAttributes])
+def test_mappings_with_attributes_keep_them(kind: Any) -> None:
+    pose_3d, pose_2d = (field[:, 0] for field in pairs(8))
+    augmenter, *_ = attached(
+        small("random", ratio=1.0), BatchFormat("x", "y", root="absolute"), skeleton="h36m_16"
+    )
+    made = augmenter(kind(x=pose_2d, y=pose_3d))
+    assert made.x is made["x"]
+    assert not torch.equal(made.x, pose_2d)
+
+
 def test_mpi_inf_3dhp_has_its_own_camera_unless_one_is_passed() -> None:
     skeleton = Skeleton.of("mpi_inf_3dhp_17")
     for camera, focal in [(None, 1.46), (Camera(f=(2.0, 2.0)), 2.0)]:

@@ -48,6 +48,7 @@ from poseaug_plugin import BatchFormat, Skeleton
 from poseaug_plugin.batches.presets import martinez
 
 IDEAL = (2.29, 2.29, 0, 0, 0, 0, 0, 0, 0)  # assumed by the plugin if a batch has no camera
+MPI_INF_3DHP = (1.46, 1.46, 0, 0, 0, 0, 0, 0, 0)  # likewise, in the formats of that data set
 
 
 # People with the joints of other data sets
@@ -756,7 +757,7 @@ class PSTMO3DHP(MHFormer):
 
     def __init__(self) -> None:
         super().__init__()
-        who = clips("mpi_inf_3dhp_17", 20, 5, cam=IDEAL)
+        who = clips("mpi_inf_3dhp_17", 20, 5, cam=MPI_INF_3DHP)
         root = who.pose_3d[:, :, 14:15]
         slot = 1000 * (who.pose_3d - root)
         slot[:, :, 14:15] = 1000 * root
@@ -869,7 +870,7 @@ class MotionAGFormer3DHP(MotionBERT):
 
     def __init__(self) -> None:
         super().__init__()
-        who = clips("mpi_inf_3dhp_17", 20, 9)
+        who = clips("mpi_inf_3dhp_17", 20, 9, cam=MPI_INF_3DHP)
         confidence = np.ones((*who.pose_2d.shape[:3], 1))
         relative = who.pose_3d - who.pose_3d[:, :, 14:15]
         self.rows = list(zip(with_confidence(who.pose_2d, confidence), relative * 1000 / 1024))
