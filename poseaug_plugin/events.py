@@ -101,6 +101,9 @@ WARNINGS = {
     "axes than the 3D of the batch; then pass predict=lambda model, x: ... that converts them, or "
     "set lifted_poses=0 in config=.",
     "doubts": "the first batch is unusual, which may be right: {}.",
+    "other_loader": "the first batch of another loader, or of a later epoch, is not what the "
+    "format says, and is misread: {}. A loader of another kind must yield what the first one "
+    "yields: the same fields, units and frame.",
     "bad_batch": "a batch is passed on unchanged because it could not be augmented: {}",
     "bad_rows": "{}",
     "collapse": "what is learned has collapsed: {}.",

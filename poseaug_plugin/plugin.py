@@ -362,6 +362,15 @@ class PoseAugmenter:
             self._notifier.emit("bad_batch", self, message)
             return batch
 
+    def _look_at(self, batch: Any) -> None:
+        """Check the first batch of another loader than the first; it must not end the run."""
+        if not self.active or not self._reader.checked:
+            return
+        with contextlib.suppress(Exception), full_precision(self._estimator.device):
+            report = self._reader.inspect(batch)
+            if not report.ok:
+                self._notifier.warn("other_loader", "; ".join(report.problems))
+
     def _augment(self, batch: Any, full: Any) -> Any:
         poses, engine = self._read(full)
         if self.config.prior or self._schedule.warm:  # without a prior, networks warm up first
@@ -812,12 +821,13 @@ class PoseAugmenter:
 PoseAugmenter.stats.__doc__ = f"{PoseAugmenter.stats.__doc__}\n{described()}\n"
 
 
-@dataclass(frozen=True)
+@dataclass
 class _LoaderAdapter:
     """Implements `loop.loader.AugmentsBatches` for one wrapped loader of an augmenter."""
 
     augmenter: PoseAugmenter
     windows: Windows | None
+    has_begun: bool = False
 
     @property
     def mix(self) -> str:
@@ -835,6 +845,9 @@ class _LoaderAdapter:
         return self.windows.split(batch) if self.windows else (batch, batch)
 
     def augment(self, batch: Any, full: Any) -> Any:
+        if not self.has_begun:
+            self.has_begun = True
+            self.augmenter._look_at(full)
         return self.augmenter._augment_or_return(batch, full)
 
     def update(self) -> None:

@@ -109,6 +109,15 @@ class BatchReader:
         """
         return self._without_bad_rows(self.format.read(batch, self.skeleton, self._camera))
 
+    def inspect(self, batch: Any) -> CheckReport:
+        """Check a batch; nothing of it is kept.
+
+        Raises:
+            BatchError: it cannot be read.
+        """
+        *_, report = self._inspect(batch)
+        return report
+
     def _without_bad_rows(self, poses: PoseBatch) -> tuple[PoseBatch, Tensor]:
         fields = [x.flatten(1) for x in (poses.pose_2d, poses.absolute, poses.camera)]
         zero, farthest = (

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from loop_helpers import attached, batch, changed_rows, loader, people, small, train, trained
-from poseaug_plugin import AttachError, PoseAugmenter, PoseAugWarning, plugin
+from poseaug_plugin import AttachError, BatchFormat, PoseAugmenter, PoseAugWarning, plugin
 from poseaug_plugin.data import endless
 from poseaug_plugin.loop.hooks import Attachment, ForwardHook, StepHook, inner_optimizer
 from poseaug_plugin.loop.loader import AugmentedLoader, unwrapped
@@ -535,6 +535,32 @@ def test_epochs_that_are_never_counted_are_told_once(
             augmenter(batch(seed=number))
             optimizer.step()
     assert ["end_epoch" in str(each.message) for each in caught] == [True] * told
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda pose_3d, pose_2d: (pose_3d, (pose_2d + 1) * 500), "2D is in pixels"),
+        (lambda pose_3d, pose_2d: (pose_3d, pose_2d * torch.tensor([1.0, -1.0])), "y flipped"),
+        (lambda pose_3d, pose_2d: (pose_3d - pose_3d[:, :1], pose_2d), "root='relative'"),
+        (lambda pose_3d, pose_2d: (pose_3d, pose_2d), ""),
+    ],
+    ids=["pixels", "y up", "relative", "the same"],
+)
+def test_another_loader_of_another_kind_is_told_once(change: Any, words: str) -> None:
+    """As in training on two data sets, together or one after the other."""
+    fmt = BatchFormat(pose_3d=0, pose_2d=1, root="absolute")
+    augmenter, _, optimizer = attached(small("random"), fmt, skeleton="h36m_16")
+    first = [batch(seed=seed)[:2] for seed in range(2)]
+    other = [change(*fields) for fields in first]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for loader in (first, other, first, other):
+            for _ in augmenter.wrap(loader):
+                optimizer.step()
+    told = [str(w.message) for w in caught if "the first batch of another loader" in str(w.message)]
+    assert len(told) == bool(words)
+    assert all(words in text for text in told)
 
 
 def test_two_loops_over_the_loader_in_an_epoch_are_told() -> None:
