@@ -83,18 +83,21 @@ def _gap(log_hardness: Tensor, beta: float) -> Tensor:
 
 
 def exp_feedback(augmented: Tensor, original: Tensor, beta: float) -> Tensor:
-    """Return the mean of |1 - exp(L(X') - beta L(X))|, a scalar.
+    """Return |1 - exp(L(X') - beta L(X))|, a scalar, where L is the loss of the whole batch.
+
+    A term for each pair would not reach beta: pairs that are too hard have the larger gradients,
+    so the others would be held back with them.
 
     The exponent is clamped to at most 10, so that the loss stays finite with an untrained
     estimator.
 
     Args:
-        augmented: (B,), losses L(X') of the augmented pairs, square metres.
-        original: (B,), losses L(X) of the original pairs, square metres.
+        augmented: (B,), losses of the augmented pairs, square metres; L(X') is their mean.
+        original: (B,), losses of the original pairs, square metres; L(X) is their mean.
         beta: target ratio of the two losses.
     """
-    exponent = (augmented - beta * original).clamp(max=MAX_EXPONENT)
-    return (1 - torch.exp(exponent)).abs().mean()
+    exponent = (augmented.mean() - beta * original.mean()).clamp(max=MAX_EXPONENT)
+    return (1 - torch.exp(exponent)).abs()
 
 
 def tier_errors(predicted: Tensor, target: Tensor, skeleton: Skeleton) -> Tensor:

@@ -18,10 +18,11 @@ from poseaug_plugin.geometry.skeleton import SKELETONS
 
 
 def test_exp_feedback_equals_the_formula_of_the_paper() -> None:
-    augmented, original = torch.tensor([0.5, 0.1, 0.3]), torch.tensor([0.2, 0.2, 0.2])
-    each = [abs(1 - math.exp(loss - 1.5 * 0.2)) for loss in (0.5, 0.1, 0.3)]
-    assert float(exp_feedback(augmented, original, 1.5)) == pytest.approx(sum(each) / 3, abs=1e-6)
-    assert float(exp_feedback(1.5 * original, original, 1.5)) == pytest.approx(0, abs=1e-6)
+    """With the losses of the batch: pairs may be harder than beta if others are easier."""
+    augmented, original = torch.tensor([0.5, 0.1, 0.6]), torch.tensor([0.1, 0.2, 0.3])
+    loss = abs(1 - math.exp(0.4 - 1.5 * 0.2))
+    assert float(exp_feedback(augmented, original, 1.5)) == pytest.approx(loss, abs=1e-6)
+    assert float(exp_feedback(augmented, original, 2.0)) == pytest.approx(0, abs=1e-6)
 
 
 def test_exp_feedback_of_a_very_large_error_is_finite() -> None:
