@@ -63,9 +63,9 @@ STATS: dict[str, dict[str, str]] = {
         "share_reg": "share of the regularisation of what is learned in it",
         "share_angles": "share of `reg_angles` in it",
         "feedback": "loss of the feedback, after the warm-up",
-        "hardness": "geometric mean, over the pairs in frame, of the model's squared error on the "
-        "augmented pair divided by that on the original one, after the warm-up; its target is "
-        "`beta`, and its root is the ratio of the errors in mm; 0 if no pair is in frame",
+        "hardness": "the model's mean squared error on the augmented pairs in frame, divided by "
+        "that on their original pairs, after the warm-up; its target is `beta`, and its root is "
+        "the ratio of the errors in mm; 0 if no pair is in frame",
         "gamma_ba": "mean absolute change of unit bone vectors",
         "gamma_bl": "mean absolute relative change of bone lengths",
         "diversity_ba": "share of the square of the learned bends that differs between rows; at "

@@ -4,8 +4,8 @@ There are three forms: the exponential one of the paper, on whole poses; that of
 on ratios of weighted joint errors in three tiers; and one on the logarithm of the hardness, which
 raises it to its target. All compare an augmented pair with the pair from which it was made.
 
-The hardness is the geometric mean, over pairs, of L(X') / L(X), where L is the squared error of the
-estimator: the quantity whose target is beta.
+The hardness is L(X') / L(X), where L is the mean squared error of the estimator over a batch: the
+quantity whose target is beta.
 
 Source: PoseAug (CVPR 2021), section 3.4, the equation of L_fb; the released code.
 """
@@ -26,8 +26,8 @@ from .losses import outside_band
 __all__ = [
     "exp_feedback",
     "log_feedback",
+    "log_hardness_of",
     "log_ratio",
-    "mean_log_ratio",
     "raising_slope",
     "ratio_feedback",
     "steer",
@@ -42,19 +42,20 @@ MIN_BETA = 1e-8  # keeps the logarithm finite: beta may be 0
 
 
 def log_ratio(augmented: Tensor, original: Tensor) -> Tensor:
-    """Return log(L(X') / L(X)) of each pair: (B,) losses in square metres to (B,)."""
+    """Return log(L(X') / L(X)): losses in square metres of any shape to the same shape."""
     return augmented.clamp_min(MIN_LOSS).log() - original.clamp_min(MIN_LOSS).log()
 
 
-def mean_log_ratio(augmented: Tensor, original: Tensor, rows: Tensor) -> Tensor:
-    """Return the logarithm of the hardness, a scalar: the mean of log(L(X') / L(X)).
+def log_hardness_of(augmented: Tensor, original: Tensor, rows: Tensor) -> Tensor:
+    """Return the logarithm of the hardness, a scalar.
 
     Args:
         augmented, original: (B,), losses of the pairs, square metres.
         rows: (B,) bool, the pairs to use. The result is 0 if there is none.
     """
-    ratio = log_ratio(augmented, original)
-    return torch.where(rows, ratio, 0.0).sum() / rows.sum().clamp_min(1)
+    count = rows.sum().clamp_min(1)
+    means = (torch.where(rows, losses, 0.0).sum() / count for losses in (augmented, original))
+    return log_ratio(*means)
 
 
 def log_feedback(log_hardness: Tensor, beta: float) -> Tensor:

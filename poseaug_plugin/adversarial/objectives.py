@@ -20,7 +20,7 @@ from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 from ..loop.estimator import Estimator
 from ..schedule import EpochSchedule
-from .feedback import exp_feedback, log_feedback, mean_log_ratio, ratio_feedback, tier_errors
+from .feedback import exp_feedback, log_feedback, log_hardness_of, ratio_feedback, tier_errors
 from .losses import outside_band, past_limit, squared_error, threshold_penalty
 
 __all__ = [
@@ -191,7 +191,7 @@ def estimator_feedback(
         original = predict_pairs(poses)
     predicted = predict_pairs(augmented["rt"])
     loss_rt, loss = squared_error(*predicted), squared_error(*original)
-    log_hardness, share = mean_log_ratio(loss_rt, loss, accepted), accepted.to(loss).mean()
+    log_hardness, share = log_hardness_of(loss_rt, loss, accepted), accepted.to(loss).mean()
     measures = log_hardness, share, model_error(*original)
     beta = schedule.between(config.beta)
     if config.feedback == "log":
