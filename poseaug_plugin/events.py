@@ -104,6 +104,8 @@ WARNINGS = {
     "other_loader": "the first batch of another loader, or of a later epoch, is not what the "
     "format says, and is misread: {}. A loader of another kind must yield what the first one "
     "yields: the same fields, units and frame.",
+    "augmented_twice": "augmenter(batch) was called with a batch that is augmented already, and "
+    "returns it as it is. Either wrap the loader, or call augmenter(batch), not both.",
     "bad_batch": "a batch is passed on unchanged because it could not be augmented: {}",
     "bad_rows": "{}",
     "collapse": "what is learned has collapsed: {}.",

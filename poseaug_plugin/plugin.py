@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -19,6 +21,8 @@ from .augment.ranges import Ranges
 from .augment.sampler import Sampler
 from .augment.target import Target
 from .batches.check import CheckReport
+from .batches.containers import get_field
+from .batches.format import BatchFormat
 from .batches.presets import resolve_format
 from .batches.protocol import EstimatorFormat, Format, check_learnable
 from .batches.reader import BatchReader, as_iterable, restored_order
@@ -145,7 +149,9 @@ class PoseAugmenter:
         target_2d: Any = None,
         report: bool = False,
     ) -> None:
-        if epochs is not None and (not isinstance(epochs, (int, Integral)) or epochs < 1):
+        if epochs is not None and (
+            not isinstance(epochs, (int, Integral)) or isinstance(epochs, bool) or epochs < 1
+        ):
             raise ConfigError(
                 f"epochs={epochs!r} is not a whole number of 1 or more; pass epochs= the length "
                 "of the run, or None."
@@ -178,6 +184,7 @@ class PoseAugmenter:
         )
         self._engine: Engine | None = None
         self._pending: PoseBatch | None = None  # the batch that the next update uses
+        self._made: weakref.ref[Any] | None = None  # the 2D of the latest augmented batch
         self._windows: list[Windows] = []
         self._enabled = True
         self._has_new_batch = False  # since the last step
@@ -341,7 +348,19 @@ class PoseAugmenter:
             EstimatorError: the model cannot be called, or its output does not fit.
             SkeletonError: no preset skeleton has its joints.
         """
+        if self.active and self._made is not None and self._made() is self._field_2d(batch):
+            self._notifier.warn("augmented_twice")
+            return batch
         return self._augment_or_return(batch, batch)
+
+    def _field_2d(self, batch: Any) -> Any:
+        """The 2D of a batch, or None where it is not known or cannot be referred to weakly."""
+        fmt = self._reader.known_format
+        try:
+            field = get_field(batch, fmt.pose_2d) if isinstance(fmt, BatchFormat) else None
+        except Exception:  # of any kind: reading the batch raises the error
+            return None
+        return field if isinstance(field, (Tensor, np.ndarray)) else None
 
     def _augment_or_return(self, batch: Batch, full: Any) -> Batch:
         """Augment `batch`, or return it; `full` is the same batch with all available 3D."""
@@ -351,7 +370,11 @@ class PoseAugmenter:
         self._schedule.steps = self._counters.counts["steps_with_batch"]
         try:
             with full_precision(self._estimator.device):
-                return cast(Batch, self._augment(batch, full))
+                made = self._augment(batch, full)
+            field = self._field_2d(made)
+            is_new = field is not None and field is not self._field_2d(batch)
+            self._made = weakref.ref(field) if is_new else None
+            return cast(Batch, made)
         except Exception as error:  # of any kind: a single batch must not end a long run
             has_started = self._reader.checked and self._counters.counts["batches"]
             if not has_started and not isinstance(error, WindowError):
@@ -575,7 +598,9 @@ class PoseAugmenter:
     def check(self, loader: Iterable[Any], batches: int = 3) -> list[CheckReport]:
         """Check the first batches of a loader; problems are reported, not raised.
 
-        Nothing is changed, and the loader's random state is restored.
+        Nothing of the augmenter is changed. The global random streams, and those of the loader and
+        its samplers, are restored, but not one that a dataset or a worker keeps to itself. An
+        iterator cannot be rewound: a doubt says that its batches are used up.
 
         Args:
             loader: the loader, wrapped or not.

@@ -110,12 +110,21 @@ class BatchFormat:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is not one of {list(choices)}.")
         if not isinstance(self.unit, (int, float, Real)) or not self.unit > 0:
             raise ConfigError(f"unit={self.unit!r} must be a number of metres per unit, above 0.")
+        if isinstance(self.screen, np.ndarray):
+            object.__setattr__(self, "screen", tuple(self.screen.tolist()))
         if self.screen is not None:
             sizes = self.screen if isinstance(self.screen, (tuple, list)) else ()
             if len(sizes) != 2 or not all(
                 isinstance(v, (int, float, Real)) and v > 0 for v in sizes
             ):
                 raise ConfigError(f"screen={self.screen!r} must be (width, height) in pixels.")
+        for name in STATISTICS:
+            stat = getattr(self, name)
+            if stat is not None and not (isinstance(stat, (tuple, list)) and len(stat) == 2):
+                raise ConfigError(
+                    f"{name}= is a {type(stat).__name__}, expected (mean, std): two arrays with a "
+                    "number for each dimension of the field."
+                )
         if self.pose_2d == self.pose_3d:
             raise ConfigError(
                 f"pose_2d and pose_3d are both field {self.pose_2d!r}; name the field of each."

@@ -146,6 +146,7 @@ class BatchReader:
             BatchError: a batch cannot be read, or there is none.
         """
         found = []
+        used_up = isinstance(loader, Iterator)
         with restored_order(loader):
             for given in itertools.islice(as_iterable(loader), batches):
                 given = split(given)[1] if split else given
@@ -153,6 +154,12 @@ class BatchReader:
                 if measured.ok:
                     more = further_doubts(given, poses, fmt, skeleton, measured.longest_bone)
                     measured = replace(measured, doubts=(*measured.doubts, *more))
+                if used_up:
+                    said = (
+                        "it is an iterator, and its batches that were checked are used up: make a "
+                        "new one for training"
+                    )
+                    measured = replace(measured, doubts=(*measured.doubts, said))
                 found.append(complete(measured, poses, skeleton) if complete else measured)
         if not found:
             raise BatchError(

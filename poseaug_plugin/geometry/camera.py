@@ -11,6 +11,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,15 +53,7 @@ class Camera:
 
     def __post_init__(self) -> None:
         for name, count in (("f", 2), ("c", 2), ("k", 3), ("p", 2)):
-            values = tuple(float(v) for v in np.atleast_1d(getattr(self, name)))
-            if len(values) != count:
-                raise ConfigError(
-                    f"Camera {name}={values} has the wrong number of values: {len(values)}, "
-                    f"expected {count}."
-                )
-            if not all(math.isfinite(v) for v in values):
-                raise ConfigError(f"Camera {name}={values} has values that are not finite.")
-            object.__setattr__(self, name, values)
+            object.__setattr__(self, name, _values(name, getattr(self, name), count))
         if not all(0.1 < f < 20 for f in self.f):
             raise ConfigError(
                 f"Camera f={self.f} is not in normalised screen units, in which it is between 0.1 "
@@ -88,14 +81,19 @@ class Camera:
             f: focal lengths, pixels.
             c: image centre, pixels.
             w, h: width and height of the image, pixels.
-            k, p: coefficients of the radial and the tangential distortion.
+            k: coefficients of the radial distortion, k1 k2 k3.
+            p: coefficients of the tangential distortion, p1 p2. OpenCV's vector is k1 k2 p1 p2 k3.
+
+        Raises:
+            ConfigError: an argument has the wrong number of values, as in `Camera`.
 
         >>> Camera.from_pixels(f=(1145, 1145), c=(500, 500), w=1000, h=1000).f
         (2.29, 2.29)
         """
-        fx, fy = (2 * v / w for v in f)
-        centre = (c[0] / w * 2 - 1, c[1] / w * 2 - h / w)
-        return cls((fx, fy), centre, (k[0], k[1], k[2]), (p[0], p[1]), h / w)
+        (fx, fy), (cx, cy) = _values("f", f, 2), _values("c", c, 2)
+        (k1, k2, k3), (p1, p2) = _values("k", k, 3), _values("p", p, 2)
+        centre = (cx / w * 2 - 1, cy / w * 2 - h / w)
+        return cls((2 * fx / w, 2 * fy / w), centre, (k1, k2, k3), (p1, p2), h / w)
 
     @property
     def intrinsics(self) -> Tensor:
@@ -105,6 +103,26 @@ class Camera:
     def intrinsics_on(self, device: torch.device) -> Tensor:
         """The nine intrinsics (9,), float32, cached. Do not modify them in place."""
         return constant((*self.f, *self.c, *self.k, *self.p), torch.float32, device)
+
+
+def _values(name: str, given: Any, count: int) -> tuple[float, ...]:
+    """Check an argument of `Camera`, and return it as numbers.
+
+    Raises:
+        ConfigError: it has another number of values, or one that is not finite.
+    """
+    try:
+        values = tuple(float(v) for v in np.atleast_1d(given))
+    except (TypeError, ValueError):
+        raise ConfigError(f"Camera {name}={given!r} must be {count} numbers.") from None
+    if len(values) != count:
+        raise ConfigError(
+            f"Camera {name}={values} has the wrong number of values: {len(values)}, expected "
+            f"{count}." + " OpenCV's vector is k1 k2 p1 p2 k3." * (name == "k" and len(values) == 5)
+        )
+    if not all(math.isfinite(v) for v in values):
+        raise ConfigError(f"Camera {name}={values} has values that are not finite.")
+    return values
 
 
 def project(

@@ -202,6 +202,14 @@ def test_check_of_a_wrapped_loader_reads_the_real_batches() -> None:
     assert (augmenter.stats()["batches"], augmenter.stats()["epochs"]) == (1, 1)
 
 
+def test_batches_that_a_check_uses_up_are_told() -> None:
+    augmenter, *_ = attached(small("random"))
+    (told,) = augmenter.check(iter([batch(), batch()]), 1)
+    assert "its batches that were checked are used up" in str(told)
+    (not_told,) = augmenter.check([batch(), batch()], 1)
+    assert "used up" not in str(not_told)
+
+
 def test_check_reads_a_generator_of_epochs() -> None:
     class Chunks:
         def next_epoch(self) -> Iterator[Any]:

@@ -467,6 +467,16 @@ def test_mpi_inf_3dhp_has_its_own_camera_unless_one_is_passed() -> None:
         assert (poses.camera[:, :2] == torch.tensor(focal)).all()
 
 
+@pytest.mark.parametrize("stat", [0.5, {"mean": 0.0, "std": 1.0}, (1.0, 2.0, 3.0)])
+def test_statistics_of_another_kind_raise(stat: Any) -> None:
+    with pytest.raises(ConfigError, match=r"stat_3d= is a .*, expected \(mean, std\)"):
+        BatchFormat(pose_3d=0, pose_2d=1, stat_3d=stat)
+
+
+def test_the_screen_may_be_an_array() -> None:
+    assert BatchFormat(pose_3d=0, pose_2d=1, screen=np.array([1000, 1002])).screen == (1000, 1002)
+
+
 def test_martinez_with_a_nose_has_17_joints_in_2d() -> None:
     stat_3d = (np.zeros(48), np.ones(48))
     for size, joints in ((32, 16), (34, 17)):

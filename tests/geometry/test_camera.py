@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -180,6 +181,21 @@ def test_camera_from_pixels() -> None:
     assert camera.c == pytest.approx((0.025, 0.028))
     numbers = [2.29, 2.288, 0.025, 0.028, -0.2, 0.2, 0.0, 0.0, 0.0]
     assert camera.intrinsics.tolist() == pytest.approx(numbers, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"f": 1145}, "Camera f=.* wrong number of values: 1, expected 2"),
+        ({"k": (0.1, 0.2, 0.3, 0.4, 0.5)}, "Camera k=.* expected 3. OpenCV's vector is k1 k2 p1"),
+        ({"k": (0.1, 0.2)}, "Camera k=.* wrong number of values: 2, expected 3"),
+        ({"c": None}, "Camera c=None must be 2 numbers"),
+    ],
+)
+def test_invalid_pixels_raise(arguments: dict[str, Any], message: str) -> None:
+    given = {"f": (1145, 1145), "c": (500, 500), "w": 1000, "h": 1000, **arguments}
+    with pytest.raises(ConfigError, match=message):
+        Camera.from_pixels(**given)
 
 
 @pytest.mark.parametrize(

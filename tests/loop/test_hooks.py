@@ -563,6 +563,28 @@ def test_another_loader_of_another_kind_is_told_once(change: Any, words: str) ->
     assert all(words in text for text in told)
 
 
+def test_a_batch_of_a_wrapped_loader_is_not_augmented_again() -> None:
+    augmenter, _, optimizer = attached(small("random", ratio=0.5))
+    wrapped = iter(augmenter.wrap([batch(seed=seed, rows=16) for seed in range(4)]))
+    made = next(wrapped)
+    with pytest.warns(PoseAugWarning, match="augmented already"):
+        assert augmenter(made) is made
+    for made in wrapped:
+        optimizer.step()
+        assert augmenter(made) is made
+    assert augmenter.stats()["batches"] == 4
+    assert augmenter.stats()["rows"] == 32
+
+
+def test_a_tensor_that_the_loop_yields_again_is_augmented_again() -> None:
+    """With ratio=0 a batch comes back with the tensors that it had."""
+    given = batch(rows=16)
+    augmenter, *_ = attached(small("random", ratio=0.5))
+    for _ in range(3):
+        augmenter(given)
+    assert augmenter.stats()["rows"] == 24
+
+
 def test_two_loops_over_the_loader_in_an_epoch_are_told() -> None:
     """As in a script that trains two models in turns, with the epochs of one of them."""
     augmenter, model, optimizer = attached(epochs=3)
