@@ -48,6 +48,9 @@ WARNINGS = {
     "with the camera passed as camera=, or the default one. Only the 2D discriminator and the "
     "bone-angle feedback use it. If your 3D has the root position, pass root='absolute' or "
     "root='slot' in batch=.",
+    "created_again": "the optimizer had another augmenter, which was dropped without detach(). If "
+    "the loop creates an augmenter in each epoch, its schedules, statistics and networks start "
+    "anew each time: create it once, before the epochs.",
     "no_batches": f"the training loop took {STEPS_WITHOUT_BATCH} optimizer steps without a new "
     "augmented batch: it does not iterate the loader that augmenter.wrap(loader) returned, repeats "
     "batches that it has kept (as itertools.cycle and list do), or has the model in evaluation "

@@ -195,6 +195,8 @@ class PoseAugmenter:
         self._batches_at_epoch: int | None = None  # when a wrapped loader last counted an epoch
         self._counters = Counters()
         self._hook: Attachment | None = Attachment(inner, self._after_step)
+        if self._hook.follows_another:
+            self._notifier.warn("created_again")
         self._recorder: ErrorRecorder | None = None
         self._forward_handle: RemovableHandle | None = None
         if report:

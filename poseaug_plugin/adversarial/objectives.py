@@ -109,11 +109,12 @@ def check_estimator(
         with estimator.untouched(), torch.inference_mode(False):
             output = estimator(pose_2d.clone())  # a copy, because models may change it in place
     except Exception as error:
+        cure = "pass predict=lambda model, x: ... that does the same."
+        if needs_gradient:
+            cure += " If it needs more than 2D, as a diffusion model does, set feedback='off'."
         raise EstimatorError(
             f"{called} raised {type(error).__name__}: {error}. If your training loop calls the "
-            "model in another way, pass predict=lambda model, x: ... that does the same. If it "
-            "needs more than the 2D, as diffusion models do, set feedback='off' and "
-            "lifted_poses=0 in config=."
+            f"model in another way, {cure}"
         ) from error
     if not isinstance(output, Tensor):
         raise EstimatorError(

@@ -85,6 +85,8 @@ class Attachment:
                 f"the {type(optimizer).__name__} has an augmenter already; call its detach() "
                 "before you create another PoseAugmenter."
             )
+        #: Whether an earlier one was dropped without `remove()`.
+        self.follows_another = other is not None
         self._handle: Any = optimizer.register_step_post_hook(StepHook(method))
         self._optimizer: weakref.ref[torch.optim.Optimizer] | None = weakref.ref(optimizer)
         _ATTACHED[optimizer] = weakref.WeakMethod(method)

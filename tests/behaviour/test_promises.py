@@ -29,7 +29,7 @@ from loop_helpers import (
     train,
     trained,
 )
-from poseaug_plugin import AttachError, PoseAugmenter
+from poseaug_plugin import AttachError, PoseAugmenter, PoseAugWarning
 
 PRESETS = ["default", "random", "paper", "released"]
 
@@ -294,7 +294,8 @@ def test_an_unreferenced_augmenter_is_freed() -> None:
     gc.collect()
     assert reference() is None
     step(model, optimizer, batch())
-    PoseAugmenter(model, optimizer, "poseaug")
+    with pytest.warns(PoseAugWarning, match="dropped without detach"):
+        PoseAugmenter(model, optimizer, "poseaug")
 
 
 def test_a_wrapped_loader_keeps_its_augmenter_alive() -> None:

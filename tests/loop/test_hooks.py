@@ -585,6 +585,25 @@ def test_a_tensor_that_the_loop_yields_again_is_augmented_again() -> None:
     assert augmenter.stats()["rows"] == 24
 
 
+def test_an_augmenter_that_is_created_in_each_epoch_is_told() -> None:
+    model, optimizer = trained()
+
+    def train_one_epoch() -> None:
+        augmenter = PoseAugmenter(model, optimizer, "poseaug", epochs=3)
+        train(model, optimizer, augmenter.wrap([batch()]))
+
+    train_one_epoch()
+    gc.collect()
+    with pytest.warns(PoseAugWarning, match="create it once, before the epochs"):
+        train_one_epoch()
+
+
+def test_an_augmenter_after_one_that_was_detached_is_not_told() -> None:
+    model, optimizer = trained()
+    for _ in range(2):
+        PoseAugmenter(model, optimizer, "poseaug", epochs=3).detach()
+
+
 def test_two_loops_over_the_loader_in_an_epoch_are_told() -> None:
     """As in a script that trains two models in turns, with the epochs of one of them."""
     augmenter, model, optimizer = attached(epochs=3)
@@ -667,7 +686,8 @@ def test_an_optimizer_is_free_again_when_its_augmenter_is_gone() -> None:
         PoseAugmenter(model, optimizer, "poseaug")
     del augmenter
     gc.collect()
-    again = PoseAugmenter(model, optimizer, "poseaug")
+    with pytest.warns(PoseAugWarning, match="dropped without detach"):
+        again = PoseAugmenter(model, optimizer, "poseaug")
     again.detach()
     PoseAugmenter(model, optimizer, "poseaug").detach()
 
