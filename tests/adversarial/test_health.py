@@ -100,10 +100,13 @@ def test_the_feedback_of_the_paper_is_audible_too(lifter: nn.Module) -> None:
     assert 0.1 < means["share_feedback"] / means["share_d3d"] < 10
 
 
-def test_from_the_rows_as_they_are_loud_feedback_reaches_its_target(lifter: nn.Module) -> None:
-    """Without a prior it starts at 1; the discriminators hold it there if they are as loud."""
-    means = run(lifter, preset="paper", feedback_weight=3.0)
-    assert means["hardness"] == pytest.approx(3.0, rel=0.2)
+@pytest.mark.parametrize("beta", [2.0, 4.0, 8.0])
+def test_from_the_rows_as_they_are_the_hardness_reaches_its_target(
+    beta: float, lifter: nn.Module
+) -> None:
+    """Without a prior it starts at 1."""
+    means = run(lifter, preset="paper", beta=(beta, beta))
+    assert means["hardness"] == pytest.approx(beta, rel=0.2)
     assert 0.1 < means["share_feedback"] / means["share_d3d"] < 10
     assert means["implausible"] < 0.1
 
