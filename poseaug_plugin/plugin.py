@@ -350,7 +350,8 @@ class PoseAugmenter:
             EstimatorError: the model cannot be called, or its output does not fit.
             SkeletonError: no preset skeleton has its joints.
         """
-        if self.active and self._made is not None and self._made() is self._field_2d(batch):
+        made = None if self._made is None else self._made()
+        if self.active and made is not None and made is self._field_2d(batch):
             self._notifier.warn("augmented_twice")
             return batch
         return self._augment_or_return(batch, batch)
