@@ -679,7 +679,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "adv2d": 0.1,
         "feedback": "exp",
         "feedback_weight": 3.0,
-        "beta": (1.3, 2.0),
+        "beta": (1.5, 2.5),
     },
     "released": {
         **_PUBLISHED,
