@@ -32,7 +32,7 @@ class Diagnostics:
     centre: tuple[float, float]  # of the image that fits the batch's root, if there is no camera
     focal_factor: float  # likewise, the focal length that fits, relative to the assumed one
     share_off: float  # share of frames that do not project onto their 2D
-    upside_down: bool  # whether most trunks point down in the image
+    upside_down: bool  # whether three quarters of the trunks point down in the image
     residual_behind: float  # with the 3D's z negated
     aspect: float  # scale of the 2D's y relative to that of its x
     residual_scaled: float  # with `aspect` divided out
@@ -109,11 +109,11 @@ def _range(extra_2d: Tensor | None) -> tuple[float, float]:
 
 
 def _upside_down(pose_2d: Tensor, skeleton: Skeleton) -> bool:
-    """Whether most trunks point down in the image: y points up, or people hang."""
+    """Whether three quarters of the trunks point down in the image: y points up, or people hang."""
     if not upright_bones(skeleton):
         return False
     top = skeleton.child[skeleton.trunk[-1]]
-    return bool((pose_2d[:, top, 1] > pose_2d[:, skeleton.root, 1]).float().mean() > 0.5)
+    return bool((pose_2d[:, top, 1] > pose_2d[:, skeleton.root, 1]).float().mean() > 0.75)
 
 
 def _lens(poses: PoseBatch) -> tuple[tuple[float, float], float]:
