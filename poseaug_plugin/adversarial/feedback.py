@@ -26,7 +26,6 @@ from .losses import outside_band
 __all__ = [
     "exp_feedback",
     "log_feedback",
-    "log_hardness_of",
     "log_ratio",
     "raising_slope",
     "ratio_feedback",
@@ -44,18 +43,6 @@ MIN_BETA = 1e-8  # keeps the logarithm finite: beta may be 0
 def log_ratio(augmented: Tensor, original: Tensor) -> Tensor:
     """Return log(L(X') / L(X)): losses in square metres of any shape to the same shape."""
     return augmented.clamp_min(MIN_LOSS).log() - original.clamp_min(MIN_LOSS).log()
-
-
-def log_hardness_of(augmented: Tensor, original: Tensor, rows: Tensor) -> Tensor:
-    """Return the logarithm of the hardness, a scalar.
-
-    Args:
-        augmented, original: (B,), losses of the pairs, square metres.
-        rows: (B,) bool, the pairs to use. The result is 0 if there is none.
-    """
-    count = rows.sum().clamp_min(1)
-    means = (torch.where(rows, losses, 0.0).sum() / count for losses in (augmented, original))
-    return log_ratio(*means)
 
 
 def log_feedback(log_hardness: Tensor, beta: float) -> Tensor:
@@ -84,7 +71,7 @@ def _gap(log_hardness: Tensor, beta: float) -> Tensor:
 
 
 def exp_feedback(augmented: Tensor, original: Tensor, beta: float) -> Tensor:
-    """Return |1 - exp(L(X') - beta L(X))|, a scalar, where L is the loss of the whole batch.
+    """Return |1 - exp(L(X') - beta L(X))|, where L is the loss of the whole batch, a scalar.
 
     A term for each pair would not reach beta: pairs that are too hard have the larger gradients,
     so the others would be held back with them.
@@ -93,11 +80,10 @@ def exp_feedback(augmented: Tensor, original: Tensor, beta: float) -> Tensor:
     estimator.
 
     Args:
-        augmented: (B,), losses of the augmented pairs, square metres; L(X') is their mean.
-        original: (B,), losses of the original pairs, square metres; L(X) is their mean.
+        augmented, original: scalars, L(X') and L(X), square metres.
         beta: target ratio of the two losses.
     """
-    exponent = (augmented.mean() - beta * original.mean()).clamp(max=MAX_EXPONENT)
+    exponent = (augmented - beta * original).clamp(max=MAX_EXPONENT)
     return (1 - torch.exp(exponent)).abs()
 
 

@@ -20,13 +20,14 @@ from ..geometry.pose_batch import PoseBatch
 from ..geometry.skeleton import Skeleton
 from ..loop.estimator import Estimator
 from ..schedule import EpochSchedule
-from .feedback import exp_feedback, log_feedback, log_hardness_of, ratio_feedback, tier_errors
+from .feedback import exp_feedback, log_feedback, log_ratio, ratio_feedback, tier_errors
 from .losses import outside_band, past_limit, squared_error, threshold_penalty
 
 __all__ = [
     "PredictPairs",
     "check_estimator",
     "estimator_feedback",
+    "judge",
     "make_predict_pairs",
     "model_error",
     "regularisation",
@@ -107,10 +108,12 @@ def check_estimator(
     called = f"{estimator.called} with 2D of shape {tuple(pose_2d.shape)}"
     try:
         with estimator.untouched(), torch.inference_mode(False):
-            output = estimator(pose_2d.clone())  # a copy, because models may change it in place
+            output = estimator(pose_2d)
     except Exception as error:
         cure = "pass predict=lambda model, x: ... that does the same."
-        if needs_gradient:
+        if "in-place" in str(error):
+            cure = "as one that changes its input in place, pass predict=lambda m, x: m(x.clone())."
+        elif needs_gradient:
             cure += " If it needs more than 2D, as a diffusion model does, set feedback='off'."
         raise EstimatorError(
             f"{called} raised {type(error).__name__}: {error}. If your training loop calls the "
@@ -151,20 +154,57 @@ def check_estimator(
 
 
 class Feedback(NamedTuple):
-    """The feedback of an estimator.
+    """What the errors of an estimator say of a batch, of which other ranks may have other rows.
 
     Attributes:
-        loss: L_fb, a scalar.
-        log_hardness: logarithm of the hardness, a scalar; 0 if no pair is accepted.
-        accepted: share of the pairs that are accepted, a scalar.
+        steered: a mean over rows, whose gradient is that of L_fb up to a factor, see `judge`.
+        means: (5,), means over rows: the losses of augmented and of original pairs that are
+            accepted, and 1 for each of them; and the losses of all augmented and original pairs.
         model_error: the mean squared error on original pairs, relative to that of a model that
             predicts the root for every joint; a scalar.
     """
 
-    loss: Tensor
-    log_hardness: Tensor
-    accepted: Tensor
+    steered: Tensor
+    means: Tensor
     model_error: Tensor
+
+
+class Judgement(NamedTuple):
+    """L_fb from the means of all ranks.
+
+    Attributes:
+        loss: L_fb, a scalar.
+        slope: the derivative of L_fb, or of the log hardness, with respect to `Feedback.steered`.
+        log_hardness: logarithm of the hardness, a scalar; 0 if no pair is accepted.
+    """
+
+    loss: Tensor
+    slope: Tensor
+    log_hardness: Tensor
+
+
+def judge(feedback: Feedback, means: Tensor, form: str, beta: float) -> Judgement:
+    """Return the feedback loss and the hardness.
+
+    Args:
+        feedback: of this rank.
+        means: `feedback.means`, averaged over the ranks.
+        form: `config.feedback`.
+        beta: the target of the hardness.
+    """
+    augmented, original, share, *losses = means.detach()
+    some = share.clamp_min(1e-6)
+    log_hardness = torch.where(share > 0, log_ratio(augmented / some, original / some), 0.0)
+    if form == "log":
+        slope = torch.where(share > 0, 1 / augmented.clamp_min(1e-12), 0.0)
+        return Judgement(log_feedback(log_hardness, beta), slope, log_hardness)
+    if form == "exp":
+        with torch.enable_grad():
+            augmented, original = losses[0].clone().requires_grad_(), losses[1]
+            loss = exp_feedback(augmented, original, beta)
+            (slope,) = torch.autograd.grad(loss, augmented)
+        return Judgement(loss.detach(), slope, log_hardness)
+    return Judgement(feedback.steered.detach(), torch.ones_like(share), log_hardness)
 
 
 def estimator_feedback(
@@ -176,7 +216,7 @@ def estimator_feedback(
     schedule: EpochSchedule,
     skeleton: Skeleton,
 ) -> Feedback:
-    """Return the feedback loss and the hardness.
+    """Return the errors of the estimator on a batch, and those that it is steered by.
 
     Args:
         poses: the original pairs.
@@ -192,13 +232,14 @@ def estimator_feedback(
         original = predict_pairs(poses)
     predicted = predict_pairs(augmented["rt"])
     loss_rt, loss = squared_error(*predicted), squared_error(*original)
-    log_hardness, share = log_hardness_of(loss_rt, loss, accepted), accepted.to(loss).mean()
-    measures = log_hardness, share, model_error(*original)
-    beta = schedule.between(config.beta)
+    chosen, chosen_rt = (torch.where(accepted, x, 0.0).mean() for x in (loss, loss_rt))
+    share = accepted.to(loss).mean()
+    means = torch.stack([chosen_rt, chosen, share, loss_rt.mean(), loss.mean()]).detach()
+    measures = means, model_error(*original)
     if config.feedback == "log":
-        return Feedback(log_feedback(log_hardness, beta), *measures)
+        return Feedback(chosen_rt, *measures)
     if config.feedback == "exp":
-        return Feedback(exp_feedback(loss_rt, loss, beta), *measures)
+        return Feedback(loss_rt.mean(), *measures)
     joints = tuple(i for i, tier in enumerate(skeleton.joint_tiers) if tier)
     tiers = index_tensor(joints, original[0].device)
     error, error_rt, error_ba = (

@@ -29,7 +29,7 @@ from .discriminators import DISCRIMINATORS, DiscriminatorInput
 from .fake_pool import FakePool
 from .feedback import raising_slope
 from .losses import lsgan_discriminator, lsgan_generator
-from .objectives import Feedback, estimator_feedback, make_predict_pairs, regularisation
+from .objectives import Feedback, estimator_feedback, judge, make_predict_pairs, regularisation
 from .plausibility import AngleRange, diversity, evenness
 
 __all__ = ["Trainer"]
@@ -227,11 +227,7 @@ class Trainer:
                 schedule,
                 self.skeleton,
             )
-            made.losses["feedback"] = made.feedback.loss
-            if config.feedback == "log":
-                # It weighs the gradient of the hardness itself, see `_augmentor_gradients`; a mean
-                # over all rows, as the other losses.
-                made.losses["feedback"] = made.feedback.log_hardness * made.feedback.accepted
+            made.losses["feedback"] = made.feedback.steered
         return made
 
     def _compared_2d(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
@@ -269,28 +265,31 @@ class Trainer:
     ) -> _Gradients:
         """Return the augmentor's parameters with their gradients, and add measures of its loss."""
         config, feedback, outputs = self.config, made.feedback, made.proposal.tensors
-        sums = sums_of_squares(made.gradients, outputs)
+        sums, gradients = sums_of_squares(made.gradients, outputs), dict(made.gradients)
         weights = dict(made.weights)
         loss = [weight * made.losses[name] for name, weight in weights.items()]
         if feedback is None:
             average(sums.values())
         else:
-            share = feedback.accepted.clone()
-            log_hardness = feedback.log_hardness.detach() * share
-            average([*sums.values(), log_hardness, share])
-            log_hardness = torch.where(share > 0, log_hardness / share, 0.0)
-            hardness = torch.where(share > 0, log_hardness.exp(), 0.0)
-            measures.update(hardness=hardness, feedback=feedback.loss.detach())
+            means, beta = feedback.means.clone(), schedule.between(config.beta)
+            average([*sums.values(), means])
+            judged = judge(feedback, means, config.feedback, beta)
+            hardness = torch.where(means[2] > 0, judged.log_hardness.exp(), 0.0)
+            measures.update(hardness=hardness, feedback=judged.loss)
             measures["model_error"] = feedback.model_error
-            loss.append(config.feedback_weight * feedback.loss)
+            loss.append(config.feedback_weight * judged.loss)
+            if "feedback" in gradients:
+                steered = gradients["feedback"]
+                gradients["feedback"] = tuple(g if g is None else judged.slope * g for g in steered)
+                sums["feedback"][0] *= judged.slope.square()
             weights["feedback"] = config.feedback_weight
             if config.feedback == "log":
                 # Its gradient fades at the target; the balance alone would keep its size.
-                weights["feedback"] *= raising_slope(log_hardness, schedule.between(config.beta))
+                weights["feedback"] *= raising_slope(judged.log_hardness, beta)
         measures["loss_augmentor"] = torch.stack(loss).sum().detach()
-        gradients, shares = self.balance.combine(made.gradients, sums, weights, outputs)
+        combined, shares = self.balance.combine(gradients, sums, weights, outputs)
         measures.update({f"share_{name}": share for name, share in shares.items()})
-        return self._gradients("augmentor", outputs, gradients)
+        return self._gradients("augmentor", outputs, combined)
 
     def _discriminator_gradients(
         self, name: str, made: _Forward, measures: dict[str, Tensor]

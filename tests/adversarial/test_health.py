@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import Any
 
@@ -13,8 +14,8 @@ from helpers import H36M
 from loop_helpers import Lifter, attached, batch, loader, people, same, small, snapshot, step, train
 from poseaug_plugin import Camera, PoseAugConfig, PoseBatch
 from poseaug_plugin.adversarial.balance import Balance, gradients_of, sums_of_squares
-from poseaug_plugin.adversarial.feedback import log_feedback, log_hardness_of, raising_slope, steer
-from poseaug_plugin.adversarial.objectives import regularisation
+from poseaug_plugin.adversarial.feedback import log_feedback, raising_slope, steer
+from poseaug_plugin.adversarial.objectives import Feedback, judge, regularisation
 from poseaug_plugin.adversarial.plausibility import AngleRange, diversity, evenness
 from poseaug_plugin.adversarial.trainer import Trainer
 from poseaug_plugin.augment.sampler import Proposal, Sampler
@@ -158,13 +159,29 @@ def test_the_regularisation_can_fire_within_the_limits() -> None:
         assert grad.all()
 
 
-def test_the_hardness_is_the_ratio_of_the_mean_losses_of_the_pairs_in_use() -> None:
-    augmented, original = torch.tensor([4.0, 9.0, 100.0]), torch.tensor([1.0, 3.0, 1.0])
-    rows = torch.tensor([True, True, False])
-    assert log_hardness_of(augmented, original, rows).exp().item() == pytest.approx(13 / 4)
-    assert log_hardness_of(augmented, original, ~rows & rows) == 0
-    assert log_hardness_of(augmented, 0 * original, rows).isfinite()
-    assert log_hardness_of(0 * augmented, original, rows).isfinite()
+@pytest.mark.parametrize("form", ["log", "exp", "range"])
+def test_the_hardness_is_the_ratio_of_the_mean_losses_of_the_pairs_in_use(form: str) -> None:
+    """Of three pairs, two with losses of 4 and 9 are in use, from 1 and 3."""
+    feedback = Feedback(torch.ones(()), torch.zeros(5), torch.ones(()))
+
+    def judged(augmented: float, original: float, share: float) -> Any:
+        means = torch.tensor([augmented, original, share, 0.3, 0.2])
+        return judge(feedback, means, form, 2.0)
+
+    assert judged(13 / 3, 4 / 3, 2 / 3).log_hardness.exp().item() == pytest.approx(13 / 4)
+    assert judged(0.0, 0.0, 0.0).log_hardness == 0
+    for numbers in (judged(1.0, 0.0, 1.0), judged(0.0, 1.0, 1.0), judged(0.0, 0.0, 0.0)):
+        assert all(number.isfinite() for number in numbers)
+
+
+def test_the_slope_is_that_of_the_feedback() -> None:
+    """Of the log hardness with "log", which is steered, and of the loss with "exp"."""
+    feedback = Feedback(torch.ones(()), torch.zeros(5), torch.ones(()))
+    for augmented, sign in ((0.3, -1.0), (0.5, 1.0)):  # below and above twice 0.2
+        means = torch.tensor([augmented, 0.2, 1.0, augmented, 0.2])
+        slope = judge(feedback, means, "exp", 2.0).slope
+        assert slope.item() == pytest.approx(sign * math.exp(augmented - 0.4))
+        assert judge(feedback, means, "log", 2.0).slope.item() == pytest.approx(1 / augmented)
 
 
 def test_the_controller_fades_at_its_target() -> None:

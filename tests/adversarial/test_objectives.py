@@ -14,6 +14,7 @@ from poseaug_plugin.adversarial.losses import outside_band, past_limit, threshol
 from poseaug_plugin.adversarial.objectives import (
     check_estimator,
     estimator_feedback,
+    judge,
     regularisation,
 )
 from poseaug_plugin.augment.sampler import Proposal
@@ -70,7 +71,8 @@ def test_the_target_of_the_feedback_follows_the_schedule(kind: str) -> None:
         config = settings("residual", feedback=kind, rt_band=0.0, ba_band=0.0, **changes)
         accepted = torch.ones(6, dtype=torch.bool)
         given = poses, pairs, accepted, predict_pairs, config, schedule, H36M
-        return float(estimator_feedback(*given).loss)
+        found = estimator_feedback(*given)
+        return float(judge(found, found.means, config.feedback, schedule.between(config.beta)).loss)
 
     found, wanted = loss(ends, EpochSchedule(4, 0, done=1)), loss(half, EpochSchedule(None, 0))
     assert found == pytest.approx(wanted)

@@ -24,7 +24,7 @@ from loop_helpers import (
 )
 from poseaug_plugin import Camera, PoseAugConfig, PoseBatch, Skeleton
 from poseaug_plugin.adversarial import collapse
-from poseaug_plugin.adversarial.objectives import estimator_feedback
+from poseaug_plugin.adversarial.objectives import estimator_feedback, judge
 from poseaug_plugin.adversarial.trainer import Trainer
 from poseaug_plugin.augment import sampler as sampler_module
 from poseaug_plugin.augment.sampler import Sampler
@@ -311,9 +311,10 @@ def test_the_feedback_is_that_of_the_accepted_pairs(monkeypatch: pytest.MonkeyPa
         trained = trainer()
         monkeypatch.setattr(trained.sampler, "accepted", lambda *_, rows=rows: rows)
         made = forward(trained, poses())
-        assert made.feedback.accepted == rows.float().mean()
-        assert made.losses["feedback"] == made.feedback.log_hardness * rows.float().mean()
-        hardness.append(made.feedback.log_hardness.item())
+        means = made.feedback.means
+        assert means[2] == rows.float().mean()
+        assert made.losses["feedback"] == means[0]
+        hardness.append(judge(made.feedback, means, "log", 1.0).log_hardness.item())
     least, middle, most = sorted(hardness)  # a ratio of sums lies between those of its parts
     assert hardness[2] == middle
     assert least < middle < most
@@ -550,8 +551,9 @@ def test_the_range_feedback_has_only_the_tiers_of_the_skeleton() -> None:
         accepted, schedule = torch.ones(4, dtype=torch.bool), EpochSchedule(None, 0)
         found = estimator_feedback(few, pairs, accepted, predict(times), config, schedule, star)
         wanted = config.rt_weight * (rt - 5) ** 2 + config.ba_weight * (ba - 3) ** 2
-        assert float(found.loss) == pytest.approx(wanted, rel=1e-4, abs=1e-6)
-        assert float(found.log_hardness) == pytest.approx(2 * math.log(rt), rel=1e-4)
+        judged = judge(found, found.means, "range", 1.0)
+        assert float(judged.loss) == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+        assert float(judged.log_hardness) == pytest.approx(2 * math.log(rt), rel=1e-4)
 
 
 def test_the_range_feedback_is_a_weighted_sum_of_both_ratios() -> None:
