@@ -176,11 +176,13 @@ class Judgement(NamedTuple):
         loss: L_fb, a scalar.
         slope: the derivative of L_fb, or of the log hardness, with respect to `Feedback.steered`.
         log_hardness: logarithm of the hardness, a scalar; 0 if no pair is accepted.
+        hardness: a scalar; 0 if no pair is accepted.
     """
 
     loss: Tensor
     slope: Tensor
     log_hardness: Tensor
+    hardness: Tensor
 
 
 def judge(feedback: Feedback, means: Tensor, form: str, beta: float) -> Judgement:
@@ -195,16 +197,17 @@ def judge(feedback: Feedback, means: Tensor, form: str, beta: float) -> Judgemen
     augmented, original, share, *losses = means.detach()
     some = share.clamp_min(1e-6)
     log_hardness = torch.where(share > 0, log_ratio(augmented / some, original / some), 0.0)
+    hardness = log_hardness, torch.where(share > 0, log_hardness.exp(), 0.0)
     if form == "log":
         slope = torch.where(share > 0, 1 / augmented.clamp_min(1e-12), 0.0)
-        return Judgement(log_feedback(log_hardness, beta), slope, log_hardness)
+        return Judgement(log_feedback(log_hardness, beta), slope, *hardness)
     if form == "exp":
         with torch.enable_grad():
             augmented, original = losses[0].clone().requires_grad_(), losses[1]
             loss = exp_feedback(augmented, original, beta)
             (slope,) = torch.autograd.grad(loss, augmented)
-        return Judgement(loss.detach(), slope, log_hardness)
-    return Judgement(feedback.steered.detach(), torch.ones_like(share), log_hardness)
+        return Judgement(loss.detach(), slope, *hardness)
+    return Judgement(feedback.steered.detach(), torch.ones_like(share), *hardness)
 
 
 def estimator_feedback(
@@ -233,13 +236,13 @@ def estimator_feedback(
     predicted = predict_pairs(augmented["rt"])
     loss_rt, loss = squared_error(*predicted), squared_error(*original)
     chosen, chosen_rt = (torch.where(accepted, x, 0.0).mean() for x in (loss, loss_rt))
-    share = accepted.to(loss).mean()
-    means = torch.stack([chosen_rt, chosen, share, loss_rt.mean(), loss.mean()]).detach()
+    share, mean_rt = accepted.to(loss).mean(), loss_rt.mean()
+    means = torch.stack([chosen_rt, chosen, share, mean_rt, loss.mean()]).detach()
     measures = means, model_error(*original)
     if config.feedback == "log":
         return Feedback(chosen_rt, *measures)
     if config.feedback == "exp":
-        return Feedback(loss_rt.mean(), *measures)
+        return Feedback(mean_rt, *measures)
     joints = tuple(i for i, tier in enumerate(skeleton.joint_tiers) if tier)
     tiers = index_tensor(joints, original[0].device)
     error, error_rt, error_ba = (

@@ -274,8 +274,7 @@ class Trainer:
             means, beta = feedback.means.clone(), schedule.between(config.beta)
             average([*sums.values(), means])
             judged = judge(feedback, means, config.feedback, beta)
-            hardness = torch.where(means[2] > 0, judged.log_hardness.exp(), 0.0)
-            measures.update(hardness=hardness, feedback=judged.loss)
+            measures.update(hardness=judged.hardness, feedback=judged.loss)
             measures["model_error"] = feedback.model_error
             loss.append(config.feedback_weight * judged.loss)
             if "feedback" in gradients:

@@ -145,8 +145,12 @@ class BatchReader:
         Raises:
             BatchError: a batch cannot be read, or there is none.
         """
-        found = []
-        used_up = isinstance(loader, Iterator)
+        found, used_up = [], tuple[str, ...]()
+        if isinstance(loader, Iterator):
+            used_up = (
+                "it is an iterator, and its batches that were checked are used up: make a new one "
+                "for training",
+            )
         with restored_order(loader):
             for given in itertools.islice(as_iterable(loader), batches):
                 given = split(given)[1] if split else given
@@ -154,12 +158,7 @@ class BatchReader:
                 if measured.ok:
                     more = further_doubts(given, poses, fmt, skeleton, measured.longest_bone)
                     measured = replace(measured, doubts=(*measured.doubts, *more))
-                if used_up:
-                    said = (
-                        "it is an iterator, and its batches that were checked are used up: make a "
-                        "new one for training"
-                    )
-                    measured = replace(measured, doubts=(*measured.doubts, said))
+                measured = replace(measured, doubts=(*measured.doubts, *used_up))
                 found.append(complete(measured, poses, skeleton) if complete else measured)
         if not found:
             raise BatchError(
